@@ -1,0 +1,158 @@
+"""Every option of every command, typed. Precedence: flag > environment > file > default.
+
+A configuration is a pydantic model with ``extra="forbid"``; :func:`load` reads TOML, applies ``--set key=value``
+and names the valid keys where one is unknown.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from braincli.cases import Contrast
+from braincli.errors import UsageError
+
+Device = str  # auto | cpu | cuda | cuda:N | mps
+C = TypeVar("C", bound=BaseModel)
+
+
+class Options(BaseModel):
+    """Base of all option sets: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class PreprocessConfig(Options):
+    """Raw scans -> co-registered, SRI24, skull-stripped, bias-corrected, percentile-normalised."""
+
+    skip: frozenset[Literal["coregister", "atlas", "brain", "n4", "normalise"]] = frozenset()
+    already_stripped: bool = False
+    brain_mask: Path | None = None
+    reference: Contrast | None = None
+    transform: Literal["rigid", "affine"] = "affine"
+    space: Literal["sri24", "native"] = "sri24"
+    bet_mode: Literal["fast", "accurate"] = "fast"
+    bet_backend: Literal["minimal", "hd-bet"] = "minimal"
+    percentiles: tuple[float, float] = (1.0, 99.0)
+    keep_intermediates: bool = False
+    strict_qc: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    device: Device = "auto"
+
+
+class DetectConfig(Options):
+    """Case -> mask on its own grid, with the optional maps."""
+
+    model: str = "tsgm"
+    preprocess: bool = False
+    threshold: float | None = Field(default=None, ge=0)
+    min_lesion_mm3: float | None = Field(default=None, ge=0)
+    anomaly_map: bool = False
+    restored: bool = False
+    residual: bool = False
+    figure: bool = True
+    batch: int = Field(default=16, ge=1)
+    on_oom: Literal["halve", "cpu", "fail"] = "halve"
+    overwrite: bool = False
+    resume: bool = False
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    device: Device = "auto"
+
+
+class ScoreConfig(Options):
+    """Predictions against references."""
+
+    hd_definition: Literal["max-directed", "pooled"] = "max-directed"
+    empty: Literal["penalty", "null"] = "penalty"
+    labels: tuple[int, ...] | None = None  # None: every label above 0 is lesion
+    bootstrap: int = Field(default=10_000, ge=0)
+    permutations: int = Field(default=10_000, ge=0)
+    connectivity: Literal[6, 18, 26] = 26
+    exact: bool = False
+    seed: int = 0
+
+
+class TrainConfig(Options):
+    """Cohort -> trained model folder."""
+
+    method: str = "tsgm"
+    preset: str = "compact"
+    steps: dict[str, int] = {}  # per stage; empty: the preset's own
+    batch: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    resume: bool = False
+    overwrite: bool = False
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    device: Device = "auto"
+    settings: dict[str, Any] = {}  # overrides of the method's own Config
+
+
+class CalibrateConfig(Options):
+    """Contrast weights, threshold and smallest lesion from a cohort that the model has not seen."""
+
+    model: str = "tsgm"
+    cross_fit: bool = False
+    write: bool = True
+    batch: int = Field(default=16, ge=1)
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    device: Device = "auto"
+
+
+def parse(kind: type[C], values: dict[str, Any]) -> C:
+    """Validate ``values`` as ``kind``.
+
+    Raises:
+        UsageError: an unknown key (the valid ones are listed, the closest first) or a value out of range.
+    """
+    unknown = sorted(set(values) - set(kind.model_fields))
+    if unknown:
+        close = get_close_matches(unknown[0], kind.model_fields, n=1)
+        guess = f"Did you mean {close[0]}? " if close else ""
+        raise UsageError(f"Unknown option {unknown[0]!r}.", f"{guess}Valid: {', '.join(sorted(kind.model_fields))}.")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{name}: {first['msg']}, got {first['input']!r}.") from None
+
+
+def load(kind: type[C], file: Path | None = None, assignments: Iterable[str] = (), flags: dict[str, Any] | None = None) -> C:
+    """Merge a TOML file, ``key=value`` assignments and flags (later wins; flags that are None count as not given)."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"Cannot read the configuration {file.name}: {error}.") from None
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment!r} is not key=value.")
+        _assign(values, key.strip(), text.strip())
+    values.update({key: value for key, value in (flags or {}).items() if value is not None})
+    return parse(kind, values)
+
+
+def _assign(values: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted ``key``; the text is read as a TOML value, or taken as a string where it is none."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    try:
+        values[leaf] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[leaf] = text
