@@ -1,0 +1,17 @@
+"""Shared fixtures: the real scans beside the checkout (where present), and small generated phantoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real scans; the test is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the real scans (../shared/data) are not on this machine")
+    return SHARED
