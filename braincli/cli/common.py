@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
         module = import_module(f"braincli.cli.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
-        else:
+        elif hasattr(module, "command"):
             app.command(name)(guarded(module.command))
 
 
