@@ -1,34 +1,39 @@
 """A scan in memory: voxels, affine, and the facts of the header that outputs must keep.
 
-Geometry is decided once, here, by the table in :func:`decide_affine`; nobody else looks at qform or sform.
+Geometry is decided once, by the table in :func:`braincli.checks.geometry.decide`; nobody else looks at qform
+or sform.
 """
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+from nibabel import orientations
 
-from braincli.checks import Problem
+from braincli import __version__, checks, files
+from braincli.checks import HeaderFacts, Level, Problem
+from braincli.checks.geometry import corner_distance
+from braincli.errors import InputError
 
+__all__ = [
+    "HeaderFacts",
+    "Volume",
+    "itk_geometry",
+    "load",
+    "onto_grid_of",
+    "reorient",
+    "resample",
+    "same_grid",
+    "save",
+]
 
-@dataclass(frozen=True)
-class HeaderFacts:
-    """What an output on the same grid must carry over from the input's NIfTI header.
-
-    ``sform`` / ``qform`` are the stored 4 x 4 matrices (None where the code is 0); nothing else of the header
-    survives (no ``descrip``, ``aux_file``, ``db_name``, ``intent_name``, extensions).
-    """
-
-    qform_code: int = 0
-    sform_code: int = 1
-    qform: np.ndarray | None = None
-    sform: np.ndarray | None = None
-    xyzt_units: int = 2  # mm
-    nifti2: bool = False
-    big_endian: bool = False
+GZIP_LEVEL = 4
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,25 +83,51 @@ def load(path: Path, *, volume: int | None = None, prefer: str = "sform", labels
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        volume: which volume of a 4-D file (0-based); a 4-D file with more than one volume is refused without it.
+        volume: which volume of a 4-D file (0-based); a 4-D file with more than one volume is refused without
+            it.
         prefer: ``sform`` or ``qform``, where both are set and disagree.
-        labels: keep integer labels (rounded, int32) instead of float32.
+        labels: keep integer labels (rounded, int32; an empty mask is fine) instead of scaled float32.
 
     Raises:
         InputError: the file is missing, damaged, or its geometry or values cannot be used.
     """
-    raise NotImplementedError
+    reading = checks.read(path, volume=volume, prefer=prefer, labels=labels)
+    for problem in reading.problems:
+        if problem.level >= Level.ERROR:
+            raise InputError(problem.message, problem.hint)
+    assert reading.data is not None and reading.geometry is not None
+    geometry = reading.geometry
+    return Volume(
+        reading.data,
+        geometry.affine,
+        geometry.facts,
+        tuple(reading.problems),
+        source=path,
+        sha256=reading.sha256,
+    )
 
 
 def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
-    """Write ``volume`` atomically with its own affine and header facts (bool becomes uint8).
+    """Write ``volume`` atomically with its own affine and header facts.
+
+    bool becomes uint8, floats float32, integers keep their type; no intensity scaling. The same volume gives
+    the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform that no
+    longer describes ``volume.affine`` is not written.
 
     Raises:
         UsageError: ``path`` exists and ``overwrite`` is false.
-        InputError: ``path`` is one of ``inputs``.
+        InputError: ``path`` is one of ``inputs`` (or the file that ``volume`` came from).
         ResourceError: the disk is full or the folder cannot be written.
     """
-    raise NotImplementedError
+    own = [volume.source] if volume.source else []
+    files.refuse_overwrite(path, overwrite=overwrite, inputs=[*inputs, *own])
+    image = _nifti(volume)
+    with files.atomic_path(path) as temporary, temporary.open("wb") as raw:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(raw)
 
 
 def reorient(volume: Volume, axes: str = "RAS") -> Volume:
@@ -104,18 +135,115 @@ def reorient(volume: Volume, axes: str = "RAS") -> Volume:
 
     The header facts are dropped (they describe the old axes); use :func:`onto_grid_of` to come back.
     """
-    raise NotImplementedError
+    now = orientations.io_orientation(volume.affine)
+    change = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(axes)))
+    data = np.ascontiguousarray(orientations.apply_orientation(volume.data, change))
+    affine = volume.affine @ orientations.inv_ornt_aff(change, volume.shape)
+    return replace(volume, data=data, affine=affine, header=HeaderFacts())
 
 
 def onto_grid_of(volume: Volume, target: Volume) -> Volume:
-    """Undo :func:`reorient`: permute and flip ``volume`` to ``target``'s axes, with ``target``'s affine and header.
+    """Undo :func:`reorient`: permute and flip ``volume`` to ``target``'s axes, with ``target``'s affine and
+    header.
 
     Raises:
         InputError: the two do not cover the same grid.
     """
-    raise NotImplementedError
+    steps = (np.linalg.inv(volume.affine) @ target.affine)[:3, :3]  # target index -> volume index
+    whole = np.rint(steps)
+    flipped = volume
+    if np.array_equal(np.abs(whole).sum(0), [1, 1, 1]) and np.array_equal(np.abs(whole).sum(1), [1, 1, 1]):
+        axis = np.abs(whole).argmax(axis=1)  # volume axis i runs along target axis axis[i]
+        change = np.stack([axis, whole[np.arange(3), axis]], axis=1)
+        flipped = replace(
+            volume,
+            data=orientations.apply_orientation(volume.data, change),
+            affine=volume.affine @ orientations.inv_ornt_aff(change, volume.shape),
+        )
+    if problem := same_grid(flipped, target):
+        raise InputError(problem.message, problem.hint)
+    return target.with_data(np.ascontiguousarray(flipped.data))
 
 
 def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = 1e-3) -> Problem | None:
-    """None if both volumes have the same shape and their corners coincide; else what differs, in mm."""
-    raise NotImplementedError
+    """None if both volumes have the same shape and their corners coincide; else what differs, in mm.
+
+    Corners may lie ``tolerance_voxels`` of the smallest voxel edge apart (rounding of the stored affines).
+    """
+    names = f"{_name(a)} and {_name(b)}"
+    hint = "Bring them onto one grid first (braincli preprocess)."
+    if a.shape != b.shape:
+        sizes = " and ".join(" x ".join(map(str, volume.shape)) for volume in (a, b))
+        return Problem(Level.ERROR, "grid-shape", f"{names} have different sizes: {sizes}.", hint)
+    distance = corner_distance(a.affine, b.affine, a.shape)
+    if distance > tolerance_voxels * min(*a.spacing, *b.spacing):
+        text = f"{names} have the same size, but their corners lie {distance:.3g} mm apart."
+        return Problem(Level.ERROR, "grid-place", text, hint)
+    return None
+
+
+def resample(volume: Volume, like: Volume, *, labels: bool = False) -> Volume:
+    """``volume`` on the grid of ``like``, through world coordinates.
+
+    Images are interpolated linearly (float32), labels take the nearest neighbour and keep their type; outside
+    of ``volume`` is 0. No smoothing before a coarser grid.
+    """
+    if same_grid(volume, like) is None:
+        return like.with_data(volume.data)
+    from scipy.ndimage import affine_transform
+
+    step = np.linalg.inv(volume.affine) @ like.affine
+    source = volume.data.astype(np.uint8) if volume.data.dtype == bool else volume.data
+    data = affine_transform(
+        source if labels else source.astype(np.float32), step, output_shape=like.shape,
+        order=0 if labels else 1, mode="grid-constant",
+    )  # fmt: skip
+    return like.with_data(data.astype(volume.data.dtype) if labels else data)
+
+
+def itk_geometry(volume: Volume) -> tuple[tuple[float, ...], tuple[float, ...], np.ndarray]:
+    """``(spacing, origin, direction)`` for SimpleITK and ANTs: mm, LPS, direction (3, 3) exactly orthonormal.
+
+    The array keeps its axis order (X, Y, Z); SimpleITK wants it transposed to (Z, Y, X), ANTs as it is. Axes
+    that are not quite perpendicular are replaced by the nearest rotation (polar decomposition).
+    """
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(volume.affine[:3, :3] / spacing)
+    direction = LPS_FROM_RAS @ left @ right
+    origin = LPS_FROM_RAS @ volume.affine[:3, 3]
+    return tuple(map(float, spacing)), tuple(map(float, origin)), direction
+
+
+def _name(volume: Volume) -> str:
+    return volume.source.name if volume.source else "a computed volume"
+
+
+def _nifti(volume: Volume) -> nib.Nifti1Image:
+    """The NIfTI image that :func:`save` writes."""
+    facts = volume.header if _describes(volume) else HeaderFacts(nifti2=volume.header.nifti2)
+    kinds = (nib.Nifti2Header, nib.Nifti2Image) if facts.nifti2 else (nib.Nifti1Header, nib.Nifti1Image)
+    header = kinds[0](endianness=">" if facts.big_endian else "<")
+    data = volume.data
+    if data.dtype == bool:
+        data = data.astype(np.uint8)
+    elif data.dtype.kind == "f":
+        data = data.astype(np.float32)
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    header.set_zooms(volume.spacing)
+    if facts.qform_code:
+        header.set_qform(volume.affine if facts.qform is None else facts.qform, facts.qform_code)
+    if facts.sform_code:
+        header.set_sform(volume.affine if facts.sform is None else facts.sform, facts.sform_code)
+    header["xyzt_units"] = facts.xyzt_units
+    header["descrip"] = f"braincli {__version__}".encode()
+    image = kinds[1](data, None, header=header)
+    image.header.set_slope_inter(1, 0)
+    return image
+
+
+def _describes(volume: Volume) -> bool:
+    """Whether the header facts still say what the affine says (or say nothing, because the input did not)."""
+    facts = volume.header
+    stored = [form for form in (facts.sform, facts.qform) if form is not None]
+    return not stored or any(np.allclose(form, volume.affine, atol=1e-4) for form in stored)

@@ -1,4 +1,4 @@
-"""The gatekeeper: a battery of small checks that every input passes before any other tool sees it."""
+"""What a check finds."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ class Problem:
     code: str
     message: str
     hint: str = ""
+
+
+class Refused(Exception):
+    """Nothing more can be read from the file; carries the :class:`Problem` that says why."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.problem = Problem(Level.ERROR, code, message, hint)
