@@ -233,7 +233,7 @@ def _from_folder(folder: Path) -> list[tuple[Path, Case]]:
 
 
 def _assemble(id: str, files: list[Named], folder: Path) -> Case | None:
-    """One case from its named files, None if no image is among them; masks count only in the images' space."""
+    """One case from its named files, None without an image; masks count only in the images' space."""
     spaces = {file.space for file in files if isinstance(file.role, Contrast)}
     if len(spaces) > 1:
         raise InputError(
@@ -266,8 +266,7 @@ def _unique(found: list[tuple[Path, Case]]) -> list[Case]:
         for folder, case in found
     ]
     if again := _repeated(cases):
-        raise InputError(f"Several cases are called {again[0]}.", "Give them different names, or use a .tsv
-        manifest.")
+        raise InputError(f"Several cases are called {again[0]}.", "Rename them, or use a .tsv manifest.")
     return cases
 
 
