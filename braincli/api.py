@@ -4,3 +4,62 @@ Each function imports what it needs when it is called, so that importing this mo
 """
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from braincli.config import ScoreConfig
+    from braincli.progress import Reporter
+    from braincli.scoring.report import ScoreReport
+
+
+def score(
+    prediction: Path,
+    reference: Path,
+    *,
+    output: Path | None = None,
+    anomaly: Path | None = None,
+    brain: Path | None = None,
+    compare: Path | None = None,
+    config: ScoreConfig | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> ScoreReport:
+    """Score predicted lesion masks against reference masks.
+
+    Args:
+        prediction: a mask, or a folder of masks (flat, or one per case); maps beside them count too.
+        reference: a mask, or a folder of masks; their names give the case ids.
+        output: folder for ``scores.csv`` and ``scores.json``.
+        anomaly: anomaly map, or a folder of them, where they lie elsewhere.
+        brain: brain mask, or a folder of them: the voxels of specificity, AUPRC, AUROC and best DSC.
+        compare: folder of another run's predictions, or its ``scores.json``, for a paired permutation test.
+
+    Raises:
+        InputError: a file is unusable or missing, or the grids differ; in a cohort such a case becomes a
+            row with ``error`` set.
+        UsageError: an output exists, or the other run shares no case or was scored with other definitions.
+    """
+    from braincli import files
+    from braincli.config import ScoreConfig
+    from braincli.progress import Reporter
+    from braincli.scoring import evaluate, matching, report
+
+    config, reporter = config or ScoreConfig(), reporter or Reporter()
+    for path in [output / name for name in report.FILES] if output else []:
+        files.refuse_overwrite(path, overwrite=overwrite)
+    pairs = matching.match(prediction, reference, anomaly=anomaly, brain=brain)
+    scored = evaluate.score_all(pairs, config, reporter)
+    comparison = None
+    if compare is not None:
+        if compare.suffix == ".json":
+            others = report.read(compare, config)
+        else:
+            other_pairs = matching.match(compare, reference, brain=brain)
+            others = evaluate.score_all(other_pairs, config, reporter).cases
+        comparison = {"other": compare.name, **report.compare(scored.cases, others, config)}
+    found = report.build(scored, config, comparison)
+    if output is not None:
+        found.write(output, overwrite=overwrite)
+    return found

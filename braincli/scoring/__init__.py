@@ -1,0 +1,1 @@
+"""Predictions against references: metrics, curves, statistics, matching of files, tables."""
