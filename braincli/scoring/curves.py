@@ -38,7 +38,7 @@ class Curve:
         if not self.positives:
             return None
         gained = self.tp - np.append(self.tp[1:], 0)
-        return float(np.sum(gained / self.positives * (self.tp / (self.tp + self.fp))))
+        return float(np.sum(gained * (self.tp / (self.tp + self.fp))) / self.positives)
 
     def auroc(self) -> float | None:
         """Share of (positive, negative) pairs in the right order, ties half; None if a class is empty."""

@@ -1,0 +1,132 @@
+"""Which prediction belongs to which reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from braincli.errors import InputError
+from braincli.scoring.matching import Pair, case_id, is_map, match
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def names(pairs: tuple[Pair, ...]) -> dict[str, list[str]]:
+    return {pair.case: [path.name for path in pair.predictions] for pair in pairs}
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("BraTS2021_01478_seg.nii.gz", "BraTS2021_01478"),
+        ("BraTS-GLI-00001-000-seg.nii", "BraTS-GLI-00001-000"),
+        ("sub-01_ses-b_space-orig_label-L_desc-tsgm_mask.nii.gz", "sub-01_ses-b"),
+        ("training01_02_mask1.nii.gz", "training01_02"),
+        ("v1.2.case 7_lesion_mask.nii.gz", "v1.2.case 7"),
+        ("Žluťák_seg.nii.gz", "Žluťák"),
+        ("seg.nii.gz", "seg"),
+    ],
+)
+def test_case_ids_come_from_names(name: str, case: str) -> None:
+    assert case_id(Path(name)) == case
+
+
+def test_cohort_against_one_folder_per_case(tmp_path: Path) -> None:
+    cohort = touch(
+        tmp_path / "cohort", *(f"p{i}/p{i}_{k}.nii.gz" for i in (1, 10) for k in ("t1", "flair", "seg"))
+    )
+    run = touch(
+        tmp_path / "run",
+        *(f"p{i}/p{i}_{k}.nii.gz" for i in (1, 10) for k in ("label-L_desc-tsgm_mask", "desc-tsgmanomaly")),
+        "p1/p1_desc-brain_mask.nii.gz",
+        "p1/p1_desc-tsgm_flair.nii.gz",
+    )
+    found = match(run, cohort)
+    assert names(found.pairs) == {f"p{i}": [f"p{i}_label-L_desc-tsgm_mask.nii.gz"] for i in (1, 10)}
+    assert [pair.anomalies[0].name for pair in found.pairs] == [
+        f"p{i}_desc-tsgmanomaly.nii.gz" for i in (1, 10)
+    ]
+    assert found.unmatched == ()
+
+
+def test_flat_folders_whatever_the_suffix(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "a.nii.gz", "a_2.nii.gz", "b.nii")
+    run = touch(
+        tmp_path / "p", "a_mask.nii.gz", "a_2_mask.nii.gz", "b.nii.gz", "c_mask.nii.gz", ".b_mask.nii.gz"
+    )
+    found = match(run, references)
+    assert names(found.pairs) == {"a": ["a_mask.nii.gz"], "a_2": ["a_2_mask.nii.gz"], "b": ["b.nii.gz"]}
+    assert [path.name for path in found.unmatched] == ["c_mask.nii.gz"]
+
+
+def test_folder_name_decides_where_the_file_name_does_not(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "case1_seg.nii.gz", "case2_seg.nii.gz")
+    run = touch(tmp_path / "p", "case1/mask.nii.gz", "case2/mask.nii.gz", "case2/anomaly.nii.gz")
+    first, second = match(run, references).pairs
+    assert (first.predictions[0].parent.name, second.predictions[0].parent.name) == ("case1", "case2")
+    assert second.anomalies[0].name == "anomaly.nii.gz"
+
+
+def test_a_reference_without_prediction_stays(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "a_seg.nii.gz", "b_seg.nii.gz")
+    run = touch(tmp_path / "p", "a_mask.nii.gz")
+    assert names(match(run, references).pairs) == {"a": ["a_mask.nii.gz"], "b": []}
+
+
+def test_bids_layout(tmp_path: Path) -> None:
+    references = touch(
+        tmp_path / "r", "sub-01/anat/sub-01_FLAIR.nii.gz", "sub-01/anat/sub-01_label-L_mask.nii.gz",
+        "sub-02/anat/sub-02_label-L_mask.nii.gz", "sub-02/anat/sub-02_desc-brain_mask.nii.gz",
+    )  # fmt: skip
+    run = touch(
+        tmp_path / "p", "sub-01_space-orig_label-L_desc-tsgm_mask.nii.gz", "sub-02/sub-02_dseg.nii.gz"
+    )
+    assert [len(pair.predictions) for pair in match(run, references).pairs] == [1, 1]
+    assert [pair.case for pair in match(run, references).pairs] == ["sub-01", "sub-02"]
+
+
+def test_two_files_belong_together(tmp_path: Path) -> None:
+    touch(tmp_path, "x/pat7_mask.nii.gz", "x/pat7_anomaly.nii.gz", "x/pat8_anomaly.nii.gz", "gold.nii.gz")
+    (pair,) = match(tmp_path / "x/pat7_mask.nii.gz", tmp_path / "gold.nii.gz").pairs
+    assert pair.case == "gold"
+    assert [path.name for path in pair.anomalies] == ["pat7_anomaly.nii.gz"]
+
+
+def test_maps_and_brain_masks_elsewhere(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "a_seg.nii.gz")
+    run = touch(tmp_path / "p", "a_mask.nii.gz", "a_anomaly.nii.gz")
+    maps = touch(tmp_path / "m", "a.nii.gz")
+    brains = touch(tmp_path / "b", "a_brain.nii.gz", "a_t1.nii.gz")
+    (pair,) = match(run, references, anomaly=maps, brain=brains).pairs
+    assert pair.anomalies == (maps / "a.nii.gz",)
+    assert pair.brains == (brains / "a_brain.nii.gz",)
+    (pair,) = match(run, references, brain=brains / "a_brain.nii.gz").pairs
+    assert pair.brains == (brains / "a_brain.nii.gz",)
+
+
+def test_anomaly_masks_are_masks() -> None:
+    assert is_map(Path("a_desc-tsgmanomaly.nii.gz"))
+    assert is_map(Path("a_probseg.nii.gz"))
+    assert not is_map(Path("a_anomaly_mask.nii.gz"))
+
+
+def test_clear_messages(tmp_path: Path) -> None:
+    two = touch(tmp_path / "two", "a_seg.nii.gz", "x/a_mask.nii.gz")
+    scans = touch(tmp_path / "scans", "a_t1.nii.gz", "a_flair.nii.gz")
+    empty = touch(tmp_path / "empty", "readme.txt")
+    mask = tmp_path / "two/a_seg.nii.gz"
+    for prediction, reference, text in (
+        (two, two, "Two reference masks for case a"),
+        (two, scans, "no reference mask"),
+        (two, empty, "holds no NIfTI file"),
+        (mask, two, "is a file but two is a folder"),
+        (tmp_path / "nowhere", two, "nowhere does not exist"),
+    ):
+        with pytest.raises(InputError, match=text):
+            match(prediction, reference)
