@@ -5,11 +5,14 @@ Each function imports what it needs when it is called, so that importing this mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from braincli.config import ScoreConfig
+    from braincli.checks.survey import CheckReport
+    from braincli.config import ScoreConfig, TrainConfig
+    from braincli.modelfolder import ModelInfo
     from braincli.progress import Reporter
     from braincli.scoring.report import ScoreReport
 
@@ -63,3 +66,45 @@ def score(
     if output is not None:
         found.write(output, overwrite=overwrite)
     return found
+
+
+def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Reporter | None = None) -> ModelInfo | None:
+    """Train a method on prepared cases.
+
+    Args:
+        data: cohort folders or TSV manifests.
+        out: folder of the new model.
+
+    Returns:
+        The model's description, or None if ``config.minutes`` ran out (call again with ``resume=True``).
+
+    Raises:
+        InputError, UsageError, ResourceError: see :func:`braincli.training.run.train_cases`.
+    """
+    from braincli.cases import find_cases
+    from braincli.progress import Reporter as Silent
+    from braincli.training.run import train_cases
+
+    cases = [case for path in data for case in find_cases(Path(path))]
+    return train_cases(cases, config, Path(out), reporter or Silent())
+
+
+def check(
+    paths: Sequence[Path],
+    *,
+    volume: int | None = None,
+    prefer: str = "sform",
+    phi: bool = False,
+    reporter: Reporter | None = None,
+) -> CheckReport:
+    """Put scans, cases or cohorts through the gatekeeper; bad input is reported, never raised.
+
+    Args:
+        paths: NIfTI files, case or cohort folders, TSV manifests.
+        volume: which volume of a 4-D file (0-based).
+        prefer: ``sform`` or ``qform``, where both are set and disagree.
+        phi: also list header fields and extensions that may tell about the patient.
+    """
+    from braincli.checks.survey import survey
+
+    return survey([Path(path) for path in paths], volume=volume, prefer=prefer, phi=phi, reporter=reporter)

@@ -32,8 +32,8 @@ def background_value(data: np.ndarray) -> float:
 def foreground(volume: Volume) -> np.ndarray:
     """The brain of a skull-stripped scan.
 
-    Voxels that differ from the background value (the most frequent one: 0, or what z-scoring made of it), their
-    largest connected component, holes filled.
+    Voxels that differ from the background value (the most frequent one: 0, or what z-scoring made of it),
+    their largest connected component, holes filled.
 
     Returns:
         (X, Y, Z) bool; nothing is true where all voxels are equal.
@@ -45,13 +45,15 @@ def has_skull(volume: Volume) -> bool:
     """Whether ``volume`` (an image, not a mask) still shows the head around the brain.
 
     True if the air is noisy (more than 0.2 % of the voxels over 10 mm away from the object differ from the
-    background), or if the object, holes filled, is larger than a brain (2000 ml). The first sees scans as they
-    left the scanner, the second those whose air was set to zero, and scans that are cropped to the head.
+    background), or if the object, holes filled, is larger than a brain (2000 ml). The first sees scans as
+    they left the scanner, the second those whose air was set to zero, and scans that are cropped to the
+    head.
 
-    Measured on 91 skull-stripped scans (T1, T1ce, T2, FLAIR; BraTS 2013 to 2023, MNI, native, z-scored): noise
-    at most 0.002 %, object 1084 to 1638 ml. On 9 scans with skull (four patients, slices of 2.2 to 5.5 mm): noise
-    0.7 % to 88 %, object 2538 to 3523 ml, and still 2419 ml or more when everything below 2 to 20 % of the
-    maximum was set to zero. Not made for infants, whose heads are no larger than an adult's brain.
+    Measured on 91 skull-stripped scans (T1, T1ce, T2, FLAIR; BraTS 2013 to 2023, MNI, native, z-scored):
+    noise at most 0.002 %, object 1084 to 1638 ml. On 9 scans with skull (four patients, slices of 2.2 to
+    5.5 mm): noise 0.7 % to 88 %, object 2538 to 3523 ml, and still 2419 ml or more when everything below
+    2 to 20 % of the maximum was set to zero. Not made for infants, whose heads are no larger than an
+    adult's brain.
     """
     evidence = skull_evidence(volume)
     return evidence.air_noise > NOISE_SHARE or evidence.object_ml > HEAD_ML

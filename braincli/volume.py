@@ -95,15 +95,15 @@ def load(path: Path, *, volume: int | None = None, prefer: str = "sform", labels
     for problem in reading.problems:
         if problem.level >= Level.ERROR:
             raise InputError(problem.message, problem.hint)
+    return from_reading(reading)
+
+
+def from_reading(reading: checks.Reading) -> Volume:
+    """The volume of a reading without errors."""
     assert reading.data is not None and reading.geometry is not None
-    geometry = reading.geometry
+    affine, facts = reading.geometry.affine, reading.geometry.facts
     return Volume(
-        reading.data,
-        geometry.affine,
-        geometry.facts,
-        tuple(reading.problems),
-        source=path,
-        sha256=reading.sha256,
+        reading.data, affine, facts, tuple(reading.problems), source=reading.path, sha256=reading.sha256
     )
 
 
@@ -180,6 +180,32 @@ def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = 1e-3) -> Proble
         text = f"{names} have the same size, but their corners lie {distance:.3g} mm apart."
         return Problem(Level.ERROR, "grid-place", text, hint)
     return None
+
+
+def mask_on_grid_of(mask: Volume, image: Volume) -> tuple[Volume, Problem | None]:
+    """A mask that belongs to ``image``, on its grid; with a warning where the mask's header had lost its
+    origin.
+
+    Some published masks (BraTS 2017 among them) kept size and axes of their image but not its origin, so
+    that the two do not overlap in the world at all. Size and axes being equal, such a mask is taken voxel
+    by voxel.
+
+    Raises:
+        InputError: the grids differ in any other way.
+    """
+    problem = same_grid(mask, image)
+    if problem is None:
+        return image.with_data(mask.data), None
+    shift = np.abs(np.linalg.inv(image.affine) @ mask.affine - np.eye(4))
+    same_axes = mask.shape == image.shape and shift[:3, :3].max() < 1e-3
+    if same_axes and (shift[:3, 3] > 0.5 * np.array(image.shape)).any():
+        text = (
+            f"{_name(mask)} has lost its origin (it lies beside {_name(image)}); it is taken voxel by voxel."
+        )
+        return image.with_data(mask.data), Problem(
+            Level.WARNING, "grid-origin", text, "Check that it overlays."
+        )
+    raise InputError(problem.message, problem.hint)
 
 
 def resample(volume: Volume, like: Volume, *, labels: bool = False) -> Volume:

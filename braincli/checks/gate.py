@@ -91,11 +91,11 @@ def _read_stream(reading: Reading, handle: BinaryIO, volume: int | None, max_vox
     stream = Stream(handle)
     _check_wrapping(reading, stream)
     block = _read_header(stream)
-    reading.header = headers.parse(block)
+    reading.header, reading.head = headers.parse(block), block
     reading.layout, found = headers.plan(reading.header, volume, max_voxels)
     reading.note(*found)
     layout = reading.layout
-    reading.head = block + stream.read(int(reading.header["vox_offset"]) - len(block))
+    reading.head += stream.read(int(reading.header["vox_offset"]) - len(block))
     stream.skip(layout.offset - len(reading.head))
     buffer = np.empty(layout.nbytes, np.uint8)
     present = stream.fill(buffer.data)
