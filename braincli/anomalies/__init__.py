@@ -1,0 +1,1 @@
+"""Synthetic anomalies: a random part draws parameters, a deterministic part applies them."""

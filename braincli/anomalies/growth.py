@@ -1,0 +1,168 @@
+"""Tumour-like growth: infiltrating oedema, enhancing rim and necrotic core, or several small foci, on a 2-D slice.
+
+:func:`draw` takes everything random from a generator, :func:`apply` is deterministic, so that a growth can be
+repeated. Compartments are irregular (low-frequency noise bends their outline), soft-edged and textured; their
+intensities follow what gliomas show on each contrast, with a share of deliberately arbitrary ones, so that
+a detector learns "does not belong" and not one look. Lengths are in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FOCI = 6
+
+# Target intensity ranges in [0, 1] per compartment and contrast (T1, T1ce, T2, FLAIR), where 0 and 1 are the
+# 1st and 99th percentile of the brain.
+OEDEMA, RIM, CORE = 0, 1, 2
+LEVELS = torch.tensor(
+    [
+        [[0.15, 0.50], [0.15, 0.50], [0.55, 1.00], [0.60, 1.00]],
+        [[0.25, 0.65], [0.60, 1.00], [0.40, 0.95], [0.45, 1.00]],
+        [[0.05, 0.40], [0.05, 0.45], [0.55, 1.00], [0.15, 0.95]],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Parameters of one growth per row.
+
+    Attributes:
+        centre: (B, FOCI, 2) position among the brain's pixels, as a share in [0, 1] per axis of the brain's box.
+        radius: (B, FOCI) pixels; 0 for foci that are not there.
+        stretch: (B, FOCI, 2) and angle: (B, FOCI): the ellipse.
+        core, necrosis: (B,) radius of the core and of the necrosis as a share of the growth's; 0 for none.
+        softness: (B,) width of the edge in pixels.
+        outline, texture: (B, 3, H, W) and (B, C, H, W) noise, about unit size.
+        level: (B, 3, C) target intensity per compartment.
+        opacity: (B, C) how much of the tissue below is replaced.
+        grain: (B,) size of the texture.
+    """
+
+    centre: Tensor
+    radius: Tensor
+    stretch: Tensor
+    angle: Tensor
+    core: Tensor
+    necrosis: Tensor
+    softness: Tensor
+    outline: Tensor
+    texture: Tensor
+    level: Tensor
+    opacity: Tensor
+    grain: Tensor
+
+
+def draw(
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator,
+    *,
+    radius: tuple[float, float] = (3.0, 18.0),
+    arbitrary: float = 0.15,
+) -> Growth:
+    """Parameters for images of ``shape`` (B, C, H, W).
+
+    Args:
+        radius: smallest and largest radius of a single growth in pixels (log-uniform).
+        arbitrary: share of rows whose intensities follow no tumour at all.
+    """
+    b, c, h, w = shape
+
+    def uniform(low: float, high: float, *size: int) -> Tensor:
+        return low + (high - low) * torch.rand(*size, generator=generator)
+
+    low, high = torch.tensor(radius).log().tolist()
+    several = torch.rand(b, generator=generator) < 0.25
+    radii = uniform(low, high, b, FOCI).exp()
+    radii = torch.where(several[:, None], radii.clamp_max(radius[0] * 2) * 0.8, radii)
+    count = torch.where(several, torch.randint(2, FOCI + 1, (b,), generator=generator), 1)
+    radii = radii * (torch.arange(FOCI)[None] < count[:, None])
+
+    level = LEVELS[:, :, 0] + (LEVELS[:, :, 1] - LEVELS[:, :, 0]) * torch.rand(b, 3, 4, generator=generator)
+    level = level[:, :, :c] if c <= 4 else level.mean(dim=2, keepdim=True).expand(b, 3, c)
+    free = torch.rand(b, generator=generator) < arbitrary
+    level = torch.where(free[:, None, None], torch.rand(b, 3, c, generator=generator), level)
+    opacity = uniform(0.35, 1.0, b, c)
+    faint = torch.rand(b, c, generator=generator) < 0.15
+    opacity = torch.where(faint, opacity * 0.3, opacity)
+    with_core = (torch.rand(b, generator=generator) < 0.6) & ~several
+    with_necrosis = torch.rand(b, generator=generator) < 0.7
+    return Growth(
+        centre=torch.rand(b, FOCI, 2, generator=generator),
+        radius=radii,
+        stretch=uniform(0.65, 1.4, b, FOCI, 2),
+        angle=uniform(0, torch.pi, b, FOCI),
+        core=uniform(0.3, 0.9, b) * with_core,
+        necrosis=uniform(0.4, 0.85, b) * (with_core & with_necrosis),
+        softness=uniform(0.4, 2.5, b),
+        outline=_clouds(b, 3, h, w, generator),
+        texture=_clouds(b, c, h, w, generator),
+        level=level,
+        opacity=opacity,
+        grain=uniform(0.0, 0.12, b),
+    )
+
+
+def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]:
+    """Plant ``growth``.
+
+    Args:
+        image: (B, C, H, W) in [0, 1]. Absent contrasts (all zero) stay absent.
+        brain: (B, 1, H, W) bool; nothing changes outside.
+
+    Returns:
+        The diseased image, and the growth's alpha (B, 1, H, W) in [0, 1] (0 outside the brain).
+    """
+    h, w = image.shape[2:]
+    rows = torch.arange(h, dtype=torch.float32)[None, None, :, None]
+    columns = torch.arange(w, dtype=torch.float32)[None, None, None, :]
+    centre = _in_brain(growth.centre, brain)
+    dy, dx = rows - centre[..., 0, None, None], columns - centre[..., 1, None, None]
+    cos, sin = growth.angle.cos()[..., None, None], growth.angle.sin()[..., None, None]
+    along = (dy * cos + dx * sin) / growth.stretch[..., 0, None, None]
+    across = (dx * cos - dy * sin) / growth.stretch[..., 1, None, None]
+    distance = (along**2 + across**2).sqrt()
+
+    def alpha(share: Tensor, bend: Tensor) -> Tensor:
+        size = (growth.radius * share[:, None])[..., None, None]
+        inside = size * (1 + 0.35 * bend) - distance
+        inside = torch.where(size > 0, inside, -1e3).amax(dim=1, keepdim=True)
+        return torch.sigmoid(inside / growth.softness[:, None, None, None]) * brain
+
+    bends = growth.outline[:, :, None]
+    whole = alpha(torch.ones_like(growth.core), bends[:, OEDEMA])
+    core = alpha(growth.core, bends[:, RIM]) * whole
+    necrosis = alpha(growth.core * growth.necrosis, bends[:, CORE]) * core
+    level = growth.level[..., None, None]
+    target = level[:, OEDEMA] + (level[:, RIM] - level[:, OEDEMA]) * core
+    target = target + (level[:, CORE] - target) * necrosis
+    target = target + growth.grain[:, None, None, None] * growth.texture
+    present = image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
+    blend = whole * growth.opacity[..., None, None] * present
+    return (image + blend * (target - image)).clamp(0, 1) * brain, whole
+
+
+def _in_brain(share: Tensor, brain: Tensor) -> Tensor:
+    """(B, FOCI, 2) shares in [0, 1] -> pixel positions of brain pixels (any pixel where the brain is empty)."""
+    positions = torch.zeros_like(share)
+    for index, mask in enumerate(brain[:, 0]):
+        pixels = mask.nonzero()
+        if len(pixels) == 0:
+            pixels = torch.ones_like(mask).nonzero()
+        chosen = (share[index, :, 0] * len(pixels)).long().clamp_max(len(pixels) - 1)
+        positions[index] = pixels[chosen].to(share.dtype)
+    return positions
+
+
+def _clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator) -> Tensor:
+    """Smooth noise of about unit size: three octaves of interpolated white noise."""
+    total = torch.zeros(b, channels, h, w)
+    for cells, gain in ((4, 0.8), (8, 0.5), (20, 0.3)):
+        coarse = torch.randn(b, channels, cells, cells, generator=generator)
+        total += gain * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=True)
+    return total

@@ -1,0 +1,1 @@
+"""The zoo: one file per method, one line each in :mod:`braincli.methods.registry`."""

@@ -1,0 +1,77 @@
+"""All methods by name. Plain data: importing this loads no torch, so that the command line can list it instantly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from braincli.errors import UsageError
+
+if TYPE_CHECKING:
+    from braincli.methods.base import Method
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method: where its class is, what it does, where it comes from, what it must be told to learn."""
+
+    target: str  # module:class below braincli.methods
+    summary: str
+    paper: str
+    supervision: str
+    presets: tuple[str, ...] = ("paper", "compact", "tiny")
+
+
+METHODS: dict[str, MethodSpec] = {
+    "threshold": MethodSpec(
+        "threshold:Threshold", "histogram-equalised intensity, thresholded", "Meissen et al. 2022", "none"
+    ),
+    "tsgm": MethodSpec(
+        "tsgm:TSGM",
+        "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
+        "Wang et al. 2023, arXiv:2311.03074",
+        "slice labels",
+    ),
+}
+
+
+def spec(name: str) -> MethodSpec:
+    """The entry of ``name``.
+
+    Raises:
+        UsageError: no such method; the valid names are listed.
+    """
+    try:
+        return METHODS[name]
+    except KeyError:
+        raise UsageError(f"There is no method {name!r}.", f"Methods: {', '.join(METHODS)}.") from None
+
+
+def method_class(name: str) -> type[Method]:
+    """Import the class of ``name`` (this loads torch)."""
+    module, _, attribute = spec(name).target.partition(":")
+    found: type[Method] = getattr(import_module(f"braincli.methods.{module}"), attribute)
+    return found
+
+
+def build(
+    name: str,
+    *,
+    preset: str = "compact",
+    settings: dict[str, Any] | None = None,
+    channels: int = 4,
+    size: tuple[int, int] = (96, 80),
+) -> Method:
+    """A fresh method: the preset's options, overridden by ``settings``.
+
+    Raises:
+        UsageError: unknown method, preset or option.
+    """
+    from braincli import config
+
+    kind = method_class(name)
+    if preset not in kind.PRESETS:
+        raise UsageError(f"{name} has no preset {preset!r}.", f"Presets: {', '.join(kind.PRESETS)}.")
+    options = config.parse(kind.Config, {**kind.PRESETS[preset], **(settings or {})})
+    return kind(options, channels=channels, size=size)

@@ -1,0 +1,204 @@
+"""A trained model on disk: ``model.json`` (everything but the weights), ``weights.safetensors``, ``README.md`` (card)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from braincli import RESEARCH_USE_ONLY, __version__, files
+from braincli.cases import CONTRASTS, Contrast
+from braincli.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from braincli.methods.base import Method
+
+FORMAT = 1
+PACKAGE = Path(__file__).resolve().parent
+
+
+class Calibration(BaseModel):
+    """What turns residuals into a mask, and where it comes from.
+
+    ``weights`` over contrasts sum to 1; ``threshold`` is in units of the anomaly map; ``provenance`` names objective,
+    cases and figures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: dict[Contrast, float]
+    threshold: float = Field(ge=0)
+    min_lesion_mm3: float = Field(default=0.0, ge=0)
+    provenance: dict[str, Any] = {}
+
+
+class MapOptions(BaseModel):
+    """How residuals become the anomaly map: Gaussian smoothing (mm, as one standard deviation), eroded brain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    smooth_mm: float = Field(default=2.0, ge=0)
+    erode_mm: float = Field(default=2.0, ge=0)
+
+
+class ModelInfo(BaseModel):
+    """Contents of ``model.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    braincli: str = __version__
+    name: str
+    method: str
+    preset: str
+    settings: dict[str, Any] = {}  # the method's full configuration
+    contrasts: tuple[Contrast, ...] = CONTRASTS
+    slices: dict[str, Any] = {}  # a slices.SliceSpec
+    map: MapOptions = MapOptions()
+    calibration: Calibration | None = None
+    training: dict[str, Any] = {}  # case ids, image hashes, steps, minutes, data and licences
+    figures: dict[str, Any] = {}  # what the card reports
+    weights: dict[str, str] = {}  # file name -> SHA-256
+    parameters: int = 0
+    licence: str = "Apache-2.0"
+    notice: str = RESEARCH_USE_ONLY
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to predict."""
+
+    info: ModelInfo
+    method: Method
+    folder: Path
+    device: torch.device
+
+    @property
+    def weights_hash(self) -> str:
+        """One hash over all weights and ``model.json``; changes whenever a result may change."""
+        return files.sha256(self.folder / "model.json")
+
+
+def search_folders() -> list[Path]:
+    """Where models are looked for, first match wins: BRAINCLI_MODELS, ./models, those shipped with braincli."""
+    named = os.environ.get("BRAINCLI_MODELS", "")
+    shipped = [PACKAGE / "_models", PACKAGE.parent / "models"]
+    return [Path(part) for part in named.split(os.pathsep) if part] + [Path("models"), *shipped]
+
+
+def find_models() -> dict[str, Path]:
+    """All model folders by name."""
+    found: dict[str, Path] = {}
+    for folder in search_folders():
+        for file in sorted(folder.glob("*/model.json")):
+            found.setdefault(file.parent.name, file.parent)
+    return found
+
+
+def locate(name: str) -> Path:
+    """The folder of a model, by name or path.
+
+    Raises:
+        ModelError: there is none; the known names are listed.
+    """
+    path = Path(name)
+    if (path / "model.json").is_file():
+        return path
+    models = find_models()
+    if name in models:
+        return models[name]
+    known = f"Models found: {', '.join(models) or 'none'}."
+    raise ModelError(f"There is no model {name!r}.", f"{known} Train one with: braincli train --method tsgm ...")
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """``model.json`` of ``folder``, without touching the weights.
+
+    Raises:
+        ModelError: it is damaged or of a newer format.
+    """
+    try:
+        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if content.get("format", 0) > FORMAT:
+            raise ModelError(f"The model {folder.name} has format {content['format']}.", "Update braincli.")
+        return ModelInfo.model_validate(content)
+    except (OSError, ValueError, ValidationError) as error:
+        raise ModelError(f"model.json of {folder.name} cannot be read: {error}") from None
+
+
+def load(name: str, device: torch.device) -> LoadedModel:
+    """Build the method and load its weights, after their hashes match.
+
+    Raises:
+        ModelError: missing, damaged, or not fitting this version.
+    """
+    from safetensors.torch import load_file
+
+    from braincli.methods import registry
+    from braincli.slices import SliceSpec
+
+    folder = locate(name)
+    info = read_info(folder)
+    spec = SliceSpec.model_validate(info.slices)
+    method = registry.build(
+        info.method, preset=info.preset, settings=info.settings, channels=len(info.contrasts), size=spec.size
+    )
+    tensors: dict[str, torch.Tensor] = {}
+    for file, digest in info.weights.items():
+        path = folder / file
+        if not path.is_file():
+            raise ModelError(f"{file} of the model {info.name} is missing.", "Install braincli again, or train again.")
+        if files.sha256(path) != digest:
+            raise ModelError(f"{file} of the model {info.name} is damaged (its SHA-256 differs).", "Fetch it again.")
+        tensors |= load_file(path)
+    needed = {key for key in method.state_dict() if not key.startswith(method.optional_weights or ("\0",))}
+    if strange := sorted(needed.symmetric_difference(tensors)):
+        raise ModelError(f"The weights of {info.name} do not fit this version ({strange[0]}).", "Train it again.")
+    method.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=False)
+    return LoadedModel(info, method.to(device).eval(), folder, device)
+
+
+def save(folder: Path, method: Method, info: ModelInfo) -> None:
+    """Write the weights as float16, then ``model.json``; ``method`` takes the rounded weights, so that what is saved
+    is what predicts.
+
+    Raises:
+        ModelError: a weight is not finite.
+    """
+    import torch
+    from safetensors.torch import save as encode
+
+    folder.mkdir(parents=True, exist_ok=True)
+    skipped = method.optional_weights or ("\0",)
+    state = {k: v for k, v in method.state_dict().items() if not k.startswith(skipped)}
+    update: dict[str, Any] = {"parameters": sum(v.numel() for v in state.values()), "weights": {}}
+    if state:
+        halves = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in state.items()}
+        if not all(torch.isfinite(v).all() for v in halves.values()):
+            raise ModelError(f"The weights of {info.name} are not finite; nothing was saved.")
+        with files.atomic_path(folder / "weights.safetensors") as temporary:
+            temporary.write_bytes(encode(halves, metadata={"format": "pt", "braincli": __version__}))
+        update["weights"] = {"weights.safetensors": files.sha256(folder / "weights.safetensors")}
+        method.load_state_dict({k: v.float() for k, v in halves.items()}, strict=False)
+    write_info(folder, info.model_copy(update=update))
+
+
+def write_info(folder: Path, info: ModelInfo) -> None:
+    """Replace ``model.json``."""
+    files.write_json(folder / "model.json", info.model_dump(mode="json"))
+
+
+def iter_infos() -> Iterator[tuple[Path, ModelInfo]]:
+    """Every model that can be found, with its description; damaged ones are left out."""
+    for folder in find_models().values():
+        try:
+            yield folder, read_info(folder)
+        except ModelError:
+            continue

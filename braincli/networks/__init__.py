@@ -1,0 +1,1 @@
+"""Networks, shared by the methods. torch only; they know nothing of files."""

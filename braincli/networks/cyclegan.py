@@ -1,0 +1,104 @@
+"""The two networks of CycleGAN (Zhu et al. 2017): ResNet generator and PatchGAN discriminator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResNetGenerator(nn.Module):
+    """Reflect-padded 7 x 7, two halvings, residual blocks, two doublings, 7 x 7, tanh; instance norm.
+
+    With 1 channel, width 64 and 9 blocks it has 11,365,633 parameters. Images in and out are in [0, 1].
+
+    Args:
+        residual: the network writes a change that is added to its input (ours, for small networks: identity is
+            where training starts, so few lesion-free details are lost); else it draws the whole image.
+        patch: pixels per side folded into channels first (ours: affordable on a CPU).
+    """
+
+    def __init__(
+        self, channels: int, *, width: int = 64, blocks: int = 9, residual: bool = False, patch: int = 1
+    ) -> None:
+        super().__init__()
+        self.residual, self.patch = residual, patch
+        folded = channels * patch**2
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(folded, width, 7), *_normed(width)]
+        for factor in (1, 2):
+            wide = width * factor
+            layers += [nn.Conv2d(wide, wide * 2, 3, stride=2, padding=1), *_normed(wide * 2)]
+        layers += [_Residual(width * 4) for _ in range(blocks)]
+        for factor in (4, 2):
+            wide = width * factor
+            layers += [
+                nn.ConvTranspose2d(wide, wide // 2, 3, stride=2, padding=1, output_padding=1),
+                *_normed(wide // 2),
+            ]
+        last = nn.Conv2d(width, folded, 7)
+        layers += [nn.ReflectionPad2d(3), last, nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+        if residual:
+            nn.init.normal_(last.weight, 0.0, 0.002)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> the same in the other domain; H and W multiples of 4 * patch."""
+        drawn = F.pixel_shuffle(self.layers(F.pixel_unshuffle(image * 2 - 1, self.patch)), self.patch)
+        return (image + drawn).clamp(0, 1) if self.residual else (drawn + 1) / 2
+
+
+class PatchGAN(nn.Sequential):
+    """Discriminator that judges overlapping patches (70 x 70 with three layers); 2,762,689 parameters at width 64."""
+
+    def __init__(self, channels: int, *, width: int = 64, layers: int = 3) -> None:
+        steps: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        wide = width
+        for index in range(1, layers + 1):
+            following = min(wide * 2, width * 8)
+            stride = 2 if index < layers else 1
+            steps += [nn.Conv2d(wide, following, 4, stride=stride, padding=1), nn.InstanceNorm2d(following), nn.LeakyReLU(0.2)]
+            wide = following
+        steps.append(nn.Conv2d(wide, 1, 4, padding=1))
+        super().__init__(*steps)
+        for layer in self:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+
+
+class ReplayPool:
+    """Past generated images, half of which replace the newest ones before the discriminator (Shrivastava 2017)."""
+
+    def __init__(self, size: int = 50) -> None:
+        self.size = size
+        self.images: list[Tensor] = []
+
+    def swap(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, C, H, W) -> the same shape, some rows from the past."""
+        chosen = []
+        for image in images.detach():
+            if len(self.images) < self.size:
+                self.images.append(image)
+            elif torch.rand(1, generator=generator).item() < 0.5:
+                index = int(torch.randint(self.size, (1,), generator=generator))
+                image, self.images[index] = self.images[index], image
+            chosen.append(image)
+        return torch.stack(chosen)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), *_normed(channels),
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.InstanceNorm2d(channels), nn.ReLU()

@@ -1,0 +1,241 @@
+"""NCSN++ (Song et al. 2021, App. H) as TSGM uses it: BigGAN residual blocks, FIR resampling, progressive input and
+output pyramids, Fourier embedding of log sigma.
+
+``patch > 1`` folds patch x patch pixels into channels at the input and unfolds them at the output (ours: it makes
+the network affordable on a CPU). With the paper's sizes the joint model has 65,558,305 parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FIR = (1.0, 3.0, 3.0, 1.0)
+
+
+class NCSNpp(nn.Module):
+    """Noise-conditional U-Net.
+
+    Args:
+        inputs: channels in (noisy slice and condition together).
+        outputs: channels out; where they differ from ``inputs``, a last 3 x 3 convolution merges the pyramid.
+        width: channels of the first level.
+        multipliers: channels of level i are ``width * multipliers[i]``; each level halves the resolution.
+        blocks: residual blocks per level (one more on the way up).
+        attention: levels (0 = full resolution) that carry self-attention; the middle always does.
+        fir: resample with the [1, 3, 3, 1] filter; else average pooling and nearest neighbour.
+        pyramids: progressive input and output (the paper); else a plain U-Net with one output convolution.
+        patch: pixels per side folded into channels.
+        fourier_scale: bandwidth of the fixed random frequencies of the noise embedding.
+        out_init: gain of the convolutions that write the output; 0 makes the untrained network predict 0.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        width: int = 128,
+        multipliers: Sequence[int] = (1, 1, 2, 2, 2, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (4,),
+        fir: bool = True,
+        pyramids: bool = True,
+        patch: int = 1,
+        fourier_scale: float = 16.0,
+    ) -> None:
+        super().__init__()
+        self.patch, self.pyramids = patch, pyramids
+        self.stride = patch * 2 ** (len(multipliers) - 1)
+        folded, emb = inputs * patch**2, width * 4
+        widths = [width * m for m in multipliers]
+        deepest = len(widths) - 1
+        resample = Resample(fir)
+
+        self.register_buffer("frequencies", torch.randn(width) * fourier_scale)
+        self.embed = nn.Sequential(dense(2 * width, emb), nn.SiLU(), dense(emb, emb))
+        self.resample = resample
+        self.enter = conv(folded, width)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+
+        channels, skips = width, [width]
+        for level, wide in enumerate(widths):
+            stage = nn.Module()
+            stage.blocks = nn.ModuleList()
+            for _ in range(blocks):
+                stage.blocks.append(ResidualAttention(channels, wide, emb, resample, attend=level in attention))
+                channels = wide
+                skips.append(channels)
+            if level < deepest:
+                stage.shrink = ResidualBlock(channels, channels, emb, resample, move="down")
+                stage.combine = conv(folded, channels, kernel=1) if pyramids else None
+                skips.append(channels)
+            self.down.append(stage)
+
+        self.middle = nn.ModuleList(
+            [ResidualAttention(channels, channels, emb, resample, attend=True), ResidualBlock(channels, channels, emb, resample)]
+        )
+
+        for level in reversed(range(len(widths))):
+            stage = nn.Module()
+            stage.blocks = nn.ModuleList()
+            for _ in range(blocks + 1):
+                stage.blocks.append(ResidualBlock(channels + skips.pop(), widths[level], emb, resample))
+                channels = widths[level]
+            stage.attend = Attention(channels) if level in attention else None
+            out = folded if pyramids else outputs * patch**2
+            stage.write = Write(channels, out) if pyramids or level == 0 else None
+            stage.grow = ResidualBlock(channels, channels, emb, resample, move="up") if level else None
+            self.up.append(stage)
+        merge = pyramids and inputs != outputs
+        self.merge = conv(folded, outputs * patch**2) if merge else None
+
+    def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
+        """(B, inputs, H, W), (B,) -> (B, outputs, H, W). H and W are multiples of ``stride``."""
+        x = F.pixel_unshuffle(x, self.patch)
+        phase = log_sigma[:, None] * self.frequencies[None] * 2 * math.pi
+        emb = self.embed(torch.cat([phase.sin(), phase.cos()], dim=1))
+
+        pyramid, h = x, self.enter(x)
+        skips = [h]
+        for stage in self.down:
+            for block in stage.blocks:
+                h = block(h, emb)
+                skips.append(h)
+            if hasattr(stage, "shrink"):
+                h = stage.shrink(h, emb)
+                if stage.combine is not None:
+                    pyramid = self.resample.down(pyramid)
+                    h = h + stage.combine(pyramid)
+                skips.append(h)
+
+        for block in self.middle:
+            h = block(h, emb)
+
+        out: Tensor | None = None
+        for stage in self.up:
+            for block in stage.blocks:
+                h = block(torch.cat([h, skips.pop()], dim=1), emb)
+            if stage.attend is not None:
+                h = stage.attend(h)
+            if stage.write is not None:
+                written = stage.write(h)
+                out = written if out is None else self.resample.up(out) + written
+            if stage.grow is not None:
+                h = stage.grow(h, emb)
+        assert out is not None
+        if self.merge is not None:
+            out = self.merge(out)
+        return F.pixel_shuffle(out, self.patch)
+
+
+class ResidualBlock(nn.Module):
+    """BigGAN residual block (ResnetBlockBigGAN++): optional resampling inside, output scaled by 1/sqrt 2."""
+
+    def __init__(self, inputs: int, outputs: int, emb: int, resample: Resample, move: str = "") -> None:
+        super().__init__()
+        self.resample, self.move = resample, move
+        self.norm_in, self.conv_in = norm(inputs), conv(inputs, outputs)
+        self.time = dense(emb, outputs)
+        self.norm_out, self.conv_out = norm(outputs), conv(outputs, outputs, gain=0.0)
+        self.skip = conv(inputs, outputs, kernel=1) if move or inputs != outputs else None
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = F.silu(self.norm_in(x))
+        if self.move:
+            move = self.resample.down if self.move == "down" else self.resample.up
+            h, x = move(h), move(x)
+        h = self.conv_in(h) + self.time(F.silu(emb))[:, :, None, None]
+        h = self.conv_out(F.silu(self.norm_out(h)))
+        return ((x if self.skip is None else self.skip(x)) + h) * math.sqrt(0.5)
+
+
+class ResidualAttention(nn.Module):
+    """A residual block, followed by attention where asked."""
+
+    def __init__(self, inputs: int, outputs: int, emb: int, resample: Resample, *, attend: bool) -> None:
+        super().__init__()
+        self.block = ResidualBlock(inputs, outputs, emb, resample)
+        self.attend = Attention(outputs) if attend else None
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        x = self.block(x, emb)
+        return x if self.attend is None else self.attend(x)
+
+
+class Attention(nn.Module):
+    """Single-head self-attention over all pixels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = norm(channels)
+        self.query, self.key, self.value = (conv(channels, channels, kernel=1, gain=0.1) for _ in range(3))
+        self.out = conv(channels, channels, kernel=1, gain=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        q, k, v = (part(h).flatten(2).transpose(1, 2) for part in (self.query, self.key, self.value))
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        return (x + self.out(h)) * math.sqrt(0.5)
+
+
+class Write(nn.Sequential):
+    """GroupNorm, SiLU and the convolution that writes one level of the output pyramid."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(norm(inputs), nn.SiLU(), conv(inputs, outputs, gain=0.0))
+
+
+class Resample(nn.Module):
+    """Halve or double the resolution, with the FIR filter or with average pooling / nearest neighbour."""
+
+    def __init__(self, fir: bool) -> None:
+        super().__init__()
+        self.fir = fir
+        taps = torch.tensor(FIR)
+        kernel = taps[:, None] * taps[None]
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+
+    def down(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H/2, W/2)."""
+        if not self.fir:
+            return F.avg_pool2d(x, 2)
+        kernel = self.kernel.to(x)[None, None].expand(x.shape[1], 1, -1, -1)
+        return F.conv2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+    def up(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        if not self.fir:
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        kernel = 4 * self.kernel.to(x)[None, None].expand(x.shape[1], 1, -1, -1)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation with at most 32 groups of at least four channels."""
+    return nn.GroupNorm(math.gcd(min(max(channels // 4, 1), 32), channels), channels, eps=1e-6)
+
+
+def conv(inputs: int, outputs: int, *, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
+    """Convolution with Song's uniform fan-average initialisation, zero bias."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    _initialise(layer.weight, (inputs + outputs) * kernel**2 / 2, gain)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def dense(inputs: int, outputs: int) -> nn.Linear:
+    """Linear layer with the same initialisation."""
+    layer = nn.Linear(inputs, outputs)
+    _initialise(layer.weight, (inputs + outputs) / 2, 1.0)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _initialise(weight: Tensor, fan: float, gain: float) -> None:
+    bound = math.sqrt(3 * max(gain, 1e-10) / fan)
+    nn.init.uniform_(weight, -bound, bound)

@@ -1,0 +1,1 @@
+"""Cohort -> trained model: the one training loop for every method."""
