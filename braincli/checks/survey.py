@@ -95,21 +95,19 @@ def survey(
 
 
 def check_set(volumes: Mapping[str, Volume]) -> list[Problem]:
-    """What is wrong with images that are given together: one of them given twice (error), different grids
-    (note).
+    """What is wrong with files that are given together: a scan given twice (error), different grids (note).
 
     Args:
-        volumes: by contrast; masks may be among them, but only their grids are compared.
+        volumes: by contrast or mask name; images are float32.
     """
     problems = []
     for (first, a), (second, b) in combinations(volumes.items(), 2):
-        masks = any(volume.data.dtype.kind != "f" for volume in (a, b))
-        if not masks and (a.sha256 == b.sha256 != "" or np.array_equal(a.data, b.data)):
+        images = [volume.data.dtype.kind == "f" for volume in (a, b)]
+        if (any(images) and a.sha256 == b.sha256 != "") or (all(images) and np.array_equal(a.data, b.data)):
             text = f"{_name(a)} and {_name(b)} are the same scan, given as {first} and {second}."
             problems.append(Problem(Level.ERROR, "same-scan", text, "Give each contrast its own file."))
-    reference, *others = volumes
-    apart = [name for name in others if same_grid(volumes[reference], volumes[name]) is not None]
-    if apart:
+    reference = next(iter(volumes), "")
+    if apart := [name for name in volumes if same_grid(volumes[reference], volumes[name]) is not None]:
         text = f"{', '.join(apart)}: another grid than {reference}."
         hint = "braincli preprocess (or detect --preprocess) brings them onto one."
         problems.append(Problem(Level.NOTE, "different-grids", text, hint))
