@@ -1,0 +1,54 @@
+"""Make unlabelled cases usable for training: write generous masks of everything that may be a lesion.
+
+TSGM's second stage learns from tissue that is known to be free of lesions. Patients without a mask can lend theirs,
+if whatever looks suspicious is left out: the brightest part of the smoothed, histogram-equalised FLAIR, filled and grown.
+Healthy tissue may be lost this way; that costs little. The masks are no segmentations.
+
+    python examples/exclude_suspects.py unlabelled/ suspects/
+    braincli train --data cohort/ --data suspects/manifest.tsv -o models/mine
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from braincli.cases import CONTRASTS, Contrast, find_cases
+from braincli.slices import SliceSpec, load_case
+from braincli.volume import save
+
+SPEC = SliceSpec(normalisation="equalise")
+BRIGHT, SMALLEST_ML, MARGIN = 0.86, 0.5, 3
+
+
+def suspects(flair: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """(S, H, W) equalised FLAIR and brain -> bool mask of bright regions, filled and grown by ``MARGIN`` pixels."""
+    smooth = ndimage.gaussian_filter(flair, (1.5, 1.0, 1.0))
+    bright = ndimage.binary_opening((smooth > BRIGHT) & brain, iterations=1)
+    labels, count = ndimage.label(bright)
+    large = np.bincount(labels.ravel(), minlength=count + 1) * SPEC.pixel_mm**2 / 1000 >= SMALLEST_ML
+    large[0] = False
+    grown = ndimage.binary_dilation(large[labels], iterations=MARGIN)
+    return np.stack([ndimage.binary_fill_holes(part) for part in grown])
+
+
+def main(cohort: Path, out: Path) -> None:
+    """Write ``<case>_suspect.nii.gz`` for each case and a manifest that names them as lesion masks."""
+    lines = ["\t".join(["id", *CONTRASTS, "lesion"])]
+    for case in find_cases(cohort):
+        slices, _ = load_case(case, SPEC)
+        mask = suspects(slices.image[:, CONTRASTS.index(Contrast.FLAIR)], slices.brain[:, 0])
+        volume = slices.to_volume(mask)
+        path = out / f"{case.id}_suspect.nii.gz"
+        save(volume.with_data(volume.data > 0.3), path, overwrite=True)
+        print(f"{case.id}: {mask.sum() / slices.brain.sum():.0%} of the brain left out")
+        images = [str(case.images[c].resolve()) if c in case.images else "" for c in CONTRASTS]
+        lines.append("\t".join([case.id, *images, path.name]))
+    (out / "manifest.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
