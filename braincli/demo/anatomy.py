@@ -104,7 +104,7 @@ def tissue_fractions(brain: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, 
 def surroundings(
     whole: np.ndarray, inside: np.ndarray, away: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``(liquor, dura, outer)`` of :class:`Head`, from the T1 template with skull; ``away`` is mm from the brain."""
+    """``(liquor, dura, outer)`` of :class:`Head`, from the T1 template; ``away`` is mm from the brain."""
     beyond = (~inside).astype(np.float32)
     fat = np.percentile(whole[(away > 8) & (whole > whole[inside].mean())], 60)
     bright = np.clip(whole / fat, 0, 1.3).astype(np.float32)
@@ -114,7 +114,7 @@ def surroundings(
 
 
 def vessels(csf: np.ndarray, inside: np.ndarray, away: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Tubes of about 2 mm where two smooth fields vanish together, kept along sulci, and the sagittal sinus."""
+    """Tubes along sulci where two smooth fields vanish together, and the sagittal sinus."""
     from scipy.ndimage import gaussian_filter
 
     length = 6.5

@@ -8,8 +8,8 @@ import numpy as np
 def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of unit variance with a correlation length of about ``length`` voxels.
 
-    White noise on nodes ``length`` / 2 apart, convolved with a Gaussian and evaluated at the voxels; separable, so
-    that it costs three small matrix products.
+    White noise on nodes ``length`` / 2 apart, convolved with a Gaussian and evaluated at the voxels;
+    separable, so that it costs three small matrix products.
 
     Returns:
         (X, Y, Z) float32.

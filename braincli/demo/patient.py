@@ -1,4 +1,4 @@
-"""The generated patient: four raw scans with skull, as they might leave a scanner, and the known tumour mask."""
+"""The generated patient: four raw scans with skull, as from a scanner, and the known tumour mask."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def generate(
         lesion = head.tumour.whole > 0.5
         step.advance()
         isocentre = np.eye(4)
-        isocentre[:3, 3] = -(brain.affine @ [*(np.argwhere(brain.data > 0).mean(axis=0) + [0, 0, -8]), 1])[:3]
+        x, y, z = np.argwhere(brain.data > 0).mean(axis=0)
+        isocentre[:3, 3] = -(brain.affine @ [x, y, z - 8, 1])[:3]
         pose = _rigid(rotation(4, -3, 5), (3, -6, 4)) @ isocentre @ brain.affine
         for contrast, protocol in PROTOCOLS.items():
             degrees, shift = MOTION[contrast]

@@ -11,7 +11,7 @@ from braincli.demo.anatomy import Head
 from braincli.demo.fields import smooth_noise
 from braincli.volume import HeaderFacts, Volume
 
-# Signal per tissue relative to the brightest, after what gliomas of BraTS show (1..99 percentile of the brain).
+# Signal per tissue, chosen so that percentiles inside the brain are those of BraTS cases.
 #                 CSF   GM    WM    vessel oedema rim  necrosis fat  texture
 SIGNAL = {
     Contrast.T1: (0.14, 0.56, 0.70, 0.35, 0.56, 0.55, 0.40, 1.10, 0.05),

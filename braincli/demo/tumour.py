@@ -1,4 +1,4 @@
-"""A glioma: irregular solid part with a necrotic core and an enhancing rim, oedema that spreads in white matter."""
+"""A glioma: necrotic core, enhancing rim, oedema that spreads in white matter."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def place_tumour(wm: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -
 
 
 def mass_effect(shape: tuple[int, ...], centre: np.ndarray) -> np.ndarray:
-    """(3, X, Y, Z) voxels to add to pull-back positions: tissue around the tumour comes from nearer its centre."""
+    """(3, X, Y, Z) voxels to add to pull-back positions: tissue around the tumour is pushed outwards."""
     offset = np.indices(shape, dtype=np.float32) - centre.reshape(3, 1, 1, 1)
     distance = np.sqrt((offset**2).sum(axis=0)) + 1e-3
     push = PUSH_MM * np.minimum(distance / SOLID_MM, 1) * np.exp(-np.maximum(distance - SOLID_MM, 0) / 18)
@@ -54,8 +54,8 @@ def grow_tumour(
 ) -> Tumour:
     """Grow the tumour at ``centre``.
 
-    The distance from the centre is bent by noise; for the oedema grey matter counts as farther away, so that it
-    spreads in fingers along white matter and spares cortex and ventricles.
+    The distance from the centre is bent by noise; for the oedema grey matter counts as farther away, so that
+    it spreads in fingers along white matter and spares cortex and ventricles.
     """
     from scipy.ndimage import gaussian_filter, label
 

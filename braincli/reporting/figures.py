@@ -1,0 +1,232 @@
+"""The picture of a case: inputs, restoration, anomaly map and mask on the most abnormal slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braincli import RESEARCH_USE_ONLY, files
+from braincli.cases import CONTRASTS, Contrast
+from braincli.volume import Volume, reorient
+
+NAMES = {Contrast.T1: "T1", Contrast.T1CE: "T1ce", Contrast.T2: "T2", Contrast.FLAIR: "FLAIR"}
+SHOWN_BEST_ON = (Contrast.FLAIR, Contrast.T2, Contrast.T1CE, Contrast.T1)
+DARK, LIGHT, FAINT = "#0b0d10", "#e8eaed", "#8b929b"
+MASK, REFERENCE = "#ff5a4f", "#45d3c4"
+APART_MM = 8.0  # least distance between the slices shown
+MARGIN_MM = 6.0
+CELL_INCH = 1.55
+
+
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    data: np.ndarray  # (X, Y, Z) in RAS
+    window: tuple[float, float]
+    colours: str = "gray"
+    outlined: bool = False
+
+
+def restoration_figure(
+    path: Path,
+    images: Mapping[Contrast, Volume],
+    *,
+    mask: Volume,
+    brain: np.ndarray | None = None,
+    restored: Mapping[Contrast, Volume] | None = None,
+    anomaly: Volume | None = None,
+    threshold: float | None = None,
+    reference: Volume | None = None,
+    title: str = "",
+    rows: int = 3,
+    overwrite: bool = False,
+) -> None:
+    """Draw a case as PNG: inputs, restoration, anomaly map and the mask as contour, one row per slice.
+
+    Axial slices in radiological convention (the patient's left is on the right), in true proportions. Slices
+    are those with most mask, or the highest anomaly where the mask is empty. The same content gives the same
+    bytes.
+
+    Args:
+        images: skull-stripped inputs, all volumes here on one grid; shown from their 1st to 99th percentile.
+        mask: bool.
+        brain: (X, Y, Z) bool; by default where any image is not 0.
+        restored: in [0, 1], 0 and 1 being those percentiles.
+        anomaly: anomaly map, >= 0.
+        threshold: of the anomaly map; sets its colour scale, whose middle it becomes.
+        reference: known mask, drawn in a second colour.
+        title: first words of the heading.
+        rows: slices shown at most.
+
+    Raises:
+        UsageError: ``path`` exists and ``overwrite`` is false.
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    files.refuse_overwrite(path, overwrite=overwrite)
+    grid = reorient(mask)
+    inside = reorient(mask.with_data(brain)).data if brain is not None else _inside(images)
+    found = grid.data > 0
+    known = None if reference is None else reorient(reference).data > 0
+    score = None if anomaly is None else reorient(anomaly).data
+    panels = _panels(images, inside, restored or {}, score, threshold)
+    chosen = pick_slices(found, score, grid.spacing[2], rows)
+    _draw(path, panels, found, known, inside, chosen, grid, title)
+
+
+def pick_slices(mask: np.ndarray, score: np.ndarray | None, step_mm: float, count: int) -> list[int]:
+    """Indices of at most ``count`` axial slices, from the top of the head down, at least 8 mm apart.
+
+    Args:
+        mask: (X, Y, Z) bool in RAS; the slices with most of it come first.
+        score: (X, Y, Z) >= 0; decides where the mask is empty.
+        step_mm: distance between slices.
+    """
+    weight = mask.sum(axis=(0, 1)).astype(np.float64)
+    if not weight.any() and score is not None:
+        weight = score.sum(axis=(0, 1)).astype(np.float64)
+    if not weight.any():
+        return [mask.shape[2] // 2]
+    chosen: list[int] = []
+    for index in np.argsort(-weight, kind="stable"):
+        if len(chosen) == count or weight[index] <= 0:
+            break
+        if all(abs(index - other) * step_mm >= APART_MM for other in chosen):
+            chosen.append(int(index))
+    return sorted(chosen, reverse=True)
+
+
+def _inside(images: Mapping[Contrast, Volume]) -> np.ndarray:
+    return np.logical_or.reduce([reorient(image).data != 0 for image in images.values()])
+
+
+def _panels(
+    images: Mapping[Contrast, Volume],
+    inside: np.ndarray,
+    restored: Mapping[Contrast, Volume],
+    score: np.ndarray | None,
+    threshold: float | None,
+) -> list[_Panel]:
+    panels = []
+    for contrast in (c for c in CONTRASTS if c in images):
+        data = reorient(images[contrast]).data
+        low, high = np.percentile(data[inside], [1, 99]) if inside.any() else (0.0, 1.0)
+        panels.append(
+            _Panel(NAMES[contrast], np.where(inside, data, low), (float(low), float(max(high, low + 1e-6))))
+        )
+    best = next(contrast for contrast in SHOWN_BEST_ON if contrast in images)
+    if shown := next((contrast for contrast in SHOWN_BEST_ON if contrast in restored), None):
+        panels.append(_Panel(f"{NAMES[shown]} restored", reorient(restored[shown]).data, (0.0, 1.0)))
+    if score is not None:
+        top = 2 * threshold if threshold else float(score.max()) or 1.0
+        panels.append(_Panel("anomaly map", score, (0.0, top), "inferno"))
+    base = next(panel for panel in panels if panel.title == NAMES[best])
+    panels.append(_Panel(f"mask on {NAMES[best]}", base.data, base.window, outlined=True))
+    return panels
+
+
+def _draw(
+    path: Path,
+    panels: list[_Panel],
+    found: np.ndarray,
+    known: np.ndarray | None,
+    inside: np.ndarray,
+    chosen: list[int],
+    grid: Volume,
+    title: str,
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    box = _box(inside, grid.spacing)
+    dx, dy, _ = grid.spacing
+    wide, tall = (box[0].stop - box[0].start) * dx, (box[1].stop - box[1].start) * dy
+    head, foot = 0.62, 0.36
+    width = CELL_INCH * len(panels)
+    cell = CELL_INCH * tall / wide
+    height = head + foot + cell * len(chosen)
+    figure = Figure(figsize=(width, height), dpi=130, facecolor=DARK)
+    FigureCanvasAgg(figure)
+    for row, index in enumerate(chosen):
+        for column, panel in enumerate(panels):
+            bottom = (foot + cell * (len(chosen) - 1 - row)) / height
+            axes = figure.add_axes((column / len(panels), bottom, 1 / len(panels), cell / height))
+            axes.set_axis_off()
+            place = (*box, index)
+            low, high = panel.window
+            axes.imshow(
+                _upright(panel.data[place]), cmap=panel.colours, vmin=low, vmax=high,
+                aspect=dy / dx, interpolation="bilinear",
+            )  # fmt: skip
+            if panel.outlined:
+                _outline(axes, found[place], MASK)
+                if known is not None:
+                    _outline(axes, known[place], REFERENCE)
+            if row == 0:
+                axes.set_title(panel.title, color=LIGHT, fontsize=8, pad=3)
+            if column == 0:
+                _label(axes, 0.03, 0.02, f"z {_height(grid, index):+.0f} mm", "left")
+                _label(axes, 0.03, 0.97, "R", "left")
+            if column == len(panels) - 1:
+                _label(axes, 0.97, 0.97, "L", "right")
+    _words(figure, title, found, known, grid.voxel_ml, width, height)
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor=DARK, metadata={"Software": None})
+
+
+def _words(
+    figure: Any,
+    title: str,
+    found: np.ndarray,
+    known: np.ndarray | None,
+    voxel_ml: float,
+    width: float,
+    height: float,
+) -> None:
+    """Heading, legend with volumes, and the footer."""
+    margin, top = 0.1 / width, 1 - 0.13 / height
+    figure.text(margin, top, title, color=LIGHT, fontsize=9.5, va="top", weight="bold")
+    figure.text(
+        1 - margin, top, f"mask {found.sum() * voxel_ml:.1f} ml", color=MASK, fontsize=8, va="top", ha="right"
+    )
+    if known is not None:
+        place = 1 - margin - 1.15 / width
+        text = f"reference {known.sum() * voxel_ml:.1f} ml"
+        figure.text(place, top, text, color=REFERENCE, fontsize=8, va="top", ha="right")
+    words = f"Axial, radiological convention: the patient's left is on the right. {RESEARCH_USE_ONLY}"
+    figure.text(margin, 0.12 / height, words, color=FAINT, fontsize=6.5, va="bottom")
+
+
+def _box(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:
+    """The brain's box in the axial plane, with a margin."""
+    slices = []
+    for axis in (0, 1):
+        used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        low, high = (used[0], used[-1]) if len(used) else (0, inside.shape[axis] - 1)
+        margin = int(np.ceil(MARGIN_MM / spacing[axis]))
+        slices.append(slice(max(0, int(low) - margin), min(inside.shape[axis], int(high) + 1 + margin)))
+    return slices[0], slices[1]
+
+
+def _upright(plane: np.ndarray) -> np.ndarray:
+    """(X, Y) in RAS -> rows from anterior to posterior, columns from the patient's right to left."""
+    return plane.T[::-1, ::-1]
+
+
+def _outline(axes: Any, plane: np.ndarray, colour: str) -> None:
+    if plane.any():
+        axes.contour(_upright(plane).astype(float), levels=[0.5], colors=[colour], linewidths=0.9)
+
+
+def _label(axes: Any, x: float, y: float, text: str, align: str) -> None:
+    vertical = "top" if y > 0.5 else "bottom"
+    axes.text(x, y, text, transform=axes.transAxes, color=FAINT, fontsize=6.5, ha=align, va=vertical)
+
+
+def _height(grid: Volume, index: int) -> float:
+    """World z in mm of the middle of an axial slice."""
+    x, y, _ = grid.shape
+    return float((grid.affine @ [x / 2, y / 2, index, 1])[2])
