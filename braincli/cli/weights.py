@@ -1,0 +1,116 @@
+"""``braincli weights``: what is on this machine, whether it is whole, and how to get the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from braincli.cli.common import AsJson, Debug, Overwrite, Quiet, guarded
+from braincli.errors import ModelError
+
+if TYPE_CHECKING:
+    from braincli.weights import Status
+
+app = typer.Typer(
+    help="Weights on this machine: list, verify, fetch, import.\n\nExample: braincli weights verify",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--weights-dir", help="Look (and fetch) here first; else BRAINCLI_WEIGHTS_DIR, cache."),
+]
+Sha256 = Annotated[str, typer.Option("--sha256", help="Expected SHA-256 of the zip, if you know it.")]
+
+
+@app.command("list")
+@guarded
+def list_(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show all weights: where they are, size, licence, source. Reads no weights.
+
+    Example: braincli weights list --json
+    """
+    from braincli import weights
+
+    _print(weights.survey(weights_dir), as_json)
+
+
+@app.command("verify")
+@guarded
+def verify(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Hash all weights and compare; exit code 4 if something is damaged.
+
+    Example: braincli weights verify
+    """
+    from braincli import weights
+
+    found = weights.survey(weights_dir, check=True)
+    _print(found, as_json)
+    if damaged := [f"{status.name} ({status.note})" for status in found if status.state == "damaged"]:
+        raise ModelError(f"Damaged weights: {'; '.join(damaged)}.", "Install or fetch them again.")
+
+
+@app.command("fetch")
+@guarded
+def fetch(
+    name: Annotated[str, typer.Argument(help="Which weights: hd-bet.")],
+    weights_dir: Folder = None,
+    sha256: Sha256 = "",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Download weights (the only command that uses the network; BRAINCLI_OFFLINE=1 forbids it).
+
+    Example: braincli weights fetch hd-bet
+    """
+    from braincli import weights
+    from braincli.progress import reporter
+
+    voice = reporter(quiet=quiet)
+    status = weights.fetch(name, given=weights_dir, sha256=sha256, overwrite=overwrite, reporter=voice)
+    voice.say(_installed(status))
+
+
+@app.command("import")
+@guarded
+def import_(
+    file: Annotated[Path, typer.Argument(help="The zip file, downloaded elsewhere.")],
+    name: Annotated[str, typer.Option(help="Which weights it holds.")] = "hd-bet",
+    weights_dir: Folder = None,
+    sha256: Sha256 = "",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Install weights from a file, for machines without network.
+
+    Example: braincli weights import release_v1.5.0.zip
+    """
+    from braincli import weights
+    from braincli.progress import reporter
+
+    status = weights.import_file(file, name=name, given=weights_dir, sha256=sha256, overwrite=overwrite)
+    reporter(quiet=quiet).say(_installed(status))
+
+
+def _installed(status: Status) -> str:
+    return f"{status.name}: {status.state}, {status.bytes / 1e6:.0f} MB in {status.folder}"
+
+
+def _print(found: list[Status], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        typer.echo(json.dumps([asdict(status) for status in found], indent=2, default=str))
+        return
+    for status in found:
+        size = f"{status.bytes / 1e6:.0f} MB" if status.bytes else "-"
+        typer.echo(f"{status.name:16} {status.state:9} {size:>8}  {status.licence:11} {status.summary}")
+        typer.echo(
+            f"{'':16} {status.folder or status.source}{'  (' + status.note + ')' if status.note else ''}"
+        )
