@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from braincli.volume import Volume
+from braincli.volume import Volume, itk_geometry, resample
 
 if TYPE_CHECKING:
     import ants
@@ -80,16 +80,11 @@ def to_ants(volume: Volume, centre: np.ndarray) -> ants.ANTsImage:
     """``volume`` as an ANTs image (axes (X, Y, Z) kept) whose world origin lies at ``centre`` (RAS mm)."""
     import ants
 
-    from braincli.volume import itk_geometry
-
     spacing, origin, direction = itk_geometry(volume)
     shifted = tuple(np.asarray(origin) - FLIP[:3, :3] @ centre)
-    return ants.from_numpy(
-        np.ascontiguousarray(volume.data, dtype=np.float32),
-        origin=shifted,
-        spacing=spacing,
-        direction=direction,
-    )
+    array = np.ascontiguousarray(volume.data, dtype=np.float32)
+    image = ants.from_numpy(array, origin=shifted, spacing=spacing, direction=direction)
+    return image.clone("double")  # what antsRegistration reads with --float 0
 
 
 def register(
@@ -110,7 +105,7 @@ def register(
         seed: of ANTs' sampling jitter.
         starts: candidate transforms; default: as the headers say, and centres of mass aligned.
     """
-    fixed, moving = coarse(fixed, WORK_MM), coarse(moving, WORK_MM)
+    fixed, moving = isotropic(fixed, WORK_MM), isotropic(moving, WORK_MM)
     start = best_start(fixed, moving, starts or (np.eye(4), align_centres(fixed, moving)))
     centre = centre_of_mass(fixed)
     placed = Volume(moving.data, np.linalg.inv(start) @ moving.affine)  # moved to where the start puts it
@@ -176,6 +171,31 @@ def coarse(volume: Volume, spacing_mm: float) -> Volume:
     step = np.diag([*factors, 1.0])
     step[:3, 3] = (np.asarray(factors) - 1) / 2  # the first block's centre
     return Volume(blocks.mean(axis=(1, 3, 5)), volume.affine @ step)
+
+
+def isotropic(volume: Volume, spacing_mm: float) -> Volume:
+    """``volume`` on an isotropic grid along its own axes: thick slices are interpolated, small voxels averaged."""
+    blocks = coarse(volume, spacing_mm)
+    spacing = np.asarray(blocks.spacing)
+    shape = np.maximum(np.floor((np.asarray(blocks.shape) - 1) * spacing / spacing_mm + 1e-3).astype(int) + 1, 1)
+    step = np.diag([*(spacing_mm / spacing), 1.0])
+    return resample(blocks, Volume(np.broadcast_to(np.float32(0), shape), blocks.affine @ step))
+
+
+def crop(volume: Volume, mask: np.ndarray, margin_mm: float) -> Volume:
+    """The box around ``mask`` (X, Y, Z), with a margin, as far as ``volume`` reaches; all of it for an empty mask."""
+    if not mask.any():
+        return volume
+    low, high = [], []
+    for axis, size in enumerate(volume.spacing):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(margin_mm / size))
+        low.append(max(0, int(hit[0]) - margin))
+        high.append(int(hit[-1]) + margin + 1)
+    shift = np.eye(4)
+    shift[:3, 3] = low
+    box = volume.data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return Volume(box, volume.affine @ shift)
 
 
 def centre_of_mass(volume: Volume) -> np.ndarray:
