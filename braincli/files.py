@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             f"Cannot write {path.name}: {error.strerror or error}.", "Check free space and permissions of the folder."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # not there: moved into place, or never made
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -166,7 +166,8 @@ def _judge_geometry(reading: Reading, prefer: str) -> None:
     """A refused geometry does not stop the look at the voxels."""
     assert reading.header is not None and reading.layout is not None
     try:
-        reading.geometry = decide(reading.header, reading.layout.shape, prefer)
+        with np.errstate(all="ignore"):  # whatever the header holds
+            reading.geometry = decide(reading.header, reading.layout.shape, prefer)
         reading.note(*reading.geometry.problems)
     except Refused as refusal:
         reading.note(refusal.problem)
