@@ -13,6 +13,7 @@ NOISE_SHARE = 2e-3
 CONSTANT = 1e-3  # of the intensity range: values this close to the background are background
 COARSE_MM = 3.0  # grid on which heads are told from brains
 SAMPLE = 1_000_003  # voxels that suffice to find the most frequent value
+FREQUENT = 0.02  # share of the voxels that a background value has at least
 
 
 class SkullEvidence(NamedTuple):
@@ -23,10 +24,13 @@ class SkullEvidence(NamedTuple):
 
 
 def background_value(data: np.ndarray) -> float:
-    """The most frequent value of (X, Y, Z): the background of a skull-stripped scan, z-scored or not."""
+    """The most frequent value of (X, Y, Z): the background of a skull-stripped scan, z-scored or not.
+
+    Where no value is frequent (noise everywhere) it is the smallest.
+    """
     values = data.ravel(order="K")
     found, counts = np.unique(values[:: values.size // SAMPLE + 1], return_counts=True)
-    return float(found[counts.argmax()])
+    return float(found[counts.argmax()] if counts.max() >= FREQUENT * counts.sum() else found[0])
 
 
 def foreground(volume: Volume) -> np.ndarray:
@@ -70,9 +74,7 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     background = background_value(data)
     differs = np.abs(data - background) > CONSTANT * (high - low)
     bright = differs & (np.abs(data - background) > 0.5 * _otsu(np.abs(data - background)))
-    bright = _fill_slices(
-        _solid(bright)
-    )  # bone, open to the air where the field of view ends, closes in slices
+    bright = _fill_slices(_solid(bright))  # bone, open to the air where the field of view ends, closes in slices
     sizes = [size * step for size, step in zip(volume.spacing, steps, strict=True)]
     air = ndimage.distance_transform_edt(~bright, sampling=sizes) > 10.0
     noise = float(differs[air].mean()) if air.mean() > 0.01 else 0.0

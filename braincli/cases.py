@@ -51,9 +51,7 @@ OTHER_SUFFIXES = (  # BIDS names of what is known not to be one of the four cont
     "pdw|pdt2|inplanet[12]|angio|t2starw?|t[12]map|t2starmap|r1map|mp2rage|unit1|mtw|mtsat|tb1map|megre|mese|vfa|mpm"
     "|bold|sbref|boldref|dwi|epi|asl|m0scan|cbf|swi|phase|magnitude|defacemask|xfm"
 )
-ENTITIES = (
-    r"(?:_(?:acq|ce|rec|run|space|res|den|label|desc|part|echo|inv|dir|mod|from|to|mode|hemi)-[A-Za-z0-9]+)*"
-)
+ENTITIES = r"(?:_(?:acq|ce|rec|run|space|res|den|label|desc|part|echo|inv|dir|mod|from|to|mode|hemi)-[A-Za-z0-9]+)*"
 SUFFIX = "|".join((*SUFFIXES.values(), OTHER_SUFFIXES))
 NAME = re.compile(rf"(?P<id>.*?)(?P<entities>{ENTITIES})(?:^|[ _.\-])(?P<suffix>{SUFFIX})", re.IGNORECASE)
 BESIDE = (
@@ -153,31 +151,21 @@ def find_cases(path: Path, *, contrast: Contrast | None = None) -> list[Case]:
     if path.is_file():
         return _from_manifest(path) if path.suffix.lower() == ".tsv" else [_from_file(path, contrast)]
     if contrast is not None:
-        raise InputError(
-            f"{_folder_name(path)} is a folder; a contrast describes a single file.", "Name the file."
-        )
+        raise InputError(f"{_folder_name(path)} is a folder; a contrast describes a single file.", "Name the file.")
     cases = [case for folder in _folders_with_scans(path) for case in _from_folder(folder)]
     if not cases:
-        raise InputError(
-            f"{_folder_name(path)} holds no .nii or .nii.gz scan.", "Convert DICOM with dcm2niix first."
-        )
+        raise InputError(f"{_folder_name(path)} holds no .nii or .nii.gz scan.", "Convert DICOM with dcm2niix first.")
     return sorted(_unique(cases), key=lambda case: case.id)
 
 
 def _from_file(path: Path, contrast: Contrast | None) -> Case:
     if not is_nifti(path):
-        raise InputError(
-            f"{path.name} is neither a .nii(.gz) scan nor a .tsv manifest.", "Convert it to NIfTI."
-        )
+        raise InputError(f"{path.name} is neither a .nii(.gz) scan nor a .tsv manifest.", "Convert it to NIfTI.")
     named = read_name(path)
     if contrast is None and named is not None and not isinstance(named.role, Contrast):
-        raise InputError(
-            f"{path.name} is named like a mask or map, not a scan.", "If it is one, add --contrast flair."
-        )
+        raise InputError(f"{path.name} is named like a mask or map, not a scan.", "If it is one, add --contrast flair.")
     if contrast is None and named is None:
-        raise InputError(
-            f"The name of {path.name} does not tell its contrast.", "Say it, e.g. --contrast flair."
-        )
+        raise InputError(f"The name of {path.name} does not tell its contrast.", "Say it, e.g. --contrast flair.")
     told = named.role if named and isinstance(named.role, Contrast) else None
     chosen = contrast or told
     assert chosen is not None
@@ -189,9 +177,7 @@ def _folder_name(path: Path) -> str:
 
 
 def _scans(folder: Path) -> list[Path]:
-    return sorted(
-        p for p in folder.iterdir() if is_nifti(p) and not p.name.startswith(".") and not p.is_dir()
-    )
+    return sorted(p for p in folder.iterdir() if is_nifti(p) and not p.name.startswith(".") and not p.is_dir())
 
 
 def _folders_with_scans(root: Path, depth: int = 0) -> Iterator[Path]:
@@ -253,9 +239,7 @@ def _assemble(id: str, files: list[Named], folder: Path) -> Case | None:
         placed[file.role] = file.path
     images = {contrast: placed[contrast] for contrast in CONTRASTS if contrast in placed}
     own = folder.parent if folder.name == "anat" else folder
-    return (
-        Case(id or _folder_name(own), images, placed.get("brain"), placed.get("lesion")) if images else None
-    )
+    return Case(id or _folder_name(own), images, placed.get("brain"), placed.get("lesion")) if images else None
 
 
 def _unique(found: list[tuple[Path, Case]]) -> list[Case]:
@@ -299,9 +283,7 @@ def _from_manifest(path: Path) -> list[Case]:
 
 def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
     where = f"{manifest.name}, line {number}"
-    cells = {
-        key: value.strip() for key, value in row.items() if key and value and value.strip() not in ("", "n/a")
-    }
+    cells = {key: value.strip() for key, value in row.items() if key and value and value.strip() not in ("", "n/a")}
     files = {key: manifest.parent / cells[key] for key in (*CONTRASTS, "brain", "lesion") if key in cells}
     if missing := [file for file in files.values() if not file.is_file()]:
         raise InputError(f"{where}: no such file: {missing[0].name}.", "Paths are relative to the manifest.")

@@ -102,9 +102,7 @@ def from_reading(reading: checks.Reading) -> Volume:
     """The volume of a reading without errors."""
     assert reading.data is not None and reading.geometry is not None
     affine, facts = reading.geometry.affine, reading.geometry.facts
-    return Volume(
-        reading.data, affine, facts, tuple(reading.problems), source=reading.path, sha256=reading.sha256
-    )
+    return Volume(reading.data, affine, facts, tuple(reading.problems), source=reading.path, sha256=reading.sha256)
 
 
 def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
@@ -199,12 +197,8 @@ def mask_on_grid_of(mask: Volume, image: Volume) -> tuple[Volume, Problem | None
     shift = np.abs(np.linalg.inv(image.affine) @ mask.affine - np.eye(4))
     same_axes = mask.shape == image.shape and shift[:3, :3].max() < 1e-3
     if same_axes and (shift[:3, 3] > 0.5 * np.array(image.shape)).any():
-        text = (
-            f"{_name(mask)} has lost its origin (it lies beside {_name(image)}); it is taken voxel by voxel."
-        )
-        return image.with_data(mask.data), Problem(
-            Level.WARNING, "grid-origin", text, "Check that it overlays."
-        )
+        text = f"{_name(mask)} has lost its origin (it lies beside {_name(image)}); it is taken voxel by voxel."
+        return image.with_data(mask.data), Problem(Level.WARNING, "grid-origin", text, "Check that it overlays.")
     raise InputError(problem.message, problem.hint)
 
 

@@ -28,16 +28,10 @@ def affine(
 ) -> np.ndarray:
     """(4, 4) voxel -> RAS mm: ``axes`` and ``spacing``, then turned by ``degrees`` about z and about x."""
     about_z, about_x = np.radians(degrees)
-    turn_z = np.array(
-        [[np.cos(about_z), -np.sin(about_z), 0], [np.sin(about_z), np.cos(about_z), 0], [0, 0, 1]]
-    )
-    turn_x = np.array(
-        [[1, 0, 0], [0, np.cos(about_x), -np.sin(about_x)], [0, np.sin(about_x), np.cos(about_x)]]
-    )
+    turn_z = np.array([[np.cos(about_z), -np.sin(about_z), 0], [np.sin(about_z), np.cos(about_z), 0], [0, 0, 1]])
+    turn_x = np.array([[1, 0, 0], [0, np.cos(about_x), -np.sin(about_x)], [0, np.sin(about_x), np.cos(about_x)]])
     matrix = np.eye(4)
-    matrix[:3, :3] = (
-        turn_x @ turn_z @ np.array([WORLD[axis] for axis in axes], float).T @ np.diag(list(spacing))
-    )
+    matrix[:3, :3] = turn_x @ turn_z @ np.array([WORLD[axis] for axis in axes], float).T @ np.diag(list(spacing))
     matrix[:3, 3] = list(origin)
     return matrix
 

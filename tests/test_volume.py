@@ -33,7 +33,7 @@ PRIVATE = {"descrip": b"Time=101010", "aux_file": b"DOE^JOHN", "db_name": b"1950
 
 
 def marked(path: Path, matrix: np.ndarray, **how: object) -> Path:
-    """Read, turn to RAS, mark, turn back, write: voxel, place, grid and codes are the input's."""
+    """A phantom whose brightest voxel is :data:`MARK`, with header content that must not survive."""
     data = brain()
     data[MARK] = 1000
     return write(path, data, matrix, extension=b"patient", **how, **PRIVATE)
@@ -110,9 +110,7 @@ def test_round_trip_of_oblique_scans(
 
 @pytest.mark.parametrize("degrees", [45.0, -45.0, 90.0, 135.0])
 def test_axes_halfway_between_two_directions_come_back(degrees: float, tmp_path: Path) -> None:
-    check_round_trip(
-        marked(tmp_path / "in.nii.gz", affine("LPS", degrees=(degrees, 45))), tmp_path / "out.nii.gz"
-    )
+    check_round_trip(marked(tmp_path / "in.nii.gz", affine("LPS", degrees=(degrees, 45))), tmp_path / "out.nii.gz")
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR"])
@@ -215,9 +213,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(
-    "name", ["p.1.v2.nii.gz", "with space.nii.gz", "größe-脳.nii.gz", "-dash.nii", "UP.NII.GZ"]
-)
+@pytest.mark.parametrize("name", ["p.1.v2.nii.gz", "with space.nii.gz", "größe-脳.nii.gz", "-dash.nii", "UP.NII.GZ"])
 def test_awkward_names(name: str, tmp_path: Path) -> None:
     original = load(write(tmp_path / "in.nii.gz"))
     save(original, tmp_path / name)
@@ -251,9 +247,7 @@ def test_resample_samples_a_linear_field_exactly() -> None:
 
     def values(shape: tuple[int, ...], matrix: np.ndarray) -> np.ndarray:
         index = np.stack([*np.indices(shape), np.ones(shape)])
-        return np.einsum("i,i...->...", field, np.einsum("ij,j...->i...", matrix, index)[:3]).astype(
-            np.float32
-        )
+        return np.einsum("i,i...->...", field, np.einsum("ij,j...->i...", matrix, index)[:3]).astype(np.float32)
 
     fine, coarse = (
         affine("LPS", (1, 1, 1), (10, 10, -10)),
@@ -273,9 +267,7 @@ def test_resample_of_labels_takes_the_nearest_and_keeps_half_voxels_at_the_borde
     thin = Volume(np.zeros((4, 4, 12), np.float32), affine(spacing=(1, 1, 1), origin=(0, 0, -3)))
     result = resample(thick, thin, labels=True).data
     assert result.dtype == np.int32
-    assert np.array_equal(
-        result[0, 0], [0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 0]
-    )  # z = -3..8; slice 1 covers 2.5..7.5
+    assert np.array_equal(result[0, 0], [0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 0])  # z = -3..8; slice 1 covers 2.5..7.5
     mask = resample(thick.with_data(labels > 0), thin, labels=True).data
     assert mask.dtype == bool and np.array_equal(mask, result > 0)
 

@@ -147,9 +147,7 @@ def _check_pixdim(header: Header) -> None:
     spacing = np.asarray(header["pixdim"][1:4], dtype=float)
     if not np.isfinite(spacing).all() or (spacing <= 0).any():
         text = " x ".join(f"{size:g}" for size in spacing)
-        kind = (
-            "not finite" if not np.isfinite(spacing).all() else "zero" if (spacing == 0).any() else "negative"
-        )
+        kind = "not finite" if not np.isfinite(spacing).all() else "zero" if (spacing == 0).any() else "negative"
         raise Refused(
             "spacing",
             f"has a voxel size of {text} mm ({kind}).",
@@ -159,12 +157,7 @@ def _check_pixdim(header: Header) -> None:
 
 def _check_affine(affine: np.ndarray, other: np.ndarray | None) -> None:
     way_out = "Convert or resample the scan again."
-    if (
-        other is not None
-        and np.isfinite(other).all()
-        and np.linalg.det(other[:3, :3])
-        and shear(other) < SHEAR_REFUSED
-    ):
+    if other is not None and np.isfinite(other).all() and np.linalg.det(other[:3, :3]) and shear(other) < SHEAR_REFUSED:
         way_out += " Its other form is sound: if that is the true one, --prefer qform (or sform) takes it."
     if not np.isfinite(affine).all():
         raise Refused("affine", "has an affine that is not finite (NaN or infinite).", way_out)
@@ -181,16 +174,10 @@ def _angle(affine: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.abs(np.triu(directions.T @ directions, 1)).max())))
 
 
-def _compare_forms(
-    used: np.ndarray, other: np.ndarray, shape: tuple[int, int, int], prefer: str
-) -> list[Problem]:
+def _compare_forms(used: np.ndarray, other: np.ndarray, shape: tuple[int, int, int], prefer: str) -> list[Problem]:
     names = ("qform", "sform") if prefer == "qform" else ("sform", "qform")
     if not np.isfinite(other).all():
-        return [
-            Problem(
-                Level.WARNING, "qform-sform", f"has a {names[1]} that is not finite; the {names[0]} is used."
-            )
-        ]
+        return [Problem(Level.WARNING, "qform-sform", f"has a {names[1]} that is not finite; the {names[0]} is used.")]
     distance = corner_distance(used, other, shape)
     if distance < AGREE_VOXELS * np.linalg.norm(used[:3, :3], axis=0).min():
         return []

@@ -64,9 +64,7 @@ def parse(block: bytes) -> Header:
     """
     if len(block) == 348 and block[344:348] != MAGIC_1:
         if block[344:348] == b"ni1\0":
-            raise Refused(
-                "pair", "is the header of a NIfTI pair (.hdr/.img).", "Convert the pair to one .nii.gz file."
-            )
+            raise Refused("pair", "is the header of a NIfTI pair (.hdr/.img).", "Convert the pair to one .nii.gz file.")
         raise Refused("analyze", "has no NIfTI magic (an Analyze 7.5 header?).", "Convert it to NIfTI.")
     if len(block) == 540 and block[4:12] != MAGIC_2:
         raise Refused("magic", "has a damaged NIfTI-2 magic.", "Fetch or convert it again.")
@@ -83,15 +81,11 @@ def plan(header: Header, volume: int | None, max_voxels: int) -> tuple[Layout, l
     """
     dims = [int(size) for size in header["dim"]]
     if not 1 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1:
-        raise Refused(
-            "dimensions", f"has impossible dimensions {dims}.", "Its header is damaged; convert it again."
-        )
+        raise Refused("dimensions", f"has impossible dimensions {dims}.", "Its header is damaged; convert it again.")
     shape = tuple(dims[1 : dims[0] + 1])
     if len(shape) < 3 or min(shape[:3]) < 2:
         text = " x ".join(map(str, shape))
-        raise Refused(
-            "two-dimensional", f"is not a volume ({text} voxels).", "Give the whole three-dimensional scan."
-        )
+        raise Refused("two-dimensional", f"is not a volume ({text} voxels).", "Give the whole three-dimensional scan.")
     if math.prod(shape[:3]) > max_voxels:
         text = " x ".join(map(str, shape))
         raise Refused(
@@ -116,13 +110,9 @@ def _volume_index(shape: tuple[int, ...], volume: int | None) -> tuple[int, list
         )
     index = volume or 0
     if not 0 <= index < count:
-        raise Refused(
-            "volume-index", f"has no volume {index}; it holds {count}.", f"Use --volume 0 to {count - 1}."
-        )
+        raise Refused("volume-index", f"has no volume {index}; it holds {count}.", f"Use --volume 0 to {count - 1}.")
     if len(shape) > 3 and count == 1:
-        return index, [
-            Problem(Level.NOTE, "squeezed", f"is {len(shape)}-D with a single volume; read as 3-D.")
-        ]
+        return index, [Problem(Level.NOTE, "squeezed", f"is {len(shape)}-D with a single volume; read as 3-D.")]
     return index, []
 
 

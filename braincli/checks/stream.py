@@ -47,9 +47,7 @@ def check_path(path: Path) -> None:
     except FileNotFoundError:
         raise Refused("missing", "no such file.", "Check the path.") from None
     except OSError as error:
-        raise Refused(
-            "unreadable", f"cannot be opened ({error.strerror or error}).", "Check the path."
-        ) from None
+        raise Refused("unreadable", f"cannot be opened ({error.strerror or error}).", "Check the path.") from None
     if stat.S_ISDIR(facts.st_mode):
         raise Refused("directory", "is a folder, not a file.", "Name a .nii or .nii.gz file.")
     if not stat.S_ISREG(facts.st_mode):
@@ -139,9 +137,7 @@ class Stream:
                 part = self._inflater.decompress(self._pending, limit)
             except zlib.error as error:
                 crc = any(word in str(error) for word in ("data check", "length check"))
-                self.failure = (
-                    "damaged: checksum (CRC-32) wrong" if crc else "damaged: compressed data invalid"
-                )
+                self.failure = "damaged: checksum (CRC-32) wrong" if crc else "damaged: compressed data invalid"
                 return b""
             self._pending = self._inflater.unconsumed_tail
             if part:

@@ -146,9 +146,7 @@ def _role(path: Path) -> str:
     return "mask" if re.search(r"mask|seg|label|lesion", stem(path), re.IGNORECASE) else "scan"
 
 
-def _check_case(
-    id: str, files: Mapping[str, Path], *, volume: int | None, prefer: str, phi: bool
-) -> CaseReport:
+def _check_case(id: str, files: Mapping[str, Path], *, volume: int | None, prefer: str, phi: bool) -> CaseReport:
     report = CaseReport(id)
     volumes: dict[str, Volume] = {}
     for role, path in files.items():

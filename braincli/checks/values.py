@@ -40,9 +40,7 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
         raw = np.rint(scaled)
         if np.abs(raw - scaled).max() > 1e-3:
             text = "is no label image (it has fractions); values are rounded."
-            problems.append(
-                Problem(Level.WARNING, "fractional-labels", text, "Is it a probability map, or a scan?")
-            )
+            problems.append(Problem(Level.WARNING, "fractional-labels", text, "Is it a probability map, or a scan?"))
     if max(abs(int(raw.min())), abs(int(raw.max()))) > np.iinfo(np.int32).max:
         raise Refused("label-range", "has labels that do not fit into 32 bits.", "Is it a mask?")
     return raw.astype(np.int32), problems
@@ -58,6 +56,4 @@ def _replace_non_finite(data: np.ndarray) -> list[Problem]:
         text = f"has {count:,} voxels ({share:.1%}) that are NaN or infinite."
         raise Refused("non-finite", text, "Export the scan again, or replace them by 0.")
     data[~finite] = 0
-    return [
-        Problem(Level.WARNING, "non-finite", f"has {count:,} voxels that are NaN or infinite; read as 0.")
-    ]
+    return [Problem(Level.WARNING, "non-finite", f"has {count:,} voxels that are NaN or infinite; read as 0.")]
