@@ -77,7 +77,6 @@ class ScoreConfig(Options):
     bootstrap: int = Field(default=10_000, ge=0)
     permutations: int = Field(default=10_000, ge=0)
     connectivity: Literal[6, 18, 26] = 26
-    ignore_origin: bool = False  # same size and axes, other origin: compare voxel by voxel
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     seed: int = 0
 

@@ -31,41 +31,26 @@ def command(
     prediction: Annotated[
         Path, typer.Argument(help="Predicted mask, or folder of them (flat or one folder per case).")
     ],
-    reference: Annotated[
-        Path, typer.Argument(help="Reference mask, or folder of them (e.g. a BraTS cohort).")
-    ],
+    reference: Annotated[Path, typer.Argument(help="Reference mask, or folder of them (e.g. a BraTS cohort).")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for scores.csv and scores.json.")
     ] = None,
-    anomaly_map: Annotated[
-        Path | None, typer.Option(help="Map or folder of maps, if not beside the masks.")
-    ] = None,
+    anomaly_map: Annotated[Path | None, typer.Option(help="Map or folder of maps, if not beside the masks.")] = None,
     brain_mask: Annotated[
         Path | None, typer.Option(help="Mask or folder: count specificity, AUPRC, AUROC, best DSC inside it.")
     ] = None,
     compare: Annotated[
         Path | None, typer.Option(help="Another run (folder or scores.json): paired permutation test.")
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Labels that are lesion, e.g. 1,4 (default: all above 0).")
-    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels that are lesion, e.g. 1,4 (default: all above 0).")] = None,
     hd_definition: Annotated[Hausdorff, typer.Option(help="Definition of HD95.")] = Hausdorff.MAX_DIRECTED,
     empty: Annotated[
         Empty, typer.Option(help="Show an undefined HD95 as image diagonal, or as missing.")
     ] = Empty.PENALTY,
-    connectivity: Annotated[
-        int, typer.Option(help="Neighbours that join voxels to a lesion: 6, 18 or 26.")
-    ] = 26,
-    ignore_origin: Annotated[
-        bool, typer.Option(help="Same size and axes, other origin (BraTS 2017): compare by voxel.")
-    ] = False,
-    resample_labels: Annotated[
-        bool, typer.Option(help="Bring predictions to the reference's grid (nearest).")
-    ] = False,
+    connectivity: Annotated[int, typer.Option(help="Neighbours that join voxels to a lesion: 6, 18 or 26.")] = 26,
+    resample_labels: Annotated[bool, typer.Option(help="Bring predictions to the reference's grid (nearest).")] = False,
     bootstrap: Annotated[int, typer.Option(help="Rounds of the bootstrap; 0 for none.", min=0)] = 10_000,
-    permutations: Annotated[
-        int, typer.Option(help="Rounds of the permutation test; 0 for none.", min=0)
-    ] = 10_000,
+    permutations: Annotated[int, typer.Option(help="Rounds of the permutation test; 0 for none.", min=0)] = 10_000,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -91,7 +76,6 @@ def command(
             "bootstrap": bootstrap,
             "permutations": permutations,
             "connectivity": connectivity,
-            "ignore_origin": ignore_origin,
             "resample_labels": resample_labels,
             "seed": seed,
         },
@@ -123,6 +107,4 @@ def _labels(text: str | None) -> tuple[int, ...] | None:
     try:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(
-            f"--labels {text!r} is not a list of whole numbers.", "For example --labels 1,4."
-        ) from None
+        raise UsageError(f"--labels {text!r} is not a list of whole numbers.", "For example --labels 1,4.") from None

@@ -64,15 +64,11 @@ def curve(*, score: np.ndarray, ref: np.ndarray, domain: np.ndarray | None = Non
         InputError: shapes differ or the map is not finite.
     """
     if score.shape != ref.shape or (domain is not None and domain.shape != ref.shape):
-        raise InputError(
-            f"An anomaly map of shape {score.shape} cannot be compared with a mask of {ref.shape}."
-        )
+        raise InputError(f"An anomaly map of shape {score.shape} cannot be compared with a mask of {ref.shape}.")
     positive = score[ref if domain is None else ref & domain]
     negative = score[~ref if domain is None else domain & ~ref]
     if not (np.isfinite(positive).all() and np.isfinite(negative).all()):
-        raise InputError(
-            "The anomaly map holds NaN or infinite values.", "Write it again, or mask those voxels to 0."
-        )
+        raise InputError("The anomaly map holds NaN or infinite values.", "Write it again, or mask those voxels to 0.")
     thresholds, counts = np.unique(positive, return_counts=True)
     size = negative.size
     if thresholds.size:  # negatives below every positive never count

@@ -53,6 +53,13 @@ class Pool:
     inside: metrics.Confusion = metrics.NOTHING
     maps: curves.PooledCurve | None = None
 
+    def add(self, read: _Read, everywhere: metrics.Confusion, inside: metrics.Confusion) -> None:
+        """Add one case."""
+        self.everywhere, self.inside = self.everywhere.plus(everywhere), self.inside.plus(inside)
+        if read.score is not None:
+            self.maps = self.maps or curves.PooledCurve()
+            self.maps.add(score=read.score, ref=read.ref, domain=read.domain)
+
     def figures(self) -> dict[str, float | None]:
         """Figures over the voxels of all cases; ``best_...`` are chosen on the references."""
         found = _overlap(self.everywhere, self.inside)
@@ -61,11 +68,7 @@ class Pool:
             best, common = curve.best_dice(), self.maps.best_common_dice()
             found |= {"auprc": curve.auprc(), "auroc": curve.auroc()}
             found |= {"best_dsc": best[0], "best_dsc_threshold": best[1]} if best else {}
-            found |= (
-                {"best_mean_dsc_one_threshold": common[0], "best_common_threshold": common[1]}
-                if common
-                else {}
-            )
+            found |= {"best_mean_dsc_one_threshold": common[0], "best_common_threshold": common[1]} if common else {}
         return found
 
 
@@ -107,60 +110,75 @@ def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None) -> Cas
     Raises:
         InputError: no prediction, several that fit, an unusable file, or grids that differ.
     """
-    reference = _load_mask(pair.reference)
-    if not pair.predictions:
-        raise InputError(
-            f"No prediction for {pair.reference.name}.", f"Its name must begin with {pair.case}."
-        )
-    prediction_path = _choose(pair.predictions, reference, "prediction", config)
-    prediction = _load_mask(prediction_path)
-    ref, pred = _lesion(reference, config), _lesion(_on_grid(prediction, reference, config), config)
-    domain = None
-    if pair.brains:
-        brain = _load_mask(_choose(pair.brains, reference, "brain mask", config))
-        domain = _on_grid(brain, reference, config).data > 0
+    read = _read(pair, config)
+    ref, pred, domain = read.ref, read.pred, read.domain
     everywhere = metrics.confusion(pred=pred, ref=ref)
     inside = everywhere if domain is None else metrics.confusion(pred=pred, ref=ref, domain=domain)
     lesions = metrics.lesions(pred=pred, ref=ref, connectivity=config.connectivity)
+    ml, spacing = read.reference.voxel_ml, read.reference.spacing
     values = _overlap(everywhere, inside) | {
-        "hd95_mm": metrics.hd95(
-            pred=pred, ref=ref, spacing=reference.spacing, definition=config.hd_definition
-        ),
-        "volume_error_ml": (everywhere.fp - everywhere.fn) * reference.voxel_ml,
+        "hd95_mm": metrics.hd95(pred=pred, ref=ref, spacing=spacing, definition=config.hd_definition),
+        "volume_error_ml": (everywhere.fp - everywhere.fn) * ml,
         "lesion_recall": lesions.recall,
         "lesion_precision": lesions.precision,
     }
     facts: dict[str, Any] = everywhere._asdict() | {
-        "reference_ml": float(np.count_nonzero(ref)) * reference.voxel_ml,
-        "prediction_ml": float(np.count_nonzero(pred)) * reference.voxel_ml,
+        "reference_ml": (everywhere.tp + everywhere.fn) * ml,
+        "prediction_ml": (everywhere.tp + everywhere.fp) * ml,
         "reference_lesions": lesions.reference,
         "predicted_lesions": lesions.predicted,
     }
-    anomaly_path = _choose(pair.anomalies, reference, "anomaly map", config) if pair.anomalies else None
-    if anomaly_path is not None:
-        anomaly = _on_grid(_load_map(anomaly_path), reference, config, labels=False)
-        found, threshold = _map_figures(anomaly.data, ref, domain)
+    if read.score is not None:
+        found, facts["best_dsc_threshold"] = _map_figures(read.score, ref, domain)
         values |= found
-        facts |= {"best_dsc_threshold": threshold}
     if pool is not None:  # last, so that a case that fails adds nothing
-        pool.everywhere, pool.inside = pool.everywhere.plus(everywhere), pool.inside.plus(inside)
-        if anomaly_path is not None:
-            pool.maps = pool.maps or curves.PooledCurve()
-            pool.maps.add(score=anomaly.data, ref=ref, domain=domain)
+        pool.add(read, everywhere, inside)
     return CaseScore(
         case=pair.case,
         reference=pair.reference.name,
-        prediction=prediction_path.name,
-        anomaly=anomaly_path.name if anomaly_path else "",
+        prediction=read.prediction,
+        anomaly=read.anomaly,
         values=values,
-        penalties={name: worst for name, worst in _worst(reference).items() if values.get(name) is None},
-        empty={(0, 0): "both", (0, 1): "reference", (1, 0): "prediction"}.get(
-            (int(ref.any()), int(pred.any())), ""
-        ),
+        penalties={name: worst for name, worst in _worst(read.reference).items() if values.get(name) is None},
+        empty={(0, 0): "both", (0, 1): "reference", (1, 0): "prediction"}.get((int(ref.any()), int(pred.any())), ""),
         domain="whole volume" if domain is None else "brain mask",
         facts=facts,
-        warnings=(*_moved(prediction, reference), *_outside(ref, domain)),
+        warnings=(*read.warnings, *_outside(ref, domain)),
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The files of a pair as arrays (X, Y, Z) on the reference's grid: bool masks, float32 scores."""
+
+    reference: Volume
+    ref: np.ndarray
+    pred: np.ndarray
+    domain: np.ndarray | None
+    score: np.ndarray | None
+    prediction: str
+    anomaly: str
+    warnings: tuple[str, ...]
+
+
+def _read(pair: Pair, config: ScoreConfig) -> _Read:
+    """Read what :func:`score_case` needs."""
+    reference = _load_mask(pair.reference)
+    if not pair.predictions:
+        raise InputError(f"No prediction for {pair.reference.name}.", f"Its name must begin with {pair.case}.")
+    path = _choose(pair.predictions, reference, "prediction")
+    mask, warnings = _on_grid(_load_mask(path), reference, config)
+    domain = score = None
+    anomaly = ""
+    if pair.brains:
+        brain, more = _on_grid(_load_mask(_choose(pair.brains, reference, "brain mask")), reference, config)
+        domain, warnings = brain.data > 0, warnings + more
+    if pair.anomalies:
+        source = _choose(pair.anomalies, reference, "anomaly map")
+        found, more = _on_grid(_load_map(source), reference, config, labels=False)
+        score, anomaly, warnings = found.data, source.name, warnings + more
+    ref, pred = _lesion(reference, config), _lesion(mask, config)
+    return _Read(reference, ref, pred, domain, score, path.name, anomaly, warnings)
 
 
 def _overlap(c: metrics.Confusion, inside: metrics.Confusion) -> dict[str, float | None]:
@@ -190,34 +208,27 @@ def _lesion(labels: Volume, config: ScoreConfig) -> np.ndarray:
     return labels.data > 0 if config.labels is None else np.isin(labels.data, config.labels)
 
 
-def _on_grid(moving: Volume, reference: Volume, config: ScoreConfig, *, labels: bool = True) -> Volume:
-    """``moving`` voxel by voxel on ``reference``: as it is, with axes turned, or as the options allow.
+def _on_grid(
+    moving: Volume, reference: Volume, config: ScoreConfig, *, labels: bool = True
+) -> tuple[Volume, tuple[str, ...]]:
+    """``moving`` voxel by voxel on ``reference``, with a warning if more than turning axes was needed.
 
     Raises:
-        InputError: the grids differ and no option says what to do.
+        InputError: the grids differ and resampling was not asked for.
     """
-    problem = volume.same_grid(moving, reference)
-    if problem is None:
-        return moving
-    if config.ignore_origin and _same_but_origin(moving.shape, moving.affine, reference):
-        return reference.with_data(moving.data)
     try:
-        return volume.onto_grid_of(moving, reference)
+        return volume.onto_grid_of(moving, reference), ()
     except InputError:
-        if config.resample_labels:
-            return volume.resample(moving, reference, labels=labels)
-    hint = "Score on the reference's grid, or add --resample-labels (nearest neighbour)."
-    if _same_but_origin(moving.shape, moving.affine, reference):
-        hint = (
-            "If only a header is wrong (as in masks of BraTS 2017), --ignore-origin compares voxel by voxel."
-        )
-    raise InputError(problem.message, hint)
-
-
-def _same_but_origin(shape: tuple[int, ...], affine: np.ndarray, reference: Volume) -> bool:
-    """Whether size, spacing and axes are those of ``reference``, wherever the origin is."""
-    near = np.allclose(affine[:3, :3], reference.affine[:3, :3], atol=1e-3)
-    return shape == reference.shape and bool(near)
+        pass
+    try:
+        found, problem = volume.mask_on_grid_of(moving, reference)
+    except InputError as error:
+        if not config.resample_labels:
+            hint = "Score on the reference's grid, or add --resample-labels (nearest neighbour)."
+            raise InputError(error.message, hint) from None
+        found = volume.resample(moving, reference, labels=labels)
+        return found, (f"{error.message} Resampled, as asked.",)
+    return found, (problem.message,) if problem else ()
 
 
 def _load_mask(path: Path) -> Volume:
@@ -246,7 +257,7 @@ def _load_map(path: Path) -> Volume:
         return flat
 
 
-def _choose(paths: tuple[Path, ...], reference: Volume, what: str, config: ScoreConfig) -> Path:
+def _choose(paths: tuple[Path, ...], reference: Volume, what: str) -> Path:
     """The only file, or the only one whose header has the grid of ``reference``.
 
     Raises:
@@ -254,44 +265,28 @@ def _choose(paths: tuple[Path, ...], reference: Volume, what: str, config: Score
     """
     if len(paths) == 1:
         return paths[0]
-    fitting = [path for path in paths if _header_fits(path, reference, config)]
+    fitting = [path for path in paths if _header_fits(path, reference)]
     if len(fitting) != 1:
         names = ", ".join(path.name for path in paths)
         many = "several lie" if fitting else "none lies"
-        raise InputError(
-            f"Which {what} to score? Of {names}, {many} on the reference's grid.", "Name the file itself."
-        )
+        raise InputError(f"Which {what} to score? Of {names}, {many} on the reference's grid.", "Name the file itself.")
     return fitting[0]
 
 
-def _header_fits(path: Path, reference: Volume, config: ScoreConfig) -> bool:
+def _header_fits(path: Path, reference: Volume) -> bool:
     """Whether a file's header promises the grid of ``reference``."""
     import nibabel
 
     try:
         image: Any = nibabel.load(path)
-    except (
-        Exception
-    ):  # an unreadable file does not fit; if it is chosen all the same, the gatekeeper says why
+    except Exception:  # an unreadable file does not fit; if it is chosen all the same, the gatekeeper says why
         return False
-    near = config.ignore_origin or np.allclose(image.affine, reference.affine, atol=1e-2)
-    return bool(near) and _same_but_origin(tuple(image.shape[:3]), image.affine, reference)
+    return tuple(image.shape[:3]) == reference.shape and np.allclose(image.affine, reference.affine, atol=1e-2)
 
 
 def _worst(reference: Volume) -> dict[str, float]:
     """What each undefined figure counts as in a mean with penalty; HD95: the diagonal of the image in mm."""
     return WORST | {"hd95_mm": float(np.linalg.norm(np.multiply(reference.shape, reference.spacing)))}
-
-
-def _moved(prediction: Volume, reference: Volume) -> tuple[str, ...]:
-    """A warning if the prediction was brought to the reference's grid by more than turning axes."""
-    if volume.same_grid(prediction, reference) is None:
-        return ()
-    try:
-        volume.onto_grid_of(prediction, reference)
-        return ()
-    except InputError as error:
-        return (f"{error.message} Scored all the same, as asked.",)
 
 
 def _outside(ref: np.ndarray, domain: np.ndarray | None) -> tuple[str, ...]:
@@ -300,9 +295,7 @@ def _outside(ref: np.ndarray, domain: np.ndarray | None) -> tuple[str, ...]:
     lost = 0 if domain is None else np.count_nonzero(ref & ~domain)
     if not lost:
         return ()
-    return (
-        f"{100 * lost / total:.1f} % of the reference lies outside the brain mask; map figures leave it out",
-    )
+    return (f"{100 * lost / total:.1f} % of the reference lies outside the brain mask; map figures leave it out",)
 
 
 def _failed(pair: Pair, error: BraincliError) -> CaseScore:

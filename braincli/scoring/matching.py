@@ -40,9 +40,7 @@ class Matching:
     unmatched: tuple[Path, ...] = ()
 
 
-def match(
-    prediction: Path, reference: Path, *, anomaly: Path | None = None, brain: Path | None = None
-) -> Matching:
+def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, brain: Path | None = None) -> Matching:
     """Pair predictions with references.
 
     Args:
@@ -138,9 +136,7 @@ def _single(prediction: Path, reference: Path, anomaly: Path | None, brain: Path
         maps = tuple(path for path in beside if case_id_of_map(path) == case_id(prediction))
     else:
         maps = _maps(_volumes(prediction))
-    return Pair(
-        case_id(reference), reference, masks, maps, _brains(_volumes(brain)) if brain is not None else ()
-    )
+    return Pair(case_id(reference), reference, masks, maps, _brains(_volumes(brain)) if brain is not None else ())
 
 
 def case_id_of_map(path: Path) -> str:
@@ -148,9 +144,7 @@ def case_id_of_map(path: Path) -> str:
     stem = _stem(path)
     if stem.startswith("sub-"):
         return case_id(path)
-    return re.sub(
-        r"[_\-. ](desc-)?[A-Za-z0-9]*(anomaly|anomalymap|probseg|score).*$", "", stem, flags=re.IGNORECASE
-    )
+    return re.sub(r"[_\-. ](desc-)?[A-Za-z0-9]*(anomaly|anomalymap|probseg|score).*$", "", stem, flags=re.IGNORECASE)
 
 
 def _by_case(paths: Iterable[Path], root: Path, references: dict[str, Path]) -> dict[str, list[Path]]:
@@ -159,11 +153,7 @@ def _by_case(paths: Iterable[Path], root: Path, references: dict[str, Path]) -> 
     for path in paths:
         folders = path.relative_to(root).parts[:-1]
         stem = _stem(path)
-        own = [
-            case
-            for case in references
-            if stem == case or (stem.startswith(case) and stem[len(case)] in SEPARATORS)
-        ]
+        own = [case for case in references if stem == case or (stem.startswith(case) and stem[len(case)] in SEPARATORS)]
         own = own or [case for case in references if case in folders]
         found.setdefault(max(own, key=len, default=""), []).append(path)
     return found
@@ -205,9 +195,7 @@ def _volumes(folder: Path, *, deep: bool = True) -> list[Path]:
     if folder.is_file():
         return [folder]
     paths = folder.rglob("*") if deep else folder.glob("*")
-    return sorted(
-        p for p in paths if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file()
-    )
+    return sorted(p for p in paths if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file())
 
 
 def _stem(path: Path) -> str:

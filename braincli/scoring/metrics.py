@@ -170,9 +170,7 @@ def lesions(*, pred: np.ndarray, ref: np.ndarray, connectivity: int = 26) -> Les
     if not union.any():
         return Lesions(0, 0, 0, 0)
     crop = bounding_box(union)
-    return Lesions(
-        *_touched(ref[crop], pred[crop], connectivity), *_touched(pred[crop], ref[crop], connectivity)
-    )
+    return Lesions(*_touched(ref[crop], pred[crop], connectivity), *_touched(pred[crop], ref[crop], connectivity))
 
 
 def _touched(mask: np.ndarray, other: np.ndarray, connectivity: int) -> tuple[int, int]:

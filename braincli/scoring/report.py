@@ -49,9 +49,7 @@ FACTS = (
 
 def definitions(config: ScoreConfig) -> dict[str, str]:
     """What every figure means, in words, for the JSON."""
-    lesion = (
-        "every label above 0" if config.labels is None else f"labels {', '.join(map(str, config.labels))}"
-    )
+    lesion = "every label above 0" if config.labels is None else f"labels {', '.join(map(str, config.labels))}"
     hausdorff = {
         "max-directed": "the larger of the two directed 95th percentiles",
         "pooled": "the 95th percentile of both directions together",
@@ -134,9 +132,7 @@ class ScoreReport:
     def as_table(self) -> str:
         """Plain text for a terminal: cases, mean with interval, penalised mean, pooled, comparison."""
         names = [name for name in METRICS if any(name in case.values for case in self.cases)]
-        rows = [
-            [case.case, *(_text(_shown(case, name, self.config)) for name in names)] for case in self.cases
-        ]
+        rows = [[case.case, *(_text(_shown(case, name, self.config)) for name in names)] for case in self.cases]
         if len(self.cases) > 1:
             aggregate = [self.aggregate[name] for name in names]
             rows += [
@@ -183,9 +179,7 @@ def compare(cases: Sequence[CaseScore], others: Sequence[CaseScore], config: Sco
     by_case = {case.case: case for case in others}
     pairs = [(case, by_case[case.case]) for case in cases if case.case in by_case]
     if not pairs:
-        raise UsageError(
-            "The two runs have no case in common.", "Case ids come from the names of the references."
-        )
+        raise UsageError("The two runs have no case in common.", "Case ids come from the names of the references.")
     found: dict[str, Any] = {}
     for name in METRICS:
         figures = [(_shown(a, name, config), _shown(b, name, config)) for a, b in pairs]
@@ -193,9 +187,7 @@ def compare(cases: Sequence[CaseScore], others: Sequence[CaseScore], config: Sco
         test = statistics.sign_flip_test(both[:, 0], both[:, 1], rounds=config.permutations, seed=config.seed)
         if test is None:
             continue
-        interval = statistics.bootstrap_interval(
-            both[:, 0] - both[:, 1], rounds=config.bootstrap, seed=config.seed
-        )
+        interval = statistics.bootstrap_interval(both[:, 0] - both[:, 1], rounds=config.bootstrap, seed=config.seed)
         found[name] = {
             "mean": float(both[:, 0].mean()), "other_mean": float(both[:, 1].mean()),
             "difference": test.difference, "ci95": interval,
@@ -232,8 +224,7 @@ def _aggregate(cases: Sequence[CaseScore], name: str, config: ScoreConfig) -> di
     """Figures of one metric over the cases of a run."""
     defined = np.array([case.values[name] for case in cases if case.values.get(name) is not None], float)
     filled = [
-        case.values.get(name) if case.values.get(name) is not None else case.penalties.get(name)
-        for case in cases
+        case.values.get(name) if case.values.get(name) is not None else case.penalties.get(name) for case in cases
     ]
     complete = [value for value in filled if value is not None]
     return {
@@ -269,8 +260,7 @@ def _align(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

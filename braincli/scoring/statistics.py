@@ -9,9 +9,7 @@ import numpy as np
 CHUNK = 2_000_000  # random numbers drawn at once
 
 
-def bootstrap_interval(
-    values: np.ndarray, *, rounds: int = 10_000, seed: int = 0
-) -> tuple[float, float] | None:
+def bootstrap_interval(values: np.ndarray, *, rounds: int = 10_000, seed: int = 0) -> tuple[float, float] | None:
     """Percentile bootstrap 95 % interval of the mean over cases.
 
     Args:
@@ -43,9 +41,7 @@ class PairedTest:
     exact: bool
 
 
-def sign_flip_test(
-    first: np.ndarray, second: np.ndarray, *, rounds: int = 10_000, seed: int = 0
-) -> PairedTest | None:
+def sign_flip_test(first: np.ndarray, second: np.ndarray, *, rounds: int = 10_000, seed: int = 0) -> PairedTest | None:
     """Paired two-sided permutation test on the mean difference ``first - second`` of (N,) figures.
 
     Under the null hypothesis each difference may as well have the other sign. All 2^N sign patterns are tried
@@ -58,9 +54,7 @@ def sign_flip_test(
     count = len(delta)
     if not count or rounds < 1:
         return None
-    observed = (
-        abs(delta.mean()) * (1 - 1e-12) - 1e-15
-    )  # a pattern that ties with the observed one counts as a hit
+    observed = abs(delta.mean()) * (1 - 1e-12) - 1e-15  # a pattern that ties with the observed one counts as a hit
     if count < 63 and 1 << count <= rounds:
         patterns = (np.arange(1 << count)[:, None] >> np.arange(count)) & 1
         share = np.mean(np.abs((1 - 2 * patterns) @ delta) / count >= observed)

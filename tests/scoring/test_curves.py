@@ -30,8 +30,7 @@ def test_areas_match_scikit_learn(seed: int, ties: bool) -> None:
 def test_best_dice_is_the_best_over_all_thresholds(ties: bool) -> None:
     score, ref = scores(4, ties=ties)
     tried = {
-        float(cut): 2 * np.sum(ref & (score >= cut)) / (np.sum(score >= cut) + np.sum(ref))
-        for cut in np.unique(score)
+        float(cut): 2 * np.sum(ref & (score >= cut)) / (np.sum(score >= cut) + np.sum(ref)) for cut in np.unique(score)
     }
     best = curves.curve(score=score, ref=ref).best_dice()
     assert best is not None
@@ -100,10 +99,7 @@ def test_one_threshold_for_all_cases() -> None:
         pool.add(score=score, ref=ref)
     pool.add(score=cases[0][0], ref=np.zeros_like(cases[0][1]))  # no positives: no DSC to average
     cuts = np.unique(np.concatenate([score for score, _ in cases]))
-    means = [
-        np.mean([2 * np.sum(r & (s >= cut)) / (np.sum(s >= cut) + np.sum(r)) for s, r in cases])
-        for cut in cuts
-    ]
+    means = [np.mean([2 * np.sum(r & (s >= cut)) / (np.sum(s >= cut) + np.sum(r)) for s, r in cases]) for cut in cuts]
     common = pool.best_common_dice()
     assert common is not None
     assert common[0] == pytest.approx(max(means))

@@ -108,19 +108,19 @@ def test_other_grids_are_refused_unless_asked(tmp_path: Path) -> None:
     assert "--resample-labels" in caught.value.hint
     (case,) = api.score(pred, ref, config=ScoreConfig(resample_labels=True)).cases
     assert case.values["dsc"] == pytest.approx(0.5, abs=0.15)  # half a voxel of shift
-    assert "Scored all the same" in case.warnings[0]
+    assert "Resampled, as asked" in case.warnings[0]
 
 
-def test_wrong_origin_needs_the_flag(tmp_path: Path) -> None:
+def test_lost_origin_is_scored_by_voxel_with_a_warning(tmp_path: Path) -> None:
     moved = AFFINE.copy()
-    moved[1, 3] -= 239
+    moved[1, 3] -= 239  # as in masks of BraTS 2017
     ref = save(tmp_path / "ref.nii.gz", block(4, 8), moved)
     pred = save(tmp_path / "pred.nii.gz", block(2, 6))
-    with pytest.raises(InputError, match="239 mm apart") as caught:
-        api.score(pred, ref)
-    assert "--ignore-origin" in caught.value.hint
-    (case,) = api.score(pred, ref, config=ScoreConfig(ignore_origin=True)).cases
-    assert case.values["dsc"] == 0.5 and "239 mm" in case.warnings[0]
+    (case,) = api.score(pred, ref).cases
+    assert case.values["dsc"] == 0.5 and "lost its origin" in case.warnings[0]
+    moved[1, 3] += 238  # one voxel off: a real shift, and none that may be ignored
+    with pytest.raises(InputError, match="1 mm apart"):
+        api.score(pred, save(tmp_path / "near.nii.gz", block(4, 8), moved))
 
 
 def test_the_grid_decides_between_several_masks(tmp_path: Path) -> None:

@@ -38,9 +38,7 @@ def test_case_ids_come_from_names(name: str, case: str) -> None:
 
 
 def test_cohort_against_one_folder_per_case(tmp_path: Path) -> None:
-    cohort = touch(
-        tmp_path / "cohort", *(f"p{i}/p{i}_{k}.nii.gz" for i in (1, 10) for k in ("t1", "flair", "seg"))
-    )
+    cohort = touch(tmp_path / "cohort", *(f"p{i}/p{i}_{k}.nii.gz" for i in (1, 10) for k in ("t1", "flair", "seg")))
     run = touch(
         tmp_path / "run",
         *(f"p{i}/p{i}_{k}.nii.gz" for i in (1, 10) for k in ("label-L_desc-tsgm_mask", "desc-tsgmanomaly")),
@@ -49,17 +47,13 @@ def test_cohort_against_one_folder_per_case(tmp_path: Path) -> None:
     )
     found = match(run, cohort)
     assert names(found.pairs) == {f"p{i}": [f"p{i}_label-L_desc-tsgm_mask.nii.gz"] for i in (1, 10)}
-    assert [pair.anomalies[0].name for pair in found.pairs] == [
-        f"p{i}_desc-tsgmanomaly.nii.gz" for i in (1, 10)
-    ]
+    assert [pair.anomalies[0].name for pair in found.pairs] == [f"p{i}_desc-tsgmanomaly.nii.gz" for i in (1, 10)]
     assert found.unmatched == ()
 
 
 def test_flat_folders_whatever_the_suffix(tmp_path: Path) -> None:
     references = touch(tmp_path / "r", "a.nii.gz", "a_2.nii.gz", "b.nii")
-    run = touch(
-        tmp_path / "p", "a_mask.nii.gz", "a_2_mask.nii.gz", "b.nii.gz", "c_mask.nii.gz", ".b_mask.nii.gz"
-    )
+    run = touch(tmp_path / "p", "a_mask.nii.gz", "a_2_mask.nii.gz", "b.nii.gz", "c_mask.nii.gz", ".b_mask.nii.gz")
     found = match(run, references)
     assert names(found.pairs) == {"a": ["a_mask.nii.gz"], "a_2": ["a_2_mask.nii.gz"], "b": ["b.nii.gz"]}
     assert [path.name for path in found.unmatched] == ["c_mask.nii.gz"]
@@ -84,9 +78,7 @@ def test_bids_layout(tmp_path: Path) -> None:
         tmp_path / "r", "sub-01/anat/sub-01_FLAIR.nii.gz", "sub-01/anat/sub-01_label-L_mask.nii.gz",
         "sub-02/anat/sub-02_label-L_mask.nii.gz", "sub-02/anat/sub-02_desc-brain_mask.nii.gz",
     )  # fmt: skip
-    run = touch(
-        tmp_path / "p", "sub-01_space-orig_label-L_desc-tsgm_mask.nii.gz", "sub-02/sub-02_dseg.nii.gz"
-    )
+    run = touch(tmp_path / "p", "sub-01_space-orig_label-L_desc-tsgm_mask.nii.gz", "sub-02/sub-02_dseg.nii.gz")
     assert [len(pair.predictions) for pair in match(run, references).pairs] == [1, 1]
     assert [pair.case for pair in match(run, references).pairs] == ["sub-01", "sub-02"]
 

@@ -26,11 +26,7 @@ def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def brute_boundary(mask: np.ndarray) -> list[tuple[int, ...]]:
     padded = np.pad(mask, 1)
     steps = [np.eye(3, dtype=int)[axis] * sign for axis in range(3) for sign in (-1, 1)]
-    return [
-        tuple(voxel - 1)
-        for voxel in np.argwhere(padded)
-        if not all(padded[tuple(voxel + step)] for step in steps)
-    ]
+    return [tuple(voxel - 1) for voxel in np.argwhere(padded) if not all(padded[tuple(voxel + step)] for step in steps)]
 
 
 def brute_hd95(pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, ...], pooled: bool = False) -> float:
@@ -64,9 +60,7 @@ def test_overlap_matches_scikit_learn_and_simpleitk() -> None:
     c = metrics.confusion(pred=pred, ref=ref)
     assert metrics.dice(c) == pytest.approx(sklearn.f1_score(ref.ravel(), pred.ravel()), abs=1e-12)
     assert metrics.iou(c) == pytest.approx(sklearn.jaccard_score(ref.ravel(), pred.ravel()), abs=1e-12)
-    assert metrics.precision(c) == pytest.approx(
-        sklearn.precision_score(ref.ravel(), pred.ravel()), abs=1e-12
-    )
+    assert metrics.precision(c) == pytest.approx(sklearn.precision_score(ref.ravel(), pred.ravel()), abs=1e-12)
     assert metrics.recall(c) == pytest.approx(sklearn.recall_score(ref.ravel(), pred.ravel()), abs=1e-12)
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     images = [sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in (ref, pred)]

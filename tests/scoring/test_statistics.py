@@ -66,9 +66,7 @@ def test_equal_runs_do_not_differ_and_unlike_ones_do() -> None:
 
 def test_p_is_uniform_when_nothing_differs() -> None:
     generator = np.random.default_rng(3)
-    found = [
-        sign_flip_test(generator.normal(size=10), generator.normal(size=10), rounds=1024) for _ in range(200)
-    ]
+    found = [sign_flip_test(generator.normal(size=10), generator.normal(size=10), rounds=1024) for _ in range(200)]
     ps = np.array([test.p for test in found if test])
     assert 0.4 < ps.mean() < 0.6
     assert np.mean(ps < 0.05) < 0.12
