@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from braincli.checks.survey import CheckReport
-    from braincli.config import ScoreConfig, TrainConfig
-    from braincli.modelfolder import ModelInfo
+    from braincli.config import CalibrateConfig, ScoreConfig, TrainConfig
+    from braincli.modelfolder import Calibration, ModelInfo
     from braincli.progress import Reporter
     from braincli.scoring.report import ScoreReport
 
@@ -108,3 +108,39 @@ def check(
     from braincli.checks.survey import survey
 
     return survey([Path(path) for path in paths], volume=volume, prefer=prefer, phi=phi, reporter=reporter)
+
+
+def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter | None = None) -> Calibration:
+    """Fit contrast weights, threshold and smallest lesion of a model, and store them in its ``model.json``.
+
+    Args:
+        data: cohort folders or manifests with lesion masks, disjoint from training.
+
+    Raises:
+        InputError: no lesion, a case without mask, or a case that was trained on.
+        ModelError: no such model.
+    """
+    from braincli import device, modelfolder
+    from braincli.cases import find_cases
+    from braincli.progress import Reporter as Silent
+
+    chosen = device.prepare(config.device, config.threads)
+    from braincli.detection import calibration
+
+    model = modelfolder.load(config.model, chosen)
+    cases = [case for path in data for case in find_cases(Path(path))]
+    evidence = calibration.gather(
+        cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent()
+    )
+    found = calibration.calibrate(evidence)
+    if config.cross_fit:
+        scores = calibration.cross_fit(evidence)
+        mean = sum(scores.values()) / len(scores)
+        more = {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
+        found = found.model_copy(update={"provenance": found.provenance | more})
+    if config.write:
+        figures = dict(model.info.figures)
+        if config.cross_fit:
+            figures["DSC (cross-fitted)"] = found.provenance["dsc_cross_fit"]
+        modelfolder.write_info(model.folder, model.info.model_copy(update={"calibration": found, "figures": figures}))
+    return found

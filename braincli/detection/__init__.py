@@ -1,0 +1,1 @@
+"""Case -> restoration -> residual -> anomaly map -> mask on the scan's own grid."""

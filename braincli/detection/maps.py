@@ -1,0 +1,68 @@
+"""Residuals -> anomaly map -> mask. numpy and scipy only.
+
+Everything up to the map is linear in the residuals (Gaussian smoothing, weighted sum), so that
+calibration can try hundreds of weight vectors on smoothed residuals without smoothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from braincli.cases import CONTRASTS, Contrast
+from braincli.modelfolder import MapOptions
+
+
+def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
+    """Smooth residuals inside the brain and take off its rim, where registration and masks are least sure.
+
+    Args:
+        residual: (S, C, H, W) >= 0, 0 outside the brain.
+        brain: (S, 1, H, W) bool.
+        spacing: (z, y, x) in mm.
+
+    Returns:
+        (C, S, H, W) float32 >= 0; the smoothing is normalised, so that the edge is not darkened.
+    """
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    inside = brain[:, 0]
+    sigma = [options.smooth_mm / mm for mm in spacing]
+    share = gaussian_filter(inside.astype(np.float32), sigma, mode="constant")
+    core = inside
+    if options.erode_mm > 0:  # the top and bottom of the stack are cut planes, not edges of the brain
+        framed = np.pad(inside, ((1, 1), (0, 0), (0, 0)), mode="edge")
+        core = distance_transform_edt(framed, sampling=spacing)[1:-1] > options.erode_mm
+    maps = np.empty((residual.shape[1], *inside.shape), dtype=np.float32)
+    for channel, out in enumerate(maps):
+        out[:] = gaussian_filter(residual[:, channel].astype(np.float32), sigma, mode="constant")
+    return maps * np.where(core, 1 / np.maximum(share, 1e-3), 0)
+
+
+def renormalise(weights: Mapping[Contrast, float], contrasts: Sequence[Contrast]) -> dict[Contrast, float]:
+    """Weights of the contrasts that are there, summing to 1 (equal ones where all of them weigh nothing)."""
+    kept = {c: float(weights.get(c, 0.0)) for c in CONTRASTS if c in contrasts}
+    total = sum(kept.values())
+    if total <= 0:
+        return dict.fromkeys(kept, 1 / len(kept))
+    return {c: w / total for c, w in kept.items()}
+
+
+def fuse(maps: np.ndarray, weights: Mapping[Contrast, float]) -> np.ndarray:
+    """(C, S, H, W) smoothed residuals -> (S, H, W) weighted sum (TSGM Eq. 8 with absolute residuals)."""
+    vector = np.array([weights.get(c, 0.0) for c in CONTRASTS], dtype=np.float32)
+    return np.tensordot(vector, maps, axes=1)
+
+
+def segment(anomaly: np.ndarray, threshold: float, voxel_mm3: float, min_lesion_mm3: float) -> np.ndarray:
+    """(X, Y, Z) map -> bool mask: above ``threshold``, components (26-neighbourhood) of at least ``min_lesion_mm3``."""
+    from scipy.ndimage import generate_binary_structure, label
+
+    mask = anomaly > threshold
+    if min_lesion_mm3 <= voxel_mm3 or not mask.any():
+        return mask
+    labels, _ = label(mask, structure=generate_binary_structure(3, 3))
+    large = np.bincount(labels.ravel()) * voxel_mm3 >= min_lesion_mm3
+    large[0] = False
+    return large[labels]
