@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS
-WORK_MM = (
-    2.0  # grid on which images are registered: half of BraTS' voxel edge is far above its residual error
-)
+WORK_MM = 2.0  # grid on which images are registered: half of BraTS' voxel edge is far above its residual error
 START_MM = 8.0  # grid on which starting points are compared
 BINS = 32
 
@@ -217,7 +215,7 @@ def align_centres(fixed: Volume, moving: Volume) -> np.ndarray:
     return matrix
 
 
-def tilted_starts(fixed: Volume, moving: Volume) -> list[np.ndarray]:
+def tilted_starts(fixed: Volume, moving: Volume, lifts: Sequence[float] = (0.0, 20.0, 40.0, -20.0)) -> list[np.ndarray]:
     """Starts for different heads: centres of mass aligned, or moved along the body, with the chin up or down."""
     centre = centre_of_mass(fixed)
     about = align_centres(fixed, moving)
@@ -227,7 +225,7 @@ def tilted_starts(fixed: Volume, moving: Volume) -> list[np.ndarray]:
         turn = np.eye(4)
         turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
         turn[:3, 3] = centre - turn[:3, :3] @ centre
-        for lift in (0.0, 20.0, 40.0, -20.0):  # necks pull the centre of mass down
+        for lift in lifts:  # necks pull the centre of mass down
             moved = about @ turn
             moved[2, 3] += lift
             starts.append(moved)
