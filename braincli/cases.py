@@ -146,6 +146,13 @@ def find_cases(path: Path, *, contrast: Contrast | None = None) -> list[Case]:
     Raises:
         InputError: nothing usable, two files for one contrast, or a file that cannot be placed.
     """
+    try:
+        return _find_cases(path, contrast)
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read ({error.strerror}).", "Check its permissions.") from None
+
+
+def _find_cases(path: Path, contrast: Contrast | None) -> list[Case]:
     if not path.exists():
         raise InputError(f"{path.name or path}: no such file or folder.", "Check the path.")
     if path.is_file():

@@ -175,6 +175,17 @@ def test_single_file(tmp_path: Path) -> None:
     assert "--contrast flair" in raised.value.hint
 
 
+def test_unreadable_paths_are_input_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match="cannot be read \\(Permission denied\\)"):
+        find_cases(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        find_cases(tmp_path / ("x" * 5000))
+
+
 def manifest(folder: Path, *rows: str) -> Path:
     touch(folder, "img/a.nii.gz", "img/b.nii.gz", "img/m.nii.gz")
     path = folder / "cohort.tsv"

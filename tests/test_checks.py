@@ -331,6 +331,19 @@ def test_different_grids_of_a_set_are_noted(tmp_path: Path) -> None:
     assert check_set({}) == []
 
 
+def test_mask_on_no_image_s_grid_is_warned_of(tmp_path: Path) -> None:
+    t1 = volume.load(write(tmp_path / "t1.nii.gz"))
+    flair = volume.load(write(tmp_path / "flair.nii.gz", brain(seed=1), affine(spacing=(1, 1, 3))))
+    for matrix, expected in (
+        (affine(spacing=(1, 1, 3)), []),
+        (affine(origin=(-7, -228, 3)), ["mask-elsewhere"]),
+    ):
+        mask = volume.load(write(tmp_path / "seg.nii.gz", phantoms.lesion(), matrix), labels=True)
+        found = [p for p in check_set({"t1": t1, "flair": flair, "lesion": mask}) if p.code != "different-grids"]
+        assert [problem.code for problem in found] == expected
+        assert all("corners lie 239 mm apart" in problem.message for problem in found)
+
+
 def test_private_header_content_is_listed(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.nii.gz",

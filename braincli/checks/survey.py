@@ -106,11 +106,25 @@ def check_set(volumes: Mapping[str, Volume]) -> list[Problem]:
         if (any(images) and a.sha256 == b.sha256 != "") or (all(images) and np.array_equal(a.data, b.data)):
             text = f"{_name(a)} and {_name(b)} are the same scan, given as {first} and {second}."
             problems.append(Problem(Level.ERROR, "same-scan", text, "Give each contrast its own file."))
-    reference = next(iter(volumes), "")
-    if apart := [name for name in volumes if same_grid(volumes[reference], volumes[name]) is not None]:
+    return problems + _compare_grids(volumes)
+
+
+def _compare_grids(volumes: Mapping[str, Volume]) -> list[Problem]:
+    """Raw scans may well lie on several grids; a mask that lies on none of them is suspicious."""
+    images = {name: volume for name, volume in volumes.items() if volume.data.dtype.kind == "f"}
+    if not images:
+        return []
+    problems = []
+    reference, first = next(iter(images.items()))
+    if apart := [name for name, image in images.items() if same_grid(first, image) is not None]:
         text = f"{', '.join(apart)}: another grid than {reference}."
         hint = "braincli preprocess (or detect --preprocess) brings them onto one."
         problems.append(Problem(Level.NOTE, "different-grids", text, hint))
+    for mask in (volume for name, volume in volumes.items() if name not in images):
+        apart_from = [same_grid(image, mask) for image in images.values()]
+        if all(apart_from) and (nearest := apart_from[0]):
+            hint = "Was it drawn on another scan, or saved without its position?"
+            problems.append(Problem(Level.WARNING, "mask-elsewhere", nearest.message, hint))
     return problems
 
 
