@@ -11,10 +11,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from braincli.checks.survey import CheckReport
-    from braincli.config import CalibrateConfig, ScoreConfig, TrainConfig
+    from braincli.config import CalibrateConfig, PreprocessConfig, ScoreConfig, TrainConfig
     from braincli.modelfolder import Calibration, ModelInfo
+    from braincli.preprocess.result import Preprocessed
     from braincli.progress import Reporter
     from braincli.scoring.report import ScoreReport
+
+
+def preprocess(
+    paths: Path | Sequence[Path],
+    out: Path,
+    config: PreprocessConfig | None = None,
+    reporter: Reporter | None = None,
+    *,
+    contrast: str | None = None,
+) -> list[Preprocessed]:
+    """Turn raw scans into aligned, skull-stripped, bias-corrected images in [0, 1] on the SRI24 grid.
+
+    Args:
+        paths: scans, case folders, BIDS subjects, cohorts or TSV manifests.
+        out: derivative folder; each case gets ``sub-<id>/`` below it.
+        contrast: what a single file shows, where its name does not tell.
+
+    Returns:
+        One result per case, with the way back to its native grids.
+
+    Raises:
+        CohortError: several cases, some of which failed; see :mod:`braincli.preprocess.cohort` for the others.
+    """
+    from braincli.cases import Contrast, find_cases
+    from braincli.config import PreprocessConfig
+    from braincli.errors import UsageError
+    from braincli.preprocess.cohort import preprocess_cases
+    from braincli.progress import Reporter
+
+    if contrast is not None and contrast not in list(Contrast):
+        raise UsageError(f"There is no contrast {contrast!r}.", f"Use one of: {', '.join(Contrast)}.")
+    shows = Contrast(contrast) if contrast else None
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    cases = [case for path in given for case in find_cases(Path(path), contrast=shows)]
+    return preprocess_cases(cases, Path(out), config or PreprocessConfig(), reporter or Reporter())
 
 
 def score(
@@ -144,3 +180,48 @@ def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter 
             figures["DSC (cross-fitted)"] = found.provenance["dsc_cross_fit"]
         modelfolder.write_info(model.folder, model.info.model_copy(update={"calibration": found, "figures": figures}))
     return found
+
+
+def detect(
+    inputs: Path | str | Case | Sequence[Path | str | Case],
+    output: Path | str,
+    *,
+    scans: Mapping[Contrast, Path] | None = None,
+    contrast: Contrast | None = None,
+    brain_mask: Path | None = None,
+    config: DetectConfig | None = None,
+    reporter: Reporter | None = None,
+) -> DetectReport:
+    """Find lesions in one case or many.
+
+    Args:
+        inputs: scans, case or cohort folders, TSV manifests, or cases.
+        output: a folder (one folder per case below it), or a ``.nii(.gz)`` file for the mask of one case.
+        scans: the files of one case by contrast, instead of ``inputs``.
+        contrast: what a single scan shows, where its name does not tell.
+        brain_mask: of a single case, on its grid.
+
+    Returns:
+        What came of each case; of several, those that failed are listed in ``failures``.
+
+    Raises:
+        BraincliError: one case: whatever is wrong with it; several: a model, option or id that serves none.
+    """
+    from braincli.config import DetectConfig
+    from braincli.detection.run import collect_cases, detect_cases
+
+    given = [inputs] if isinstance(inputs, (str, Path, Case)) else list(inputs)
+    cases = collect_cases(given, scans=scans or {}, contrast=contrast, brain_mask=brain_mask)
+    return detect_cases(cases, Path(output), config or DetectConfig(), reporter)
+
+
+def demo(output: Path | str, *, seed: int = 0, overwrite: bool = False, reporter: Reporter | None = None) -> DemoReport:
+    """Generate a patient, preprocess, detect and score; the scans, masks, scores and picture go to ``output``.
+
+    Raises:
+        UsageError: an output exists and ``overwrite`` is false.
+        ModelError: the shipped model is missing or damaged.
+    """
+    from braincli.demo.run import run
+
+    return run(Path(output), seed=seed, overwrite=overwrite, reporter=reporter)

@@ -105,7 +105,8 @@ def preprocess_case(
         result = outputs.write(work, images, mask, lesion)
     if config.strict_qc and quality.warnings(work.figures):
         raise QualityError(
-            f"{case.id}: {quality.warnings(work.figures)[0]}", "The outputs were written; look at the picture."
+            f"{case.id}: {quality.warnings(work.figures)[0]}",
+            "The outputs were written; look at the picture.",
         )
     return result
 
@@ -145,7 +146,9 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
 
 
 def _load_scans(case: Case, record: RunRecord) -> dict[Contrast, Volume]:
-    scans = {contrast: volume.load(case.images[contrast]) for contrast in CONTRASTS if contrast in case.images}
+    scans = {
+        contrast: volume.load(case.images[contrast]) for contrast in CONTRASTS if contrast in case.images
+    }
     seen: dict[str, str] = {}
     for scan in scans.values():
         assert scan.source is not None
@@ -155,7 +158,9 @@ def _load_scans(case: Case, record: RunRecord) -> dict[Contrast, Volume]:
                 "Give each contrast its own file.",
             )
         seen[scan.sha256] = scan.source.name
-    record.facts["spacing_mm"] = {contrast: [round(s, 3) for s in scan.spacing] for contrast, scan in scans.items()}
+    record.facts["spacing_mm"] = {
+        contrast: [round(s, 3) for s in scan.spacing] for contrast, scan in scans.items()
+    }
     return scans
 
 
@@ -187,9 +192,13 @@ def _find_brain(work: Work, extractor: Extractor) -> Volume | None:
     else:
         probability = extractor.probability(work.fixed, work.reporter)
         found = to_mask(probability).data
-        work.record.facts["uncertain_voxels"] = int(((probability.data > 0.1) & (probability.data < 0.9)).sum())
+        work.record.facts["uncertain_voxels"] = int(
+            ((probability.data > 0.1) & (probability.data < 0.9)).sum()
+        )
         # without what was cut off as islands; holes are filled after resampling
-        probability = probability.with_data(np.where(found | (probability.data < 0.5), probability.data, np.float32(0)))
+        probability = probability.with_data(
+            np.where(found | (probability.data < 0.5), probability.data, np.float32(0))
+        )
         if found.any():
             return probability
     if not found.any():
@@ -206,7 +215,9 @@ def _align(work: Work) -> None:
     to_reference = np.eye(4)
     others = [contrast for contrast in work.scans if contrast is not work.reference]
     skip = work.config.skip
-    steps = (0 if "coregister" in skip else len(others)) + (work.config.space == "sri24" and "atlas" not in skip)
+    steps = (0 if "coregister" in skip else len(others)) + (
+        work.config.space == "sri24" and "atlas" not in skip
+    )
     with work.reporter.step("Registration", steps) as step:
         if work.config.space == "sri24" and "atlas" not in skip:
             to_reference = _to_atlas(work, mask)
@@ -241,7 +252,9 @@ def _to_atlas(work: Work, mask: np.ndarray | None) -> np.ndarray:
         template = register.crop(template, template.data > 0, ATLAS_MARGIN_MM)
     small = [register.coarse(image, register.WORK_MM) for image in (template, head)]
     starts = register.tilted_starts(*small, lifts=(0.0,) if mask is not None else (0.0, 20.0, 40.0, -20.0))
-    found = register.register(template, head, kind=work.config.transform, seed=work.config.seed, starts=starts)
+    found = register.register(
+        template, head, kind=work.config.transform, seed=work.config.seed, starts=starts
+    )
     work.figures["affine_determinant"] = round(float(np.linalg.det(found[:3, :3])), 4)
     work.figures["affine_rotation_degrees"] = round(quality.rotation_degrees(found), 2)
     work.figures["atlas_mutual_information"] = round(register.mutual_information(*small, found), 4)
@@ -284,7 +297,9 @@ def _carry_lesion(work: Work) -> Volume | None:
         if volume.same_grid(lesion, work.scans[c], tolerance_voxels=0.05) is None
     ]
     if not fits:
-        work.warn(f"{work.case.lesion.name} lies on no scan's grid; it was placed by its own header, as the reference.")
+        work.warn(
+            f"{work.case.lesion.name} lies on no scan's grid; it was placed by its own header, as the reference."
+        )
     drawn = lesion.with_data(lesion.data > 0)
     return into_space(work, drawn, fits[0] if fits else work.reference, labels=True)
 
@@ -326,4 +341,6 @@ def _measure(work: Work, mask: Volume | None) -> None:
     shrink = abs(float(np.linalg.det(work.to_scan[work.reference][:3, :3])))
     work.figures["brain_ml"] = round(inside * mask.voxel_ml * shrink, 1)
     if work.config.space == "sri24":
-        work.figures["atlas_dsc"] = round(quality.dice(mask.data, atlas.load_atlas(stripped=True).data > 0), 4)
+        work.figures["atlas_dsc"] = round(
+            quality.dice(mask.data, atlas.load_atlas(stripped=True).data > 0), 4
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from braincli import RESEARCH_USE_ONLY, __version__, files
-from braincli.cases import Case, Contrast
+from braincli.cases import Contrast
 
 SUFFIX = {Contrast.T1: "T1w", Contrast.T1CE: "T1w", Contrast.T2: "T2w", Contrast.FLAIR: "FLAIR"}
 FROM = {Contrast.T1: "T1w", Contrast.T1CE: "T1wCE", Contrast.T2: "T2w", Contrast.FLAIR: "FLAIR"}
@@ -105,17 +105,10 @@ def spatial_reference(space: str, reference: Path) -> str:
     return atlas.spatial_reference() if space == atlas.NAME else reference.name
 
 
-def write_dataset_description(out: Path, cases: list[Case]) -> None:
-    """Write ``dataset_description.json`` unless one is there."""
+def write_dataset_description(out: Path) -> None:
+    """Write ``dataset_description.json`` into ``out`` unless one is there."""
     path = out / "dataset_description.json"
-    if path.exists():
-        return
-    files.write_json(
-        path,
-        {
-            "Name": f"braincli preprocess ({len(cases)} {'case' if len(cases) == 1 else 'cases'} at first)",
-            "BIDSVersion": BIDS_VERSION,
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "braincli", "Version": __version__, "Description": RESEARCH_USE_ONLY}],
-        },
-    )
+    if not path.exists():
+        by = [{"Name": "braincli", "Version": __version__, "Description": RESEARCH_USE_ONLY}]
+        content = {"Name": "braincli preprocess", "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
+        files.write_json(path, content | {"GeneratedBy": by})

@@ -33,20 +33,33 @@ def refuse_existing(names: naming.Names, case: Case, *, overwrite: bool) -> None
     except (OSError, ValueError, KeyError, TypeError):
         owner = case.id
     if owner != case.id:
-        raise UsageError(f"{case.id} and {owner} would both be written to {names.folder.name}.", "Rename one of them.")
+        raise UsageError(
+            f"{case.id} and {owner} would both be written to {names.folder.name}.", "Rename one of them."
+        )
     if not overwrite:
         raise UsageError(
-            f"{names.folder.name} holds the outputs of an earlier run.", "Add --overwrite, or --resume to keep them."
+            f"{names.folder.name} holds the outputs of an earlier run.",
+            "Add --overwrite, or --resume to keep them.",
         )
 
 
-def write(work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesion: Volume | None) -> Preprocessed:
+def write(
+    work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesion: Volume | None
+) -> Preprocessed:
     """Write images, masks, transforms, sidecars and picture, the record last."""
     record, names, case = work.record, work.names, work.case
     names.record().unlink(missing_ok=True)  # from now on the folder is incomplete
     for contrast, image in images.items():
-        _image(work, image, names.image(contrast), naming.copied(case.images[contrast]) | _about(work, mask, contrast))
-        for inverse, path in ((False, names.transform(contrast)), (True, names.transform(contrast, inverse=True))):
+        _image(
+            work,
+            image,
+            names.image(contrast),
+            naming.copied(case.images[contrast]) | _about(work, mask, contrast),
+        )
+        for inverse, path in (
+            (False, names.transform(contrast)),
+            (True, names.transform(contrast, inverse=True)),
+        ):
             forward = work.to_scan[contrast]
             register.write_itk(np.linalg.inv(forward) if inverse else forward, path)
             record.add_output(path)
@@ -69,7 +82,9 @@ def write(work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesio
         "has_lesion": lesion is not None,
     }
     record.write(names.record())
-    return _result(case, names, record.facts, {c: grid_only(s) for c, s in work.scans.items()}, record.warnings)
+    return _result(
+        case, names, record.facts, {c: grid_only(s) for c, s in work.scans.items()}, record.warnings
+    )
 
 
 def keep_heads(work: Work) -> None:
@@ -121,7 +136,11 @@ def _about(work: Work, mask: Volume | None, contrast: Contrast) -> dict[str, Any
         "SpatialReference": naming.spatial_reference(work.names.space, work.case.images[work.reference]),
         "Sources": [source.name],
     }
-    return about if mask is None and "brain" not in work.config.skip else about | {"SkullStripped": mask is not None}
+    return (
+        about
+        if mask is None and "brain" not in work.config.skip
+        else about | {"SkullStripped": mask is not None}
+    )
 
 
 def _image(work: Work, image: Volume, path: Path, about: dict[str, Any]) -> None:

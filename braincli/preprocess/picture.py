@@ -21,7 +21,9 @@ SHOWN_MM = 15.0
 BRAIN, ATLAS, LESION = "#ff5050", "#40e0ff", "#ffd030"
 
 
-def draw(work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesion: Volume | None, path: Path) -> None:
+def draw(
+    work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesion: Volume | None, path: Path
+) -> None:
     """Write the picture (PNG): one row per contrast before N4, the last row the reference under the atlas' edges."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,7 +57,9 @@ def _seen(work: Work, contrast: Contrast, mask: Volume | None) -> Volume:
 
     image = into_space(work, work.scans[contrast], contrast)
     if mask is not None:
-        far = ndimage.distance_transform_edt(~mask.data[::2, ::2, ::2], sampling=[2 * s for s in mask.spacing])
+        far = ndimage.distance_transform_edt(
+            ~mask.data[::2, ::2, ::2], sampling=[2 * s for s in mask.spacing]
+        )
         far = np.repeat(np.repeat(np.repeat(far, 2, 0), 2, 1), 2, 2)[tuple(map(slice, mask.shape))]
         image = image.with_data(np.where(far > SHOWN_MM, np.float32(0), image.data))
     return volume.reorient(image)
@@ -78,7 +82,9 @@ def _row(axes: Any, title: str, image: Volume, centre: tuple[int, int, int]) -> 
     aspects = (sizes[2] / sizes[1], sizes[2] / sizes[0], sizes[1] / sizes[0])
     top = float(np.percentile(image.data[image.data > 0], 99.5)) if (image.data > 0).any() else 1.0
     for axis, plane, aspect in zip(axes, planes(image.data, centre), aspects, strict=True):
-        axis.imshow(plane.T, cmap="gray", origin="lower", vmin=0, vmax=top, aspect=aspect, interpolation="nearest")
+        axis.imshow(
+            plane.T, cmap="gray", origin="lower", vmin=0, vmax=top, aspect=aspect, interpolation="nearest"
+        )
         axis.axis("off")
     axes[0].text(0.02, 0.97, title, color="white", transform=axes[0].transAxes, va="top", fontsize=8)
     axes[2].text(0.02, 0.5, "L", color="white", transform=axes[2].transAxes, fontsize=8)
@@ -101,4 +107,6 @@ def _atlas_edges(work: Work, centre: tuple[int, int, int]) -> list[np.ndarray] |
     if work.names.space != atlas.NAME:
         return None
     template = volume.reorient(atlas.load_atlas(stripped=True))
-    return [canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in planes(template.data, centre)]
+    return [
+        canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in planes(template.data, centre)
+    ]

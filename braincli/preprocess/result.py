@@ -50,6 +50,21 @@ class Preprocessed:
         """The outputs as a case, for training and detection."""
         return Case(self.case.id, dict(self.images), self.brain, self.lesion, self.case.group)
 
+    def as_dict(self) -> dict[str, Any]:
+        """What ``--json`` prints: base names, figures and warnings."""
+        masks = {"brain": self.brain, "lesion": self.lesion}
+        return {
+            "case": self.case.id,
+            "folder": self.folder.name,
+            "space": self.space,
+            "reference": str(self.reference),
+            "images": {str(contrast): path.name for contrast, path in self.images.items()},
+            **{kind: path.name if path else None for kind, path in masks.items()},
+            "qc": self.qc,
+            "warnings": self.warnings,
+            "resumed": self.resumed,
+        }
+
     def to_native(self, image: Volume, contrast: Contrast, *, labels: bool | None = None) -> Volume:
         """``image``, on the grid of the outputs, put back on the native grid of ``contrast``.
 
@@ -62,7 +77,9 @@ class Preprocessed:
             UsageError: the case has no such contrast.
         """
         if contrast not in self.transforms:
-            raise UsageError(f"{self.case.id} has no {contrast} scan.", f"It has {', '.join(self.transforms)}.")
+            raise UsageError(
+                f"{self.case.id} has no {contrast} scan.", f"It has {', '.join(self.transforms)}."
+            )
         as_labels = image.data.dtype.kind in "biu" if labels is None else labels
         placed = Volume(image.data, self.transforms[contrast] @ image.affine)
         return volume.resample(placed, self.grids[contrast], labels=as_labels)
