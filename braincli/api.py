@@ -5,13 +5,16 @@ Each function imports what it needs when it is called, so that importing this mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from braincli.cases import Case, Contrast
     from braincli.checks.survey import CheckReport
-    from braincli.config import CalibrateConfig, PreprocessConfig, ScoreConfig, TrainConfig
+    from braincli.config import CalibrateConfig, DetectConfig, PreprocessConfig, ScoreConfig, TrainConfig
+    from braincli.demo.run import DemoReport
+    from braincli.detection.run import DetectReport
     from braincli.modelfolder import Calibration, ModelInfo
     from braincli.preprocess.result import Preprocessed
     from braincli.progress import Reporter
@@ -210,8 +213,7 @@ def detect(
     from braincli.config import DetectConfig
     from braincli.detection.run import collect_cases, detect_cases
 
-    given = [inputs] if isinstance(inputs, (str, Path, Case)) else list(inputs)
-    cases = collect_cases(given, scans=scans or {}, contrast=contrast, brain_mask=brain_mask)
+    cases = collect_cases(inputs, scans=scans or {}, contrast=contrast, brain_mask=brain_mask)
     return detect_cases(cases, Path(output), config or DetectConfig(), reporter)
 
 

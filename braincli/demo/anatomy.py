@@ -101,9 +101,7 @@ def tissue_fractions(brain: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, 
     return csf, inside - csf - wm, wm
 
 
-def surroundings(
-    whole: np.ndarray, inside: np.ndarray, away: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def surroundings(whole: np.ndarray, inside: np.ndarray, away: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``(liquor, dura, outer)`` of :class:`Head`, from the T1 template; ``away`` is mm from the brain."""
     beyond = (~inside).astype(np.float32)
     fat = np.percentile(whole[(away > 8) & (whole > whole[inside].mean())], 60)

@@ -39,9 +39,7 @@ class Patient:
     volume_ml: float
 
 
-def generate(
-    folder: Path, *, seed: int = 0, overwrite: bool = False, report: Reporter | None = None
-) -> Patient:
+def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Reporter | None = None) -> Patient:
     """Write the patient below ``folder``: ``scans/`` and ``reference/``. The same seed gives the same files.
 
     Raises:

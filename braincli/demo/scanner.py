@@ -95,14 +95,10 @@ def signal(head: Head, contrast: Contrast, rng: np.random.Generator) -> np.ndarr
     return np.asarray(image * (1 - weight) + vessel * weight, dtype=np.float32)
 
 
-def acquire(
-    image: np.ndarray, to_scanner: np.ndarray, protocol: Protocol, rng: np.random.Generator
-) -> Volume:
+def acquire(image: np.ndarray, to_scanner: np.ndarray, protocol: Protocol, rng: np.random.Generator) -> Volume:
     """Scan ``image`` (atlas grid; ``to_scanner`` maps its voxels to scanner mm): int16, scanner codes 1."""
     clean = sample(image, to_scanner, protocol)
-    field = (
-        np.exp(protocol.bias * smooth_noise(protocol.shape, max(protocol.shape), rng)) if protocol.bias else 1
-    )
+    field = np.exp(protocol.bias * smooth_noise(protocol.shape, max(protocol.shape), rng)) if protocol.bias else 1
     real, imaginary = (protocol.noise * rng.standard_normal(clean.shape, dtype=np.float32) for _ in range(2))
     measured = np.hypot(clean * field + real, imaginary)
     return _volume(np.rint(measured * UNIT).astype(np.int16), protocol)

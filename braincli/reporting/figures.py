@@ -57,7 +57,7 @@ def restoration_figure(
         brain: (X, Y, Z) bool; by default where any image is not 0.
         restored: in [0, 1], 0 and 1 being those percentiles.
         anomaly: anomaly map, >= 0.
-        threshold: of the anomaly map; sets its colour scale, whose middle it becomes.
+        threshold: of the anomaly map; the colour scale ends at twice its value.
         reference: known mask, drawn in a second colour.
         title: first words of the heading.
         rows: slices shown at most.
@@ -114,14 +114,13 @@ def _panels(
     for contrast in (c for c in CONTRASTS if c in images):
         data = reorient(images[contrast]).data
         low, high = np.percentile(data[inside], [1, 99]) if inside.any() else (0.0, 1.0)
-        panels.append(
-            _Panel(NAMES[contrast], np.where(inside, data, low), (float(low), float(max(high, low + 1e-6))))
-        )
+        panels.append(_Panel(NAMES[contrast], np.where(inside, data, low), (float(low), float(max(high, low + 1e-6)))))
     best = next(contrast for contrast in SHOWN_BEST_ON if contrast in images)
     if shown := next((contrast for contrast in SHOWN_BEST_ON if contrast in restored), None):
         panels.append(_Panel(f"{NAMES[shown]} restored", reorient(restored[shown]).data, (0.0, 1.0)))
     if score is not None:
-        top = 2 * threshold if threshold else float(score.max()) or 1.0
+        highest = float(score.max()) or 1.0
+        top = min(2 * threshold, max(highest, 1.2 * threshold)) if threshold else highest
         panels.append(_Panel("anomaly map", score, (0.0, top), "inferno"))
     base = next(panel for panel in panels if panel.title == NAMES[best])
     panels.append(_Panel(f"mask on {NAMES[best]}", base.data, base.window, outlined=True))
@@ -189,9 +188,7 @@ def _words(
     """Heading, legend with volumes, and the footer."""
     margin, top = 0.1 / width, 1 - 0.13 / height
     figure.text(margin, top, title, color=LIGHT, fontsize=9.5, va="top", weight="bold")
-    figure.text(
-        1 - margin, top, f"mask {found.sum() * voxel_ml:.1f} ml", color=MASK, fontsize=8, va="top", ha="right"
-    )
+    figure.text(1 - margin, top, f"mask {found.sum() * voxel_ml:.1f} ml", color=MASK, fontsize=8, va="top", ha="right")
     if known is not None:
         place = 1 - margin - 1.15 / width
         text = f"reference {known.sum() * voxel_ml:.1f} ml"

@@ -1,0 +1,170 @@
+"""One case, from images in memory to mask, maps and lesion table on their own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from braincli.cases import CONTRASTS, Contrast
+from braincli.config import DetectConfig
+from braincli.detection.lesions import Lesion, lesion_table
+from braincli.detection.maps import fuse, renormalise, segment, smooth
+from braincli.detection.restore import Restoration, restore
+from braincli.errors import ModelError
+from braincli.modelfolder import LoadedModel, ModelInfo
+from braincli.progress import Reporter
+from braincli.slices import Slices, SliceSpec, from_volumes
+from braincli.volume import Volume, onto_grid_of
+
+LARGE_SHARE = 0.3  # of the brain: no tumour of BraTS reaches it
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a case. All volumes lie on the grid of ``images``.
+
+    Attributes:
+        images: the inputs, as given.
+        brain: bool.
+        mask: bool.
+        anomaly: float32 >= 0, weighted residual in shares of the intensity range; 0 outside the brain.
+        lesions: the mask's pieces.
+        weights: of the contrasts present; they sum to 1.
+        threshold, min_lesion_mm3: what made the mask.
+        warnings: what the user should know, in words.
+        device: where the network ran in the end.
+    """
+
+    images: dict[Contrast, Volume]
+    brain: Volume
+    mask: Volume
+    anomaly: Volume
+    lesions: list[Lesion]
+    weights: dict[Contrast, float]
+    threshold: float
+    min_lesion_mm3: float
+    warnings: list[str]
+    device: str
+    restoration: Restoration
+    spec: SliceSpec
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask."""
+        return float(self.mask.data.sum() * self.mask.voxel_ml)
+
+    def restored(self, contrast: Contrast) -> Volume:
+        """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain."""
+        slices = self.restoration.slices
+        return slices.to_volume(self.restoration.restored[:, CONTRASTS.index(contrast)])
+
+    def restored_like_input(self, contrast: Contrast) -> Volume:
+        """The restoration in the input's own units, so that both look alike in a viewer.
+
+        Outside the brain, and in slices with too little of it, the input.
+        """
+        slices, image = self.restoration.slices, self.images[contrast]
+        seen = slices.to_volume(slices.brain[:, 0].astype(np.float32)).data
+        value = self.restored(contrast).data / np.maximum(seen, 0.5)
+        inside = image.data[self.brain.data]
+        covered = seen > 0.5
+        units = image.data.astype(np.float32)
+        if self.spec.normalisation == "equalise":
+            units[covered] = np.quantile(inside, value[covered].clip(0, 1))
+        else:
+            low, high = np.percentile(inside, self.spec.percentiles)
+            units[covered] = low + (high - low) * value[covered]
+        return image.with_data(units)
+
+    def residual(self, contrast: Contrast) -> Volume:
+        """|input - restoration| in shares of the intensity range, 0 outside the brain."""
+        slices = self.restoration.slices
+        return slices.to_volume(self.restoration.residual[:, CONTRASTS.index(contrast)])
+
+
+def find_lesions(
+    case_id: str,
+    images: Mapping[Contrast, Volume],
+    model: LoadedModel,
+    config: DetectConfig,
+    *,
+    brain: Volume | None = None,
+    reporter: Reporter | None = None,
+) -> Findings:
+    """Restore a case and segment what differs.
+
+    Args:
+        case_id: part of the noise seed.
+        images: skull-stripped, on one grid.
+        brain: mask on that grid; by default what is not background.
+
+    Raises:
+        InputError: grids differ, or there is no brain.
+        ModelError: the model is not calibrated and ``config.threshold`` is not set.
+        ResourceError: out of memory.
+    """
+    spec = SliceSpec.model_validate(model.info.slices)
+    slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
+    weights, warnings = contrast_weights(model.info, slices.contrasts)
+    threshold, smallest = limits(model.info, config)
+    result = restore(
+        slices, model, case_id=case_id, seed=config.seed, batch=config.batch, on_oom=config.on_oom, reporter=reporter
+    )
+    maps = smooth(result.residual, slices.brain, slices.spacing, model.info.map)
+    anomaly = slices.to_volume(fuse(maps, weights))
+    mask = anomaly.with_data(segment(anomaly.data, threshold, anomaly.voxel_ml * 1000, smallest))
+    brain = inside(slices)
+    warnings += sanity(mask, brain)
+    return Findings(
+        dict(images), brain, mask, anomaly, lesion_table(mask, anomaly), weights, threshold, smallest,
+        warnings, result.device, result, spec,
+    )  # fmt: skip
+
+
+def inside(slices: Slices) -> Volume:
+    """The brain mask (bool) on the grid of the input."""
+    return onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid)
+
+
+def contrast_weights(info: ModelInfo, contrasts: Sequence[Contrast]) -> tuple[dict[Contrast, float], list[str]]:
+    """The model's weights for the contrasts present, and what to tell the user where some are missing."""
+    known = info.calibration.weights if info.calibration else {}
+    weights = renormalise(known, contrasts)
+    missing = [contrast.upper() for contrast in info.contrasts if contrast not in contrasts]
+    if not missing:
+        return weights, []
+    used = ", ".join(f"{contrast} {weight:.2f}" for contrast, weight in weights.items())
+    text = f"missing: {', '.join(missing)}; the weights of the others were renormalised ({used})"
+    return weights, [text + "; the threshold was calibrated with all contrasts"]
+
+
+def limits(info: ModelInfo, config: DetectConfig) -> tuple[float, float]:
+    """Threshold of the anomaly map and smallest lesion in mm³: the user's, or else the model's.
+
+    Raises:
+        ModelError: neither gives a threshold.
+    """
+    found = info.calibration
+    if config.threshold is None and found is None:
+        raise ModelError(
+            f"The model {info.name} is not calibrated: it has no threshold.",
+            "Run braincli calibrate on cases with masks, or give --threshold.",
+        )
+    threshold = found.threshold if found else 0.0
+    smallest = found.min_lesion_mm3 if found else 0.0
+    return (
+        threshold if config.threshold is None else config.threshold,
+        smallest if config.min_lesion_mm3 is None else config.min_lesion_mm3,
+    )
+
+
+def sanity(mask: Volume, brain: Volume) -> list[str]:
+    """Warnings about a mask that can hardly be right."""
+    if not mask.data.any():
+        return ["the mask is empty: no region exceeds the threshold and the smallest lesion"]
+    share = float(mask.data.sum() / brain.data.sum())
+    if share > LARGE_SHARE:
+        return [f"the mask covers {share:.0%} of the brain; look at the picture, and at contrast and preparation"]
+    return []
