@@ -252,9 +252,11 @@ def _nifti(volume: Volume) -> nib.Nifti1Image:
     header.set_data_shape(data.shape)
     header.set_zooms(volume.spacing)
     if facts.qform_code:
-        header.set_qform(volume.affine if facts.qform is None else facts.qform, facts.qform_code)
+        header.set_qform(volume.affine if facts.qform is None else facts.qform)
+        header["qform_code"] = facts.qform_code
     if facts.sform_code:
-        header.set_sform(volume.affine if facts.sform is None else facts.sform, facts.sform_code)
+        header.set_sform(volume.affine if facts.sform is None else facts.sform)
+        header["sform_code"] = facts.sform_code
     header["xyzt_units"] = facts.xyzt_units
     header["descrip"] = f"braincli {__version__}".encode()
     image = kinds[1](data, None, header=header)

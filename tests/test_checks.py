@@ -153,6 +153,8 @@ REFUSED: dict[str, tuple[Maker, str, str]] = {
     "negative spacing": (spacing(-1), "spacing", "-1 x 1 x 1 mm (negative)"),
     "NaN spacing": (spacing(NAN), "spacing", "(not finite)"),
     "infinite spacing": (spacing(INF), "spacing", "(not finite)"),
+    "spacing in metres": (lambda p: write(p, None, affine(spacing=[1e-3] * 3)), "spacing", "0.001 mm (implausible)"),
+    "far away": (lambda p: write(p, None, affine(origin=(0, 1e9, 0))), "affine", "1e+09 mm from the origin"),
     "NaN affine": (with_nan, "affine", "affine that is not finite"),
     "singular": (lambda p: write(p, None, singular(), codes=(0, 1)), "singular", "singular affine"),
     "zero column": (header(srow_x=[0] * 4), "singular", "singular affine"),
@@ -213,6 +215,8 @@ WARNED: dict[str, tuple[Maker, str, str]] = {
     "garbage after gzip": (
         lambda p: raw(write(p).read_bytes() + b"garbage")(p), "trailing-bytes", "7 bytes after its voxels"),
     "metres": (header(xyzt_units=1), "units", "in metres"),
+    "unknown code": (header(qform_code=128), "form-code", "unknown qform code (128)"),
+    "senseless qform": (header(qoffset_x=3e38), "qform-sform", "a qform that makes no sense"),
     "damaged qform": (header(quatern_c=NAN), "qform", "its sform is used"),
 }  # fmt: skip
 

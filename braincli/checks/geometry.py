@@ -18,12 +18,15 @@ from braincli.checks.header import Header
 from braincli.checks.problem import Level, Problem, Refused
 
 MILLIMETRE, UNIT_NAMES = 2, {1: "metres", 3: "micrometres"}
+FORMS = ("sform", "qform")
+FORM_CODES = (1, 2, 3, 4, 5)  # what NIfTI defines; nibabel takes others for 0
 AGREE_VOXELS = 0.1  # corners of qform and sform may lie this far apart before we warn
 SHEAR_NOTICED, SHEAR_REFUSED = (
     1e-5,
     1e-3,
 )  # of max |D'D - I| for the columns' directions D; rounding gives about 1e-8
 SPACING_AGREES = 0.01  # pixdim against the affine's column lengths
+PLAUSIBLE_MM, FARTHEST_MM = (0.01, 100.0), 1e5  # edges of a voxel; distance of the first one from the origin
 THICK = 3.0  # largest over smallest spacing
 
 
@@ -71,40 +74,34 @@ def decide(header: Header, shape: tuple[int, int, int], prefer: str = "sform") -
             rounding.
     """
     _check_pixdim(header)
-    sform, qform, problems = _sform(header), None, list(_check_units(header))
-    try:
-        qform = _qform(header)
-    except ValueError as error:
-        if sform is None:
-            raise Refused(
-                "qform", f"has a damaged qform ({error}).", "Its header is damaged; convert it again."
-            ) from None
-        problems.append(Problem(Level.WARNING, "qform", f"has a damaged qform ({error}); its sform is used."))
-    facts = HeaderFacts(
-        qform_code=int(header["qform_code"]) if qform is not None else 0,
-        sform_code=int(header["sform_code"]) if sform is not None else 0,
-        qform=qform, sform=sform, xyzt_units=int(header["xyzt_units"]),
-        nifti2=int(header["sizeof_hdr"]) == 540, big_endian=header.endianness == ">",
-    )  # fmt: skip
-    first, second = (qform, sform) if prefer == "qform" else (sform, qform)
-    if first is None and second is None:
-        affine = np.asarray(_base_affine(header, shape))
-        problems.append(
-            Problem(
-                Level.WARNING, "orientation-unknown",
-                "has no orientation (qform and sform codes are 0): left and right may be flipped.",
-                "Check it in a viewer; convert the scan again with a tool that keeps the orientation.",
-            )
-        )  # fmt: skip
-    elif first is not None:
-        affine = first
+    forms, problems = _read_forms(header)
+    names = sorted(forms, key=lambda name: name != prefer)
+    if names:
+        used, other = names[0], names[1] if len(names) > 1 else ""
+        affine = forms[used]
+        _check_affine(affine, other=forms.get(other))
+        if other and not _is_plausible(forms[other]):
+            del forms[other]
+            text = f"has a {other} that makes no sense; the {used} is used."
+            problems.append(Problem(Level.WARNING, "qform-sform", text))
+        elif other:
+            problems += _compare_forms(affine, forms[other], shape, used, other)
     else:
-        affine = np.asarray(second)
-    _check_affine(affine, other=second if first is not None else None)
-    if first is not None and second is not None:
-        problems += _compare_forms(first, second, shape, prefer)
-    problems += _check_spacing(affine, header)
-    return Geometry(affine, facts, problems)
+        affine = _base_affine(header, shape)
+        _check_affine(affine, other=None)
+        text = "has no orientation (qform and sform codes are 0): left and right may be flipped."
+        hint = "Check it in a viewer; convert the scan again with a tool that keeps the orientation."
+        problems.append(Problem(Level.WARNING, "orientation-unknown", text, hint))
+    facts = HeaderFacts(
+        qform_code=int(header["qform_code"]) if "qform" in forms else 0,
+        sform_code=int(header["sform_code"]) if "sform" in forms else 0,
+        qform=forms.get("qform"),
+        sform=forms.get("sform"),
+        xyzt_units=int(header["xyzt_units"]),
+        nifti2=int(header["sizeof_hdr"]) == 540,
+        big_endian=header.endianness == ">",
+    )
+    return Geometry(affine, facts, [*_check_units(header), *problems, *_check_spacing(affine, header)])
 
 
 def corner_distance(a: np.ndarray, b: np.ndarray, shape: tuple[int, int, int]) -> float:
@@ -119,14 +116,31 @@ def shear(affine: np.ndarray) -> float:
     return float(np.abs(directions.T @ directions - np.eye(3)).max())
 
 
-def _sform(header: Header) -> np.ndarray | None:
-    return np.asarray(header.get_sform(), dtype=float) if int(header["sform_code"]) > 0 else None
+def _read_forms(header: Header) -> tuple[dict[str, np.ndarray], list[Problem]]:
+    """The sform and the qform (4, 4) that the header sets, whether or not they make sense."""
+    forms: dict[str, np.ndarray] = {}
+    problems = []
+    codes = {name: int(header[f"{name}_code"]) for name in FORMS}
+    for name, code in codes.items():
+        if code not in (0, *FORM_CODES):
+            text = f"has an unknown {name} code ({code}); its {name} is ignored."
+            problems.append(Problem(Level.WARNING, "form-code", text))
+    if codes["sform"] in FORM_CODES:
+        forms["sform"] = np.asarray(header.get_sform(), dtype=float)
+    if codes["qform"] in FORM_CODES:
+        try:
+            forms["qform"] = _qform(header)
+        except ValueError as error:
+            if not forms:
+                hint = "Its header is damaged; convert it again."
+                raise Refused("qform", f"has a damaged qform ({error}).", hint) from None
+            text = f"has a damaged qform ({error}); its sform is used."
+            problems.append(Problem(Level.WARNING, "qform", text))
+    return forms, problems
 
 
-def _qform(header: Header) -> np.ndarray | None:
+def _qform(header: Header) -> np.ndarray:
     """The qform matrix; ValueError where its quaternion is none."""
-    if int(header["qform_code"]) <= 0:
-        return None
     numbers = [float(header[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
     if not np.isfinite(numbers).all():
         raise ValueError("quaternion not finite")
@@ -140,7 +154,15 @@ def _base_affine(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
     plain = nib.Nifti1Header()
     plain.set_data_shape(shape)
     plain.set_zooms([float(size) for size in header["pixdim"][1:4]])
-    return plain.get_base_affine()
+    return np.asarray(plain.get_base_affine())
+
+
+def _is_plausible(affine: np.ndarray) -> bool:
+    if not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    near = np.abs(affine[:3, 3]).max() <= FARTHEST_MM
+    return bool(PLAUSIBLE_MM[0] <= lengths.min() <= lengths.max() <= PLAUSIBLE_MM[1] and near)
 
 
 def _check_pixdim(header: Header) -> None:
@@ -157,13 +179,18 @@ def _check_pixdim(header: Header) -> None:
 
 def _check_affine(affine: np.ndarray, other: np.ndarray | None) -> None:
     way_out = "Convert or resample the scan again."
-    if other is not None and np.isfinite(other).all() and np.linalg.det(other[:3, :3]) and shear(other) < SHEAR_REFUSED:
+    if other is not None and _is_plausible(other) and shear(other) < SHEAR_REFUSED:
         way_out += " Its other form is sound: if that is the true one, --prefer qform (or sform) takes it."
     if not np.isfinite(affine).all():
         raise Refused("affine", "has an affine that is not finite (NaN or infinite).", way_out)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / np.where(lengths, lengths, 1))) < 1e-3:
         raise Refused("singular", "has a singular affine: its axes do not span space.", way_out)
+    if not PLAUSIBLE_MM[0] <= lengths.min() <= lengths.max() <= PLAUSIBLE_MM[1]:
+        text = " x ".join(f"{size:.3g}" for size in lengths)
+        raise Refused("spacing", f"has a voxel size of {text} mm (implausible).", "Is it given in another unit?")
+    if np.abs(affine[:3, 3]).max() > FARTHEST_MM:
+        raise Refused("affine", f"lies {np.abs(affine[:3, 3]).max():.3g} mm from the origin.", way_out)
     if shear(affine) >= SHEAR_REFUSED:
         raise Refused("sheared", f"has a sheared affine (axes {_angle(affine):.1f} degrees apart).", way_out)
 
@@ -174,15 +201,14 @@ def _angle(affine: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.abs(np.triu(directions.T @ directions, 1)).max())))
 
 
-def _compare_forms(used: np.ndarray, other: np.ndarray, shape: tuple[int, int, int], prefer: str) -> list[Problem]:
-    names = ("qform", "sform") if prefer == "qform" else ("sform", "qform")
-    if not np.isfinite(other).all():
-        return [Problem(Level.WARNING, "qform-sform", f"has a {names[1]} that is not finite; the {names[0]} is used.")]
-    distance = corner_distance(used, other, shape)
-    if distance < AGREE_VOXELS * np.linalg.norm(used[:3, :3], axis=0).min():
+def _compare_forms(
+    affine: np.ndarray, another: np.ndarray, shape: tuple[int, int, int], used: str, other: str
+) -> list[Problem]:
+    distance = corner_distance(affine, another, shape)
+    if distance < AGREE_VOXELS * np.linalg.norm(affine[:3, :3], axis=0).min():
         return []
-    text = f"has a qform and an sform that lie {distance:.1f} mm apart; the {names[0]} is used."
-    return [Problem(Level.WARNING, "qform-sform", text, f"--prefer {names[1]} takes the other one.")]
+    text = f"has a qform and an sform that lie {distance:.1f} mm apart; the {used} is used."
+    return [Problem(Level.WARNING, "qform-sform", text, f"--prefer {other} takes the other one.")]
 
 
 def _check_spacing(affine: np.ndarray, header: Header) -> list[Problem]:
