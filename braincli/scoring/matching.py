@@ -153,10 +153,20 @@ def _by_case(paths: Iterable[Path], root: Path, references: dict[str, Path]) -> 
     for path in paths:
         folders = path.relative_to(root).parts[:-1]
         stem = _stem(path)
-        own = [case for case in references if stem == case or (stem.startswith(case) and stem[len(case)] in SEPARATORS)]
-        own = own or [case for case in references if case in folders]
+        own = [case for case in references if _begins(stem, case) or _begins(stem, _safe(case))]
+        own = own or [case for case in references if case in folders or _safe(case) in folders]
         found.setdefault(max(own, key=len, default=""), []).append(path)
     return found
+
+
+def _begins(stem: str, case: str) -> bool:
+    """Whether a name is the case id, or goes on after it with a separator."""
+    return stem == case or (stem.startswith(case) and stem[len(case)] in SEPARATORS)
+
+
+def _safe(case: str) -> str:
+    """A case id as it stands in the names of outputs (detection replaces spaces and the like)."""
+    return re.sub(r"[^\w.\-]+", "_", case).lstrip(".")
 
 
 def _masks(paths: Iterable[Path]) -> tuple[Path, ...]:

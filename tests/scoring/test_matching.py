@@ -67,6 +67,30 @@ def test_folder_name_decides_where_the_file_name_does_not(tmp_path: Path) -> Non
     assert second.anomalies[0].name == "anomaly.nii.gz"
 
 
+def test_outputs_of_cases_with_spaces_in_their_names(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "case 7 (b)_seg.nii.gz", "case 7_seg.nii.gz")
+    run = touch(tmp_path / "p", "case_7_b_/case_7_b__mask.nii.gz", "case_7/case_7_mask.nii.gz")
+    assert names(match(run, references).pairs) == {
+        "case 7": ["case_7_mask.nii.gz"],
+        "case 7 (b)": ["case_7_b__mask.nii.gz"],
+    }
+
+
+def test_raw_cases_have_a_mask_per_grid(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "p_seg.nii.gz")
+    kinds = (
+        "space-SRI24_mask",
+        "space-flair_mask",
+        "space-SRI24_flair",
+        "space-SRI24_restored-flair",
+        "space-flair_anomaly",
+    )
+    run = touch(tmp_path / "p", *(f"p/p_{kind}.nii.gz" for kind in kinds))
+    (pair,) = match(run, references).pairs
+    assert [path.name for path in pair.predictions] == ["p_space-SRI24_mask.nii.gz", "p_space-flair_mask.nii.gz"]
+    assert [path.name for path in pair.anomalies] == ["p_space-flair_anomaly.nii.gz"]
+
+
 def test_a_reference_without_prediction_stays(tmp_path: Path) -> None:
     references = touch(tmp_path / "r", "a_seg.nii.gz", "b_seg.nii.gz")
     run = touch(tmp_path / "p", "a_mask.nii.gz")
