@@ -37,6 +37,10 @@ class Step:
     def advance(self, count: int = 1, note: str = "") -> None:
         """``count`` more parts are done; ``note`` (a loss, a file) is shown beside the bar."""
 
+    def skip(self, count: int) -> None:
+        """``count`` parts were done in an earlier run: they count, but not for the estimate of the time left."""
+        self.advance(count)
+
 
 @dataclass
 class PlainReporter(Reporter):
@@ -65,7 +69,12 @@ class _PlainStep(Step):
     total: int | None
     begin: float
     done: int = 0
+    skipped: int = 0
     last: float = 0.0
+
+    def skip(self, count: int) -> None:
+        self.done += count
+        self.skipped += count
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
@@ -74,7 +83,7 @@ class _PlainStep(Step):
             return
         self.last = now
         of = f"/{self.total}" if self.total else ""
-        left = f", {(now - self.begin) / self.done * (self.total - self.done):.0f} s left" if self.total else ""
+        left = f", {(now - self.begin) / (self.done - self.skipped) * (self.total - self.done):.0f} s left" if self.total else ""
         self.reporter.say(f"{self.name}: {self.done}{of}{left}{'  ' + note if note else ''}")
 
 

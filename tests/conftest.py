@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# as braincli.device.prepare does, before torch is imported: tests run side by side
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

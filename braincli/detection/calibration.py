@@ -20,7 +20,7 @@ from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.modelfolder import Calibration, LoadedModel
 from braincli.progress import Reporter
-from braincli.slices import SliceSpec, Slices, load_case
+from braincli.slices import Slices, SliceSpec, load_case
 from braincli.volume import load, mask_on_grid_of, reorient
 
 BINS = 500

@@ -112,7 +112,7 @@ class _Run:
         rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
         trained = _trained(method, optimizers)
         average, step = Average(trained, config.ema), 0
-        if self.saved is not None and self.saved["stage"] == index:
+        if self.saved is not None and self.saved["step"] > 0:
             for name, optimizer in optimizers.items():
                 optimizer.load_state_dict(self.saved["optimizers"][name])
             average.shadow, average.steps, step = self.saved["shadow"], self.saved["averaged"], self.saved["step"]
@@ -124,7 +124,7 @@ class _Run:
             self._save(index, at, optimizers, average)
 
         with self.reporter.step(f"train {stage}", total=steps) as bar:
-            bar.advance(step)
+            bar.skip(step)
             while step < steps:
                 scale = _rate(step, steps, config.warmup, config.decay)
                 for name, optimizer in optimizers.items():

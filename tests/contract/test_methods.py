@@ -1,0 +1,178 @@
+"""What every registered method must keep, at preset ``tiny``. A new method is tested by being registered."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from braincli import modelfolder
+from braincli.errors import UsageError
+from braincli.methods import registry
+from braincli.methods.base import Batch, Method
+
+SIZE = (32, 24)  # not square
+NAMES = sorted(registry.METHODS)
+
+
+def build(name: str, channels: int = 4) -> Method:
+    torch.manual_seed(0)
+    return registry.build(name, preset="tiny", channels=channels, size=SIZE)
+
+
+def batch(rows: int = 4, channels: int = 4) -> Batch:
+    """Smooth lopsided discs, half of the rows diseased, one with a known lesion."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE[0]), torch.linspace(-1, 1, SIZE[1]), indexing="ij")
+    brain = ((y**2 + x**2) < 0.8).expand(rows, 1, *SIZE).clone()
+    steps = torch.linspace(0.2, 0.8, rows * channels).reshape(rows, channels, 1, 1)
+    image = (steps + 0.1 * torch.sin(5 * y + 3 * x)).clamp(0.05, 1) * brain
+    lesion = torch.zeros_like(brain)
+    lesion[-1, 0, 10:14, 8:12] = True
+    return Batch(image, brain, torch.arange(rows) % 2, lesion)
+
+
+def generators(rows: int, seed: int = 0) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed * 100 + row) for row in range(rows)]
+
+
+def predict(method: Method, given: Batch, seed: int = 0) -> torch.Tensor:
+    with torch.inference_mode():
+        found = method.eval().predict(given.image, given.brain, generators(len(given), seed))
+    parts = [part for part in found if part is not None]
+    assert parts, "a prediction holds a restoration or a score"
+    return torch.cat(parts, dim=1)
+
+
+def one_step(method: Method) -> dict[str, set[str]]:
+    """One optimiser step per loss and stage; names of parameters with a gradient, per stage."""
+    moved: dict[str, set[str]] = {}
+    for stage in method.stages:
+        optimizers = method.optimizers(stage)
+        moved[stage] = set()
+        for name, loss, logs in method.losses(batch(), stage, torch.Generator().manual_seed(1)):
+            assert torch.isfinite(loss), (stage, name)
+            assert all(np.isfinite(value) for value in logs.values())
+            optimizers[name].zero_grad()
+            loss.backward()
+            held = {id(p) for group in optimizers[name].param_groups for p in group["params"]}
+            for key, p in method.named_parameters():
+                if id(p) in held and p.grad is not None:
+                    assert torch.isfinite(p.grad).all(), key
+                    moved[stage].add(key)
+            optimizers[name].step()
+    return moved
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_describes_itself(name: str) -> None:
+    spec = registry.spec(name)
+    module = import_module(f"braincli.methods.{spec.target.split(':')[0]}")
+    assert len(spec.summary) > 10
+    assert len(spec.paper) > 10
+    assert spec.supervision
+    assert module.__doc__ and len(module.__doc__) > 100, "the module says what the method is and where it deviates"
+    assert set(spec.presets) <= set(registry.method_class(name).PRESETS)
+    assert {"paper", "compact", "tiny"} <= set(spec.presets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_is_small_and_fast(name: str) -> None:
+    begin = time.process_time()
+    method = build(name)
+    assert sum(p.numel() for p in method.parameters()) < 1_000_000
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_learns(name: str) -> None:
+    method = build(name)
+    before = {key: p.detach().clone() for key, p in method.named_parameters()}
+    moved = set().union(*one_step(method).values())
+    assert moved == set(before), f"without gradient: {sorted(set(before) - moved)[:3]}"
+    if before:
+        assert any(not torch.equal(before[key], p) for key, p in method.named_parameters())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_prediction_has_shape_range_and_leaves_its_input(name: str, channels: int) -> None:
+    method, given = build(name, channels), batch(3, channels)
+    image, brain = given.image.clone(), given.brain.clone()
+    with torch.inference_mode():
+        found = method.eval().predict(given.image, given.brain, generators(3))
+    assert torch.equal(given.image, image)
+    assert torch.equal(given.brain, brain)
+    if found.restored is not None:
+        assert found.restored.shape == image.shape
+        assert found.restored.dtype == torch.float32
+        assert 0 <= float(found.restored.min()) <= float(found.restored.max()) <= 1
+        assert not found.restored[(~brain).expand_as(image)].any(), "background stays 0"
+    if found.score is not None:
+        assert found.score.shape == brain.shape
+        assert float(found.score.min()) >= 0
+    assert not any(part.requires_grad for part in found if part is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prediction_repeats_and_rows_are_independent(name: str) -> None:
+    method, given = build(name), batch(3)
+    whole = predict(method, given)
+    assert torch.equal(whole, predict(method, given)), "same generators, same result"
+    for row in range(3):
+        alone = Batch(*(getattr(given, key)[row : row + 1] for key in ("image", "brain", "label", "lesion")))
+        with torch.inference_mode():
+            found = method.predict(alone.image, alone.brain, [generators(3)[row]])
+        parts = torch.cat([part for part in found if part is not None], dim=1)
+        torch.testing.assert_close(parts[0], whole[row], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_degenerate_slices_give_finite_results(name: str) -> None:
+    method, given = build(name), batch(3)
+    image = given.image.clone()
+    image[0] = 0
+    image[1] = 0.5
+    image[2, 1:] = 0
+    found = predict(method, given.with_image(image))
+    assert torch.isfinite(found).all()
+    assert not found[0, :4].any(), "an empty slice stays empty"
+    assert not found[2, 1:4].any(), "an absent contrast stays absent"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_predicts_the_same(name: str, tmp_path: Path) -> None:
+    from braincli.slices import SliceSpec
+
+    method = build(name)
+    one_step(method)
+    info = modelfolder.ModelInfo(
+        name="m", method=name, preset="tiny", settings=method.config.model_dump(mode="json"),
+        slices=SliceSpec(size=SIZE).model_dump(mode="json"),
+    )  # fmt: skip
+    modelfolder.save(tmp_path / "m", method, info)
+    loaded = modelfolder.load(str(tmp_path / "m"), torch.device("cpu"))
+    assert torch.equal(predict(loaded.method, batch(2)), predict(method, batch(2)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_methods_say_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    method = build(name)
+    one_step(method)
+    predict(method, batch(2))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unknown_names_list_the_valid_ones() -> None:
+    with pytest.raises(UsageError, match="no method 'tsgn'") as error:
+        registry.spec("tsgn")
+    assert "tsgm" in error.value.hint
+    with pytest.raises(UsageError, match="no preset 'huge'") as error:
+        registry.build("tsgm", preset="huge")
+    assert "compact" in error.value.hint
+    with pytest.raises(UsageError, match="Unknown option 'widht'") as error:
+        registry.build("tsgm", preset="tiny", settings={"widht": 3})
+    assert "Did you mean width?" in error.value.hint

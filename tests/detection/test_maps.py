@@ -1,0 +1,52 @@
+"""Residuals -> map -> mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from braincli.cases import CONTRASTS, Contrast
+from braincli.detection.maps import fuse, renormalise, segment, smooth
+from braincli.modelfolder import MapOptions
+
+SPACING = (3.0, 2.0, 2.0)
+
+
+def test_smoothing_keeps_a_constant_and_erodes_the_rim() -> None:
+    brain = np.zeros((6, 1, 30, 30), bool)
+    brain[:, :, 5:25, 5:25] = True
+    residual = np.repeat(0.3 * brain.astype(np.float32), 2, axis=1)
+    residual[:, 1] = 0
+    maps = smooth(residual, brain, SPACING, MapOptions(smooth_mm=3.0, erode_mm=3.0))
+    assert maps.shape == (2, 6, 30, 30)
+    kept = maps[0] > 0
+    np.testing.assert_allclose(maps[0][kept], 0.3, rtol=1e-4)
+    assert not maps[1].any()
+    assert kept[0, 10, 10] and kept[-1, 10, 10], "the first and last slices are cut planes, not edges"
+    assert not kept[3, 5, 15] and kept[3, 7, 15]
+
+
+def test_weights_are_renormalised_over_what_is_there() -> None:
+    weights = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}
+    some = renormalise(weights, [Contrast.T2, Contrast.FLAIR])
+    assert some == pytest.approx({Contrast.T2: 0.30 / 0.74, Contrast.FLAIR: 0.44 / 0.74})
+    assert renormalise({Contrast.FLAIR: 1.0}, [Contrast.T1, Contrast.T2]) == {Contrast.T1: 0.5, Contrast.T2: 0.5}
+
+
+def test_fusion_is_the_weighted_sum() -> None:
+    maps = np.arange(4 * 2 * 3 * 3, dtype=np.float32).reshape(4, 2, 3, 3)
+    weights = dict(zip(CONTRASTS, (0.1, 0.2, 0.3, 0.4), strict=True))
+    expected = 0.1 * maps[0] + 0.2 * maps[1] + 0.3 * maps[2] + 0.4 * maps[3]
+    np.testing.assert_allclose(fuse(maps, weights), expected, rtol=1e-5)
+
+
+def test_small_components_are_dropped_by_volume() -> None:
+    anomaly = np.zeros((20, 20, 20), np.float32)
+    anomaly[2:4, 2:4, 2:4] = 1  # 8 voxels
+    anomaly[10:15, 10:15, 10:15] = 1  # 125 voxels
+    anomaly[15, 15, 15] = 1  # touches the large one by a corner
+    assert segment(anomaly, 0.5, 2.0, 0.0).sum() == 134
+    assert segment(anomaly, 0.5, 2.0, 17.0).sum() == 126
+    assert segment(anomaly, 0.5, 2.0, 16.0).sum() == 134
+    assert not segment(anomaly, 1.0, 2.0, 0.0).any(), "above the threshold, not at it"
+    assert not segment(np.zeros((4, 4, 4), np.float32), 0.1, 1.0, 10.0).any()

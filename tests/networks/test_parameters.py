@@ -1,0 +1,50 @@
+"""Networks have the published sizes."""
+
+from __future__ import annotations
+
+import torch
+
+from braincli.networks.cyclegan import PatchGAN, ReplayPool, ResNetGenerator
+from braincli.networks.ncsnpp import NCSNpp
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_paper_sizes() -> None:
+    with torch.device("meta"):
+        score = NCSNpp(2, 1)
+        assert count(score) + score.frequencies.numel() == 65_558_305  # the fixed frequencies are counted there
+        assert count(ResNetGenerator(1)) == 11_365_633
+        assert count(PatchGAN(1)) == 2_762_689
+
+
+def test_full_ncsnpp_keeps_shape_and_starts_near_zero() -> None:
+    torch.manual_seed(0)
+    network = NCSNpp(2, 1, width=8, multipliers=(1, 2, 2), blocks=1, attention=(1,), fourier_scale=1.0)
+    found = network(torch.randn(2, 2, 16, 24), torch.tensor([0.1, 3.0]))
+    assert found.shape == (2, 1, 16, 24)
+    assert found.abs().max().item() < 1e-2
+
+
+def test_patchgan_judges_thirty_by_thirty() -> None:
+    with torch.device("meta"):
+        assert PatchGAN(1)(torch.empty(1, 1, 256, 256)).shape == (1, 1, 30, 30)
+
+
+def test_residual_generator_starts_as_identity() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(1, 4, 16, 24)
+    found = ResNetGenerator(4, width=4, blocks=1, residual=True, patch=2)(image)
+    assert found.shape == image.shape
+    assert float((found - image).abs().mean()) < 0.1
+
+
+def test_replay_pool_returns_old_images_once_full() -> None:
+    pool, generator = ReplayPool(4), torch.Generator().manual_seed(0)
+    first = torch.zeros(4, 1, 2, 2)
+    assert torch.equal(pool.swap(first, generator), first)
+    second = pool.swap(torch.ones(40, 1, 2, 2), generator)
+    assert 0 < int((second == 0).all(dim=(1, 2, 3)).sum()) <= 4
+    assert len(pool.images) == 4

@@ -1,0 +1,132 @@
+"""The training loop: learns, averages, resumes exactly, stops on nonsense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from braincli.errors import InputError, ResourceError, UsageError
+from braincli.methods import registry
+from braincli.progress import Reporter
+from braincli.slices import SliceStore
+from braincli.training import loop
+from braincli.training.loop import LoopOptions, fit
+
+SIZE = (32, 24)
+
+
+def store(labels: tuple[int, ...] = (0, 1)) -> SliceStore:
+    """Forty noisy discs; diseased ones carry a bright square."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1 : 1 : SIZE[0] * 1j, -1 : 1 : SIZE[1] * 1j]
+    brain = np.broadcast_to((y**2 + x**2) < 0.8, (40, 1, *SIZE)).copy()
+    image = (120 + 40 * rng.random((40, 4, *SIZE))).astype(np.uint8) * brain
+    label = np.resize(np.array(labels, np.int8), 40)
+    lesion = np.zeros_like(brain)
+    lesion[label == 1, :, 10:16, 8:14] = True
+    image[np.broadcast_to(lesion, image.shape)] = 250
+    return SliceStore(image, brain, lesion, label, np.zeros(40, np.int32), {"a": ["0" * 64]})
+
+
+def fresh(seed: int = 0, **settings: object) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return registry.build("tsgm", preset="tiny", size=SIZE, settings=settings)
+
+
+def state(method: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in method.state_dict().items()}
+
+
+def test_all_stages_run_and_leave_figures(tmp_path: Path) -> None:
+    method = fresh()
+    before = state(method)
+    assert fit(method, store(), tmp_path, LoopOptions(steps={"translate": 3, "restore": 3}), Reporter())
+    entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["stage"] for entry in entries] == ["translate", "restore"]
+    assert all(np.isfinite(entry["restore"]) for entry in entries[1:])
+    changed = {key.split(".")[0] for key, value in state(method).items() if not torch.equal(value, before[key])}
+    assert changed == {"to_diseased", "to_healthy", "judge_diseased", "judge_healthy", "score"}
+
+
+def test_restoration_loss_falls(tmp_path: Path) -> None:
+    method = fresh(restore_rate=2e-3, synthetic=1.0)
+    options = LoopOptions(steps={"translate": 0, "restore": 40}, batch=8)
+    fit(method, store(), tmp_path, options, Reporter())
+    losses = [entry["restore"] for entry in loop.iterate_metrics(tmp_path)]
+    assert losses[-1] < 0.6 * losses[0] or np.mean(losses[-2:]) < 0.8 * losses[0]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_resumed_equals_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in each stage and resumed in a new process' stead: the same weights, bit for bit."""
+    options = LoopOptions(steps={"translate": 4, "restore": 5}, checkpoint_minutes=1e-9)
+    (tmp_path / "whole").mkdir()
+    whole = fresh()
+    fit(whole, store(), tmp_path / "whole", options, Reporter())
+
+    (tmp_path / "parts").mkdir()
+    original = loop._Run._step
+    for seed, survive in enumerate((2, 4, 100)):
+        left = survive
+
+        def step(self: loop._Run, *args: object) -> dict[str, float]:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return original(self, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(loop._Run, "_step", step)
+        resumed = fresh(seed)  # from the second on, other initial weights: everything comes from the checkpoint
+        if survive < 100:
+            with pytest.raises(Killed):
+                fit(resumed, store(), tmp_path / "parts", options, Reporter())
+        else:
+            assert fit(resumed, store(), tmp_path / "parts", options, Reporter())
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
+    options = LoopOptions(steps={"translate": 2, "restore": 50}, minutes=1e-6)
+    assert not fit(fresh(), store(), tmp_path, options, Reporter())
+    assert (tmp_path / "checkpoint.pt").is_file()
+
+
+def test_the_average_is_what_remains(tmp_path: Path) -> None:
+    average = loop.Average({"w": torch.zeros(1)}, 0.5)
+    weights = {"w": torch.ones(1)}
+    for _ in range(3):
+        average.update(weights)
+    average.copy_to(weights)
+    expected = 1 - (1 / 11) * (2 / 12) * (3 / 13)
+    assert weights["w"].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path: Path) -> None:
+    method = fresh(spread=float("nan"))
+    with pytest.raises(ResourceError, match=r"loss of score is nan in stage restore, step 0") as error:
+        fit(method, store(), tmp_path, LoopOptions(steps={"translate": 0, "restore": 2}), Reporter())
+    assert "checkpoint is kept" in error.value.hint
+
+
+def test_missing_kinds_of_slices_and_unknown_stages_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no healthy and diseased slices, which stage translate needs"):
+        fit(fresh(), store(labels=(0,)), tmp_path, LoopOptions(steps={}), Reporter())
+    with pytest.raises(UsageError, match="No stage 'resotre'") as error:
+        fit(fresh(), store(), tmp_path, LoopOptions(steps={"resotre": 3}), Reporter())
+    assert "translate, restore" in error.value.hint
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    assert loop._rate(0, 100, 10, True) < 0.11
+    assert loop._rate(10, 100, 10, True) > 0.9
+    assert loop._rate(99, 100, 10, True) < 0.03
+    assert loop._rate(99, 100, 0, False) == 1.0
