@@ -217,13 +217,24 @@ def detect(
     return detect_cases(cases, Path(output), config or DetectConfig(), reporter)
 
 
-def demo(output: Path | str, *, seed: int = 0, overwrite: bool = False, reporter: Reporter | None = None) -> DemoReport:
+def demo(
+    output: Path | str,
+    *,
+    model: str = "tsgm",
+    seed: int = 0,
+    threads: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> DemoReport:
     """Generate a patient, preprocess, detect and score; the scans, masks, scores and picture go to ``output``.
 
     Raises:
         UsageError: an output exists and ``overwrite`` is false.
-        ModelError: the shipped model is missing or damaged.
+        ModelError: the model is missing or damaged.
     """
     from braincli.demo.run import run
 
-    return run(Path(output), seed=seed, overwrite=overwrite, reporter=reporter)
+    return run(
+        Path(output), model=model, seed=seed, threads=threads, device=device, overwrite=overwrite, reporter=reporter
+    )

@@ -11,7 +11,7 @@ from braincli import volume
 from braincli.cases import Contrast
 from braincli.progress import Reporter
 
-CASE = "generated"
+CASE = "generated-patient"
 MOTION = {  # degrees about x, y, z and mm along x, y, z: the head moves between acquisitions
     Contrast.T1: ((0, 0, 0), (0, 0, 0)),
     Contrast.T1CE: ((0.8, -0.5, 0.6), (0.6, -0.9, 0.7)),
@@ -40,7 +40,7 @@ class Patient:
 
 
 def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Reporter | None = None) -> Patient:
-    """Write the patient below ``folder``: ``scans/`` and ``reference/``. The same seed gives the same files.
+    """Write ``generated-patient/`` and ``reference/`` below ``folder``. The same seed gives the same files.
 
     Raises:
         UsageError: a file exists and ``overwrite`` is false.
@@ -52,7 +52,7 @@ def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Re
 
     rng = np.random.default_rng(seed)
     whole, brain = load_atlas(stripped=False), load_atlas(stripped=True)
-    patient = _plan(folder / CASE)
+    patient = plan(folder)
     with (report or Reporter()).step("generate a patient", total=6) as step:
         head = grow_head(whole.data, brain.data, rng)
         lesion = head.tumour.whole > 0.5
@@ -74,16 +74,11 @@ def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Re
     return replace(patient, volume_ml=round(float(lesion.sum() * brain.voxel_ml), 1))
 
 
-def _plan(folder: Path) -> Patient:
-    scans = {contrast: folder / f"{CASE}_{contrast}.nii.gz" for contrast in Contrast}
-    reference = folder.parent / "reference"
-    return Patient(
-        folder,
-        scans,
-        reference / f"{CASE}_space-flair_mask.nii.gz",
-        reference / f"{CASE}_space-SRI24_mask.nii.gz",
-        0.0,
-    )
+def plan(folder: Path) -> Patient:
+    """The files that :func:`generate` writes below ``folder``."""
+    scans = {contrast: folder / CASE / f"{CASE}_{contrast}.nii.gz" for contrast in Contrast}
+    lesions = [folder / "reference" / f"{CASE}_space-{space}_mask.nii.gz" for space in ("flair", "SRI24")]
+    return Patient(folder / CASE, scans, *lesions, volume_ml=0.0)
 
 
 def _rigid(turn: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:

@@ -17,7 +17,7 @@ SIGNAL = {
     Contrast.T1: (0.14, 0.56, 0.70, 0.35, 0.56, 0.55, 0.40, 1.10, 0.05),
     Contrast.T1CE: (0.14, 0.42, 0.52, 1.15, 0.43, 0.85, 0.32, 1.00, 0.06),
     Contrast.T2: (0.95, 0.42, 0.35, 0.02, 0.64, 0.58, 0.84, 0.75, 0.07),
-    Contrast.FLAIR: (0.10, 0.52, 0.48, 0.10, 0.75, 0.71, 0.60, 0.70, 0.07),
+    Contrast.FLAIR: (0.10, 0.52, 0.48, 0.10, 0.82, 0.79, 0.70, 0.70, 0.05),
 }  # fmt: skip
 UNIT = 900.0  # stored integers per unit of signal
 SLICE_SAMPLES_MM = 1.0  # a thick slice is the mean of samples this far apart

@@ -163,8 +163,9 @@ class Writer:
             restored = found.restored(contrast)
             restoration_figure(
                 self.names.picture(), found.images, mask=found.mask, brain=found.brain.data,
-                restored={contrast: restored} if restored.data.any() else None, anomaly=found.anomaly, threshold=found.threshold,
-                reference=reference, title=title, overwrite=self.replace,
+                restored={contrast: restored} if restored.data.any() else None,
+                anomaly=found.anomaly, threshold=found.threshold, reference=reference,
+                title=title, overwrite=self.replace,
             )  # fmt: skip
             self.record.add_output(self.names.picture())
 
