@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from braincli import RESEARCH_USE_ONLY, __version__, files
+from braincli import RESEARCH_USE_ONLY, __version__, files, modelcard
 from braincli.cases import CONTRASTS, Contrast
 from braincli.errors import ModelError
 
@@ -191,7 +191,8 @@ def save(folder: Path, method: Method, info: ModelInfo) -> None:
 
 
 def write_info(folder: Path, info: ModelInfo) -> None:
-    """Replace ``model.json``."""
+    """Replace ``model.json`` and renew the card."""
+    modelcard.write(folder, info)
     files.write_json(folder / "model.json", info.model_dump(mode="json"))
 
 

@@ -31,7 +31,7 @@ METHODS: dict[str, MethodSpec] = {
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
         "Wang et al. 2023, arXiv:2311.03074",
-        "slice labels",
+        "slice labels (compact: lesion masks, to leave lesions out)",
     ),
 }
 
@@ -46,6 +46,13 @@ def spec(name: str) -> MethodSpec:
         return METHODS[name]
     except KeyError:
         raise UsageError(f"There is no method {name!r}.", f"Methods: {', '.join(METHODS)}.") from None
+
+
+def table() -> str:
+    """All methods as a Markdown table (the README holds exactly this; a test checks it)."""
+    rows = ["| method | what it does | paper | learns from |", "|---|---|---|---|"]
+    rows += [f"| `{name}` | {s.summary} | {s.paper} | {s.supervision} |" for name, s in METHODS.items()]
+    return "\n".join(rows)
 
 
 def method_class(name: str) -> type[Method]:

@@ -1,0 +1,88 @@
+"""The model card: ``README.md`` of a model folder, written from ``model.json``.
+
+What stands below the line :data:`NOTES` is written by hand and survives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from braincli import RESEARCH_USE_ONLY, files
+from braincli.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from braincli.modelfolder import ModelInfo
+
+NOTES = "<!-- notes: what stands below is kept when the card is written again -->"
+
+
+def write(folder: Path, info: ModelInfo) -> None:
+    """Write or renew ``folder/README.md``."""
+    path = folder / "README.md"
+    kept = path.read_text(encoding="utf-8").partition(NOTES)[2] if path.exists() else "\n"
+    files.write_text(path, render(info) + NOTES + kept)
+
+
+def render(info: ModelInfo) -> str:
+    """The card in Markdown."""
+    method = METHODS[info.method]
+    parts = [
+        f"# {info.name}\n",
+        f"{method.summary[0].upper()}{method.summary[1:]} ({method.paper}). {RESEARCH_USE_ONLY}\n",
+        _input(info),
+        _training(info),
+        _calibration(info),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _input(info: ModelInfo) -> str:
+    spec = info.slices
+    return "\n".join(
+        [
+            "## Input and output\n",
+            f"Skull-stripped scans on one grid, any of {', '.join(info.contrasts)}; axial slices at {spec['pixel_mm']:g} mm, "
+            f"normalised per volume inside the brain ({spec['normalisation']}). Out: restorations in [0, 1], anomaly map, mask.\n",
+            "| | |\n|---|---|",
+            f"| method, preset | `{info.method}`, `{info.preset}` |",
+            f"| parameters | {info.parameters:,} |",
+            f"| map | residuals smoothed with {info.map.smooth_mm:g} mm, brain eroded by {info.map.erode_mm:g} mm |",
+            f"| licence | {info.licence} |\n",
+        ]
+    )
+
+
+def _training(info: ModelInfo) -> str:
+    found = info.training
+    if not found.get("cases"):
+        return "## Training\n\nNothing is trained.\n"
+    steps = ", ".join(f"{stage} {count:,}" for stage, count in found.get("steps", {}).items())
+    names = ", ".join(found["cases"])
+    return "\n".join(
+        [
+            "## Training\n",
+            f"{found['slices']:,} slices of {len(found['cases'])} cases ({names}); steps: {steps}; "
+            f"{found['minutes']:g} minutes of wall time in the last run.\n",
+        ]
+    )
+
+
+def _calibration(info: ModelInfo) -> str:
+    c = info.calibration
+    if c is None:
+        return "## Calibration\n\nNot calibrated yet: `braincli calibrate --model ... --data ...`\n"
+    weights = " | ".join(f"{c.weights.get(name, 0):.2f}" for name in info.contrasts)
+    lines = [
+        "## Calibration\n",
+        f"| {' | '.join(info.contrasts)} | threshold | smallest lesion |",
+        "|---" * (len(info.contrasts) + 2) + "|",
+        f"| {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 |\n",
+        f"Fitted on {', '.join(c.provenance.get('cases', []))} (objective: {c.provenance.get('objective', '?')}); "
+        f"mean DSC {c.provenance.get('dsc_fitted', float('nan')):.3f} on these very cases, which is therefore optimistic.\n",
+    ]
+    if "cross_fit" in c.provenance:
+        lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
+        lines += [f"| {case} | {dsc:.3f} |" for case, dsc in c.provenance["cross_fit"].items()]
+        lines += [f"| **mean** | **{c.provenance['dsc_cross_fit']:.3f}** |\n"]
+    return "\n".join(lines)
