@@ -12,6 +12,7 @@ import numpy as np
 
 from braincli.errors import InputError
 
+VOXELS_PER_QUERY = 25  # one query of a tree takes as long as this many voxels of a distance transform
 HausdorffDefinition = Literal["max-directed", "pooled"]
 NEIGHBOURS = {6: 1, 18: 2, 26: 3}  # connectivity -> rank of scipy's structuring element
 
@@ -114,14 +115,26 @@ def surface_distances(
     *, pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances in mm from each boundary voxel of ``pred`` to those of ``ref``, and back; none empty."""
+    crop = bounding_box(pred | ref)
+    first, second = boundary(pred[crop]), boundary(ref[crop])
+    return _nearest(first, second, np.asarray(spacing)), _nearest(second, first, np.asarray(spacing))
+
+
+def _nearest(start: np.ndarray, end: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Distance in mm from each true voxel of ``start`` to the nearest one of ``end``.
+
+    A search tree costs by the point, a distance transform by the box: the tree is several times faster for the
+    surfaces of lesions, the transform for a mask that is all specks. Both are exact.
+    """
+    from scipy import ndimage
     from scipy.spatial import cKDTree
 
-    crop = bounding_box(pred | ref)
-    surfaces = boundary(pred[crop]), boundary(ref[crop])
-    # A tree over the surface beats distance transforms of the whole box about fourfold at lesion sizes.
-    points = [np.argwhere(surface) * np.asarray(spacing) for surface in surfaces]
-    trees = [cKDTree(each, balanced_tree=False, compact_nodes=False) for each in points]
-    return trees[1].query(points[0])[0], trees[0].query(points[1])[0]
+    voxels = np.argwhere(start)
+    if len(voxels) * VOXELS_PER_QUERY < end.size:
+        tree = cKDTree(np.argwhere(end) * spacing, balanced_tree=False, compact_nodes=False)
+        return tree.query(voxels * spacing)[0]
+    nearest = ndimage.distance_transform_edt(~end, sampling=spacing, return_distances=False, return_indices=True)
+    return np.linalg.norm((nearest[:, *voxels.T].T - voxels) * spacing, axis=1)
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:

@@ -79,6 +79,14 @@ def test_hd95_matches_brute_force(seed: int, spacing: tuple[float, float, float]
     assert pooled == pytest.approx(brute_hd95(pred, ref, spacing, pooled=True), abs=1e-9)
 
 
+@pytest.mark.parametrize("per_query", [0, 1000])
+def test_tree_and_distance_transform_agree(per_query: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "VOXELS_PER_QUERY", per_query)
+    pred, ref = pair(1)
+    found = metrics.hd95(pred=pred, ref=ref, spacing=SPACINGS[1])
+    assert found == pytest.approx(brute_hd95(pred, ref, SPACINGS[1]), abs=1e-9)
+
+
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_hd95_matches_monai(spacing: tuple[float, float, float]) -> None:
     torch = pytest.importorskip("torch")
