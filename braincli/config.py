@@ -130,7 +130,9 @@ def parse(kind: type[C], values: dict[str, Any]) -> C:
         raise UsageError(f"{name}: {first['msg']}, got {first['input']!r}.") from None
 
 
-def load(kind: type[C], file: Path | None = None, assignments: Iterable[str] = (), flags: dict[str, Any] | None = None) -> C:
+def load(
+    kind: type[C], file: Path | None = None, assignments: Iterable[str] = (), flags: dict[str, Any] | None = None
+) -> C:
     """Merge a TOML file, ``key=value`` assignments and flags (later wins; flags that are None count as not given)."""
     values: dict[str, Any] = {}
     if file is not None:

@@ -62,8 +62,8 @@ def _training(info: ModelInfo) -> str:
     return "\n".join(
         [
             "## Training\n",
-            f"{found['slices']:,} slices of {len(found['cases'])} cases ({names}); steps: {steps}; "
-            f"{found['minutes']:g} minutes of wall time in the last run.\n",
+            f"{found.get('slices', 0):,} slices of {len(found['cases'])} cases ({names}); steps: {steps}; "
+            f"{found.get('minutes', 0):g} minutes of wall time in the last run.\n",
         ]
     )
 
@@ -79,7 +79,7 @@ def _calibration(info: ModelInfo) -> str:
         "|---" * (len(info.contrasts) + 2) + "|",
         f"| {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 |\n",
         f"Fitted on {', '.join(c.provenance.get('cases', []))} (objective: {c.provenance.get('objective', '?')}); "
-        f"mean DSC {c.provenance.get('dsc_fitted', float('nan')):.3f} on these very cases, which is therefore optimistic.\n",
+        f"mean DSC {c.provenance.get('dsc_fitted', float('nan')):.3f} on these very cases: optimistic.\n",
     ]
     if "cross_fit" in c.provenance:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]

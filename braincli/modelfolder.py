@@ -1,4 +1,4 @@
-"""A trained model on disk: ``model.json`` (everything but the weights), ``weights.safetensors``, ``README.md`` (card)."""
+"""A trained model on disk: ``model.json`` (everything but the weights), ``weights.safetensors``, ``README.md``."""
 
 from __future__ import annotations
 

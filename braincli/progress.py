@@ -83,7 +83,11 @@ class _PlainStep(Step):
             return
         self.last = now
         of = f"/{self.total}" if self.total else ""
-        left = f", {(now - self.begin) / (self.done - self.skipped) * (self.total - self.done):.0f} s left" if self.total else ""
+        left = (
+            f", {(now - self.begin) / (self.done - self.skipped) * (self.total - self.done):.0f} s left"
+            if self.total
+            else ""
+        )
         self.reporter.say(f"{self.name}: {self.done}{of}{left}{'  ' + note if note else ''}")
 
 

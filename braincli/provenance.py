@@ -78,7 +78,13 @@ class RunRecord:
         """What must match for ``--resume``: command, configuration, inputs, weights, version."""
         config = {key: value for key, value in self.config.items() if key not in ("overwrite", "resume", "threads")}
         return fingerprint(
-            {"command": self.command, "config": config, "inputs": self.inputs, "weights": self.weights, "v": __version__}
+            {
+                "command": self.command,
+                "config": config,
+                "inputs": self.inputs,
+                "weights": self.weights,
+                "v": __version__,
+            }
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -28,8 +28,8 @@ class SliceSpec(BaseModel):
     Attributes:
         pixel_mm: in-plane pixel size; through the plane the scan's own slices are kept.
         size: (H, W) of the training canvas; a larger brain gets a larger canvas.
-        normalisation: ``percentile`` (1st..99th inside the brain to 0..1, clipped) or ``equalise`` (share of brain voxels
-            that are darker).
+        normalisation: ``percentile`` (1st..99th inside the brain to 0..1, clipped) or ``equalise`` (share of brain
+            voxels that are darker).
         min_brain_mm2: slices with less brain are left out.
     """
 
@@ -194,6 +194,7 @@ def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride:
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("image", "brain", "lesion", "label", "case")}
     hashes: dict[str, list[str]] = {}
+    label: np.ndarray
     for number, case in enumerate(cases):
         slices, lesion = load_case(case, spec, stride=stride)
         fitted = [_fit(part, spec.size) for part in (slices.image, slices.brain)]
@@ -202,9 +203,15 @@ def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride:
             sick = np.zeros_like(fitted[1])
         else:
             sick = _fit(lesion[:, None] > 0, spec.size)
-            label = sick.any(axis=(1, 2, 3)).astype(np.int8)
+            label = np.asarray(sick.any(axis=(1, 2, 3)), np.int8)
         hashes[case.id] = [files.sha256(path) for path in case.images.values()]
-        rows = (np.rint(fitted[0] * 255).astype(np.uint8), fitted[1], sick, label, np.full(len(label), number, np.int32))
+        rows = (
+            np.rint(fitted[0] * 255).astype(np.uint8),
+            fitted[1],
+            sick,
+            label,
+            np.full(len(label), number, np.int32),
+        )
         for name, row in zip(parts, rows, strict=True):
             parts[name].append(row)
     for name, rows_ in parts.items():
@@ -271,11 +278,13 @@ def _up(mask: np.ndarray, axis: int, spacing: float, spec: SliceSpec, length: in
     return _weights(length, spec.pixel_mm, (length - 1) / 2, mask.shape[axis], spacing, _centre(mask, axis))
 
 
-def _weights(n_in: int, pitch_in: float, centre_in: float, n_out: int, pitch_out: float, centre_out: float) -> np.ndarray:
+def _weights(
+    n_in: int, pitch_in: float, centre_in: float, n_out: int, pitch_out: float, centre_out: float
+) -> np.ndarray:
     """(n_out, n_in) linear resampling of one axis, the two centres lying on each other.
 
-    The triangle is as wide as the coarser pitch, so that shrinking averages and enlarging interpolates; what lies beyond
-    the input counts as 0.
+    The triangle is as wide as the coarser pitch, so that shrinking averages and enlarging interpolates; what lies
+    beyond the input counts as 0.
     """
     width = max(pitch_in, pitch_out)
     beyond = int(np.ceil(width / pitch_in))

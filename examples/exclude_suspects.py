@@ -1,8 +1,8 @@
 """Make unlabelled cases usable for training: write generous masks of everything that may be a lesion.
 
 TSGM's second stage learns from tissue that is known to be free of lesions. Patients without a mask can lend theirs,
-if whatever looks suspicious is left out: the brightest part of the smoothed, histogram-equalised FLAIR, filled and grown.
-Healthy tissue may be lost this way; that costs little. The masks are no segmentations.
+if whatever looks suspicious is left out: the brightest part of the smoothed, histogram-equalised FLAIR, filled and
+grown. Healthy tissue may be lost this way; that costs little. The masks are no segmentations.
 
     python examples/exclude_suspects.py unlabelled/ suspects/
     braincli train --data cohort/ --data suspects/manifest.tsv -o models/mine

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import phantoms
 import pytest
 
 from braincli.cases import CONTRASTS, Case, Contrast, find_cases
 from braincli.errors import InputError
 from braincli.slices import SliceSpec, build_store, from_volumes, load_case, normalise, open_store
 from braincli.volume import Volume, load
-import phantoms
 
 SPEC = SliceSpec(size=(32, 24), min_brain_mm2=20.0)
 SHAPE = (40, 48, 20)

@@ -61,7 +61,8 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             if kwargs.get("debug"):
                 traceback.print_exc()
-            _fail(f"internal error: {type(error).__name__}: {error}\n  Traceback in {_write_traceback()}; please report it.", 1)
+            log = _write_traceback()
+            _fail(f"internal error: {type(error).__name__}: {error}\n  Traceback in {log}; please report it.", 1)
 
     return run
 

@@ -33,7 +33,9 @@ def command(
     typer.echo("methods")
     for key, entry in methods.items():
         typer.echo(f"  {key:<12} {entry['summary']}")
-        typer.echo(f"  {'':<12} {entry['paper']}; learns from: {entry['supervision']}; presets: {', '.join(entry['presets'])}")
+        typer.echo(
+            f"  {'':<12} {entry['paper']}; learns from: {entry['supervision']}; presets: {', '.join(entry['presets'])}"
+        )
     typer.echo("trained models")
     for key, entry in models.items():
         figures = "  ".join(f"{label} {value}" for label, value in entry["figures"].items())

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from braincli.cli.common import Debug, DeviceName, Overwrite, Quiet, Resume, Seed, Threads
+from braincli.cli.common import Debug, DeviceName, Overwrite, Quiet, Seed, Threads
 from braincli.errors import UsageError
 
 
 def command(
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of prepared cases, or a TSV manifest (repeatable).")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Folder of prepared cases, or a TSV manifest (repeatable).")
+    ],
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")],
     method: Annotated[str, typer.Option("--method", "-m", help="Which method; see: braincli models.")] = "tsgm",
     preset: Annotated[str, typer.Option(help="paper, compact or tiny.")] = "compact",
@@ -52,4 +54,6 @@ def command(
     report = reporter(quiet=quiet)
     info = api.train(data, out, options, report)
     if info is not None:
-        report.say(f"{info.name}: {info.parameters / 1e6:.2f} M parameters, saved. Next: braincli calibrate --model {out}")
+        report.say(
+            f"{info.name}: {info.parameters / 1e6:.2f} M parameters, saved. Next: braincli calibrate --model {out}"
+        )

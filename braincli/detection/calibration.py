@@ -43,9 +43,7 @@ class Evidence:
         return self.slices.ras.voxel_ml * 1000
 
 
-def gather(
-    cases: Sequence[Case], model: LoadedModel, *, seed: int, batch: int, reporter: Reporter
-) -> list[Evidence]:
+def gather(cases: Sequence[Case], model: LoadedModel, *, seed: int, batch: int, reporter: Reporter) -> list[Evidence]:
     """Restore ``cases`` and keep what the search needs.
 
     Raises:
@@ -59,7 +57,9 @@ def gather(
         if case.lesion is None:
             raise InputError(f"{case.id} has no lesion mask.", "Put <case>_seg.nii.gz beside the scans.")
         if case.id in trained or hashes.intersection(map(files.sha256, case.images.values())):
-            raise InputError(f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller.")
+            raise InputError(
+                f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller."
+            )
         slices, share = load_case(case, spec, stride=model.method.stride)
         result = restore(slices, model, case_id=case.id, seed=seed, batch=batch, reporter=reporter)
         maps = smooth(result.residual, slices.brain, slices.spacing, model.info.map)

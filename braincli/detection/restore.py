@@ -106,5 +106,6 @@ def _retreat(
         move(torch.device("cpu"))
         return batch, torch.device("cpu")
     raise ResourceError(
-        f"Out of memory with {batch} slices at a time on {device}.", "Use a smaller --batch, --on-oom halve, or --device cpu."
+        f"Out of memory with {batch} slices at a time on {device}.",
+        "Use a smaller --batch, --on-oom halve, or --device cpu.",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 Losses = Iterator[tuple[str, Tensor, dict[str, float]]]
@@ -20,7 +20,7 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train_steps: dict[str, int] = {}  # per stage
+    train_steps: dict[str, int] = Field(default={})  # per stage
     train_batch: int = 16
     ema: float = 0.999
     warmup: int = 0  # optimiser steps over which the learning rate rises

@@ -43,7 +43,7 @@ from braincli.networks.ncsnpp import NCSNpp
 class TSGMConfig(MethodConfig):
     """Options of both stages; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = {"translate": 1_000_000, "restore": 1_000_000}
+    train_steps: dict[str, int] = Field(default={"translate": 1_000_000, "restore": 1_000_000})
     train_batch: int = 1
     warmup: int = 5000
 
@@ -97,9 +97,18 @@ class TSGM(Method):
         "paper": {},
         "compact": COMPACT,
         "tiny": COMPACT
-        | {"generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "discriminator_layers": 2,
-           "width": 8, "multipliers": (1, 2), "steps": 2, "train_steps": {"translate": 4, "restore": 6},
-           "train_batch": 4, "warmup": 2},  # fmt: skip
+        | {
+            "generator_width": 4,
+            "generator_blocks": 1,
+            "discriminator_width": 4,
+            "discriminator_layers": 2,
+            "width": 8,
+            "multipliers": (1, 2),
+            "steps": 2,
+            "train_steps": {"translate": 4, "restore": 6},
+            "train_batch": 4,
+            "warmup": 2,
+        },
     }
     stages = ("translate", "restore")
     optional_weights = ("judge_",)
@@ -108,15 +117,13 @@ class TSGM(Method):
         super().__init__(config, channels=channels, size=size)
         self.options = c = config
         self.folded = 1 if c.contrasts == "single" else channels
-        for name in ("to_diseased", "to_healthy"):
-            generator = ResNetGenerator(
-                self.folded, width=c.generator_width, blocks=c.generator_blocks,
-                residual=c.generator_residual, patch=c.patch,
-            )  # fmt: skip
-            self.add_module(name, generator)
-        for name in ("judge_diseased", "judge_healthy"):
-            judge = PatchGAN(self.folded, width=c.discriminator_width, layers=c.discriminator_layers)
-            self.add_module(name, judge)
+        shape: dict[str, Any] = {"width": c.generator_width, "blocks": c.generator_blocks, "patch": c.patch}
+        self.to_diseased, self.to_healthy = (
+            ResNetGenerator(self.folded, residual=c.generator_residual, **shape) for _ in range(2)
+        )
+        self.judge_diseased, self.judge_healthy = (
+            PatchGAN(self.folded, width=c.discriminator_width, layers=c.discriminator_layers) for _ in range(2)
+        )
         self.score = NCSNpp(
             2 * self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
             attention=c.attention, fir=c.fir, pyramids=c.pyramids, patch=c.patch,

@@ -59,7 +59,11 @@ class PatchGAN(nn.Sequential):
         for index in range(1, layers + 1):
             following = min(wide * 2, width * 8)
             stride = 2 if index < layers else 1
-            steps += [nn.Conv2d(wide, following, 4, stride=stride, padding=1), nn.InstanceNorm2d(following), nn.LeakyReLU(0.2)]
+            steps += [
+                nn.Conv2d(wide, following, 4, stride=stride, padding=1),
+                nn.InstanceNorm2d(following),
+                nn.LeakyReLU(0.2),
+            ]
             wide = following
         steps.append(nn.Conv2d(wide, 1, 4, padding=1))
         super().__init__(*steps)

@@ -31,7 +31,6 @@ class NCSNpp(nn.Module):
         pyramids: progressive input and output (the paper); else a plain U-Net with one output convolution.
         patch: pixels per side folded into channels.
         fourier_scale: bandwidth of the fixed random frequencies of the noise embedding.
-        out_init: gain of the convolutions that write the output; 0 makes the untrained network predict 0.
     """
 
     def __init__(
@@ -56,6 +55,7 @@ class NCSNpp(nn.Module):
         deepest = len(widths) - 1
         resample = Resample(fir)
 
+        self.frequencies: Tensor
         self.register_buffer("frequencies", torch.randn(width) * fourier_scale)
         self.embed = nn.Sequential(dense(2 * width, emb), nn.SiLU(), dense(emb, emb))
         self.resample = resample
@@ -64,33 +64,25 @@ class NCSNpp(nn.Module):
 
         channels, skips = width, [width]
         for level, wide in enumerate(widths):
-            stage = nn.Module()
-            stage.blocks = nn.ModuleList()
-            for _ in range(blocks):
-                stage.blocks.append(ResidualAttention(channels, wide, emb, resample, attend=level in attention))
-                channels = wide
-                skips.append(channels)
-            if level < deepest:
-                stage.shrink = ResidualBlock(channels, channels, emb, resample, move="down")
-                stage.combine = conv(folded, channels, kernel=1) if pyramids else None
-                skips.append(channels)
+            last = level == deepest
+            stage = Down(channels, wide, folded, emb, resample, blocks, level in attention, pyramids, last)
+            skips += [wide] * (blocks + (not last))
+            channels = wide
             self.down.append(stage)
 
         self.middle = nn.ModuleList(
-            [ResidualAttention(channels, channels, emb, resample, attend=True), ResidualBlock(channels, channels, emb, resample)]
+            [
+                ResidualAttention(channels, channels, emb, resample, attend=True),
+                ResidualBlock(channels, channels, emb, resample),
+            ]
         )
 
-        for level in reversed(range(len(widths))):
-            stage = nn.Module()
-            stage.blocks = nn.ModuleList()
-            for _ in range(blocks + 1):
-                stage.blocks.append(ResidualBlock(channels + skips.pop(), widths[level], emb, resample))
-                channels = widths[level]
-            stage.attend = Attention(channels) if level in attention else None
+        for level, wide in reversed(list(enumerate(widths))):
+            taken = [skips.pop() for _ in range(blocks + 1)]
             out = folded if pyramids else outputs * patch**2
-            stage.write = Write(channels, out) if pyramids or level == 0 else None
-            stage.grow = ResidualBlock(channels, channels, emb, resample, move="up") if level else None
-            self.up.append(stage)
+            writes = out if pyramids or level == 0 else 0
+            self.up.append(Up(channels, wide, taken, writes, emb, resample, level in attention, level == 0))
+            channels = wide
         merge = pyramids and inputs != outputs
         self.merge = conv(folded, outputs * patch**2) if merge else None
 
@@ -102,35 +94,76 @@ class NCSNpp(nn.Module):
 
         pyramid, h = x, self.enter(x)
         skips = [h]
-        for stage in self.down:
-            for block in stage.blocks:
-                h = block(h, emb)
-                skips.append(h)
-            if hasattr(stage, "shrink"):
-                h = stage.shrink(h, emb)
-                if stage.combine is not None:
-                    pyramid = self.resample.down(pyramid)
-                    h = h + stage.combine(pyramid)
-                skips.append(h)
-
+        for down in self.down:
+            h, pyramid = down(h, pyramid, emb, skips)
         for block in self.middle:
             h = block(h, emb)
-
         out: Tensor | None = None
-        for stage in self.up:
-            for block in stage.blocks:
-                h = block(torch.cat([h, skips.pop()], dim=1), emb)
-            if stage.attend is not None:
-                h = stage.attend(h)
-            if stage.write is not None:
-                written = stage.write(h)
-                out = written if out is None else self.resample.up(out) + written
-            if stage.grow is not None:
-                h = stage.grow(h, emb)
+        for up in self.up:
+            h, out = up(h, out, emb, skips)
         assert out is not None
         if self.merge is not None:
             out = self.merge(out)
         return F.pixel_shuffle(out, self.patch)
+
+
+class Down(nn.Module):
+    """One level on the way down: blocks, then (but at the deepest) half the resolution and the input pyramid."""
+
+    def __init__(
+        self, inputs: int, wide: int, pyramid: int, emb: int, resample: Resample,
+        blocks: int, attend: bool, pyramids: bool, last: bool,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        widths = [inputs, *[wide] * (blocks - 1)]
+        self.blocks = nn.ModuleList(ResidualAttention(w, wide, emb, resample, attend=attend) for w in widths)
+        self.shrink = None if last else ResidualBlock(wide, wide, emb, resample, move="down")
+        self.combine = conv(pyramid, wide, kernel=1) if pyramids and not last else None
+        self.resample = resample
+
+    def forward(self, h: Tensor, pyramid: Tensor, emb: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Features and input pyramid of the next level; what the way up needs is appended to ``skips``."""
+        for block in self.blocks:
+            h = block(h, emb)
+            skips.append(h)
+        if self.shrink is not None:
+            h = self.shrink(h, emb)
+            if self.combine is not None:
+                pyramid = self.resample.down(pyramid)
+                h = h + self.combine(pyramid)
+            skips.append(h)
+        return h, pyramid
+
+
+class Up(nn.Module):
+    """One level on the way up: blocks that take ``skips``, the output pyramid, then twice the resolution."""
+
+    def __init__(
+        self, inputs: int, wide: int, skips: Sequence[int], writes: int, emb: int, resample: Resample,
+        attend: bool, last: bool,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        widths = [inputs, *[wide] * (len(skips) - 1)]
+        self.blocks = nn.ModuleList(
+            ResidualBlock(w + skip, wide, emb, resample) for w, skip in zip(widths, skips, strict=True)
+        )
+        self.attend = Attention(wide) if attend else None
+        self.write = Write(wide, writes) if writes else None
+        self.grow = None if last else ResidualBlock(wide, wide, emb, resample, move="up")
+        self.resample = resample
+
+    def forward(self, h: Tensor, out: Tensor | None, emb: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Features and output pyramid of the next level; ``skips`` are used up from the end."""
+        for block in self.blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+        if self.attend is not None:
+            h = self.attend(h)
+        if self.write is not None:
+            written = self.write(h)
+            out = written if out is None else self.resample.up(out) + written
+        if self.grow is not None:
+            h = self.grow(h, emb)
+        return h, out
 
 
 class ResidualBlock(nn.Module):
@@ -198,6 +231,7 @@ class Resample(nn.Module):
         self.fir = fir
         taps = torch.tensor(FIR)
         kernel = taps[:, None] * taps[None]
+        self.kernel: Tensor
         self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
 
     def down(self, x: Tensor) -> Tensor:

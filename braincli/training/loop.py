@@ -178,7 +178,9 @@ class _Run:
     def _batch(self, rows: np.ndarray) -> Batch:
         store = self.store
         image = torch.from_numpy(store.image[rows]).float() / 255
-        parts = (torch.from_numpy(np.ascontiguousarray(part[rows])) for part in (store.brain, store.label, store.lesion))
+        parts = (
+            torch.from_numpy(np.ascontiguousarray(part[rows])) for part in (store.brain, store.label, store.lesion)
+        )
         brain, label, lesion = parts
         return Batch(image * brain, brain, label.long(), lesion).to(self.device)
 
@@ -211,7 +213,8 @@ def _trained(method: Method, optimizers: dict[str, torch.optim.Optimizer]) -> di
 
 def _pools(store: SliceStore, diet: str, stage: str) -> list[np.ndarray]:
     """Indices to draw from: one pool, or two of which each gives half of a batch."""
-    kinds = {"healthy": [0], "balanced": [0, 1], "any": [None]}[diet]
+    diets: dict[str, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
+    kinds = diets[diet]
     pools = [np.flatnonzero(store.label >= 0 if kind is None else store.label == kind) for kind in kinds]
     if any(len(pool) == 0 for pool in pools):
         needs = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}[diet]

@@ -17,7 +17,9 @@ from braincli.progress import Reporter
 from braincli.slices import SliceSpec, build_store, open_store
 
 
-def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter) -> modelfolder.ModelInfo | None:
+def train_cases(
+    cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter
+) -> modelfolder.ModelInfo | None:
     """Train ``config.method`` on prepared ``cases`` and write the model folder ``out``.
 
     The slice store and the checkpoint lie in ``out/work`` until training is complete.
@@ -60,7 +62,9 @@ def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter:
             steps=config.steps, batch=config.batch, minutes=config.minutes, seed=config.seed,
             checkpoint_minutes=config.checkpoint_minutes, dtype=devices.precision(device, config.precision),
         )  # fmt: skip
-        files.write_json(work / "config.json", {**config.model_dump(mode="json"), "method_config": method.config.model_dump()})
+        files.write_json(
+            work / "config.json", {**config.model_dump(mode="json"), "method_config": method.config.model_dump()}
+        )
         begin = time.monotonic()
         if not fit(method, store, work, options, reporter):
             reporter.say(f"time is up; go on with --resume ({out.name})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import phantoms
 import pytest
 import torch
 
@@ -17,7 +18,6 @@ from braincli.errors import InputError, ModelError
 from braincli.methods import registry
 from braincli.slices import SliceSpec, from_volumes
 from braincli.volume import Volume
-import phantoms
 
 SHAPE = (40, 48, 16)
 

@@ -38,7 +38,7 @@ def test_residual_generator_starts_as_identity() -> None:
     image = torch.rand(1, 4, 16, 24)
     found = ResNetGenerator(4, width=4, blocks=1, residual=True, patch=2)(image)
     assert found.shape == image.shape
-    assert float((found - image).abs().mean()) < 0.1
+    assert (found - image).abs().mean().item() < 0.1
 
 
 def test_replay_pool_returns_old_images_once_full() -> None:
