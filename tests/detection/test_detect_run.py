@@ -1,0 +1,396 @@
+"""detect on generated cases: files, grids, records, cohorts, resume. No result depends on how it was run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from phantoms import affine, brain, write, write_case
+from scipy.ndimage import binary_erosion
+from tinymodels import write_model, write_models
+
+from braincli import api, files
+from braincli.cases import CONTRASTS, Case, Contrast
+from braincli.config import DetectConfig, PreprocessConfig
+from braincli.detection.outputs import Names
+from braincli.detection.restore import Restoration
+from braincli.detection.run import DetectReport, collect_cases
+from braincli.errors import InputError, ModelError, UsageError
+from braincli.preprocess.result import Preprocessed, grid_only
+from braincli.progress import Reporter
+from braincli.slices import Slices
+from braincli.volume import Volume, load, save
+
+SHAPE = (40, 48, 16)
+GRID = affine("LPS", (3.0, 3.0, 4.0))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    return write_case(tmp_path / "in" / "p01", shape=SHAPE, matrix=GRID)
+
+
+def detect(models: Path, inputs: Any, output: Path, model: str = "threshold", **options: Any) -> DetectReport:
+    arguments = {name: options.pop(name) for name in ("scans", "contrast", "brain_mask") if name in options}
+    config = DetectConfig(model=str(models / model), threads=2, device="cpu", **{"figure": False, **options})
+    return api.detect(inputs, output, config=config, **arguments)
+
+
+def record(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# what is written
+
+
+def test_one_scan_gives_one_mask_and_its_record_on_the_scans_grid(models: Path, case: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "mask.nii.gz"
+    report = detect(models, case / "p01_flair.nii.gz", out, figure=True)
+    assert names(out.parent) == {"mask.nii.gz", "mask.json"}
+    mask, scan = nib.load(out), nib.load(case / "p01_flair.nii.gz")
+    assert mask.shape == scan.shape
+    assert np.array_equal(mask.affine, scan.affine)
+    assert [int(mask.header[f]) for f in ("qform_code", "sform_code")] == [1, 1]
+    assert mask.get_data_dtype() == np.uint8
+    found, known = np.asarray(mask.dataobj) > 0, load(case / "p01_seg.nii.gz", labels=True).data > 0
+    assert 2 * (found & known).sum() / (found.sum() + known.sum()) > 0.6
+    facts = record(out.with_name("mask.json"))["facts"]
+    assert facts["contrasts"] == ["flair"] and facts["missing"] == ["t1", "t1ce", "t2"]
+    assert facts["lesions"]["count"] == report.cases[0].lesions >= 1
+    assert facts["mask_ml"] == pytest.approx(found.sum() * 0.036, rel=1e-3)
+
+
+def test_a_case_gives_a_folder_with_everything_asked_for(models: Path, case: Path, tmp_path: Path) -> None:
+    detect(models, case, tmp_path / "out", "tsgm", anomaly_map=True, restored=True, residual=True, figure=True)
+    folder = tmp_path / "out" / "p01"
+    maps = {f"p01_{kind}-{contrast}.nii.gz" for kind in ("restored", "residual") for contrast in CONTRASTS}
+    rest = {"mask.nii.gz", "anomaly.nii.gz", "lesions.json", "lesions.tsv", "figure.png", "record.json"}
+    assert names(folder) == maps | {f"p01_{name}" for name in rest}
+    content = record(folder / "p01_record.json")
+    assert content["outputs"] == {
+        path.name: files.sha256(path) for path in folder.iterdir() if path.name != "p01_record.json"
+    }
+    assert content["inputs"] == {path.name: files.sha256(path) for path in case.glob("*_[tf]*.nii.gz")}
+    assert str(tmp_path) not in json.dumps(content)
+    for path in folder.glob("*.nii.gz"):
+        assert np.array_equal(nib.load(path).affine, GRID), path.name
+
+
+def test_restoration_is_in_the_units_of_the_scan_and_the_residual_in_shares_of_its_range(
+    models: Path, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halve(slices: Slices, *args: Any, **kwargs: Any) -> Restoration:
+        return Restoration(slices, 0.5 * slices.image, 0.5 * slices.image, "cpu")
+
+    monkeypatch.setattr("braincli.detection.find.restore", halve)
+    detect(models, case, tmp_path, "tsgm", restored=True, residual=True)
+    scan = load(case / "p01_flair.nii.gz").data
+    restored = load(tmp_path / "p01" / "p01_restored-flair.nii.gz").data
+    residual = load(tmp_path / "p01" / "p01_residual-flair.nii.gz").data
+    inside = scan > 0
+    assert np.array_equal(restored[~inside], scan[~inside])
+    assert not residual[~inside].any()
+    low, high = np.percentile(scan[inside], [1, 99])
+    share = ((scan - low) / (high - low)).clip(0, 1)
+    core = binary_erosion(inside, iterations=3) & (residual > 0)
+    assert core.sum() > 500
+    assert np.corrcoef(residual[core], 0.5 * share[core])[0, 1] > 0.9
+    assert np.abs(residual - 0.5 * share)[core].mean() < 0.05
+    assert np.abs(restored - (low + 0.5 * share * (high - low)))[core].mean() < 0.05 * (high - low)
+
+
+def test_the_table_describes_the_mask(models: Path, case: Path, tmp_path: Path) -> None:
+    detect(models, case, tmp_path)
+    mask = load(tmp_path / "p01" / "p01_mask.nii.gz", labels=True)
+    table = record(tmp_path / "p01" / "p01_lesions.json")
+    assert table["volume_ml"] == pytest.approx(mask.data.sum() * mask.voxel_ml, rel=1e-3)
+    x, y, z = np.rint(np.linalg.inv(GRID) @ [*table["lesions"][0]["centroid_mm"], 1])[:3].astype(int)
+    assert mask.data[x, y, z] == 1
+    assert len((tmp_path / "p01" / "p01_lesions.tsv").read_text().splitlines()) == table["count"] + 1
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPI", "PIR", "SLA"])
+def test_the_mask_stays_at_its_place_whatever_the_axes(models: Path, case: Path, tmp_path: Path, axes: str) -> None:
+    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
+    image = nib.load(case / "p01_flair.nii.gz")
+    change = ornt_transform(io_orientation(image.affine), axcodes2ornt(tuple(axes)))
+    turned = image.as_reoriented(change)
+    write(tmp_path / "t_flair.nii.gz", np.asarray(turned.dataobj), turned.affine)
+    detect(models, case / "p01_flair.nii.gz", tmp_path / "a.nii.gz")
+    detect(models, tmp_path / "t_flair.nii.gz", tmp_path / "b.nii.gz")
+    plain, other = (nib.load(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz"))
+    assert np.allclose(other.affine, image.affine @ inv_ornt_aff(change, image.shape))
+    assert np.array_equal(np.asarray(plain.as_reoriented(change).dataobj), np.asarray(other.dataobj))
+
+
+# what does not matter
+
+
+def test_results_depend_on_the_seed_and_on_nothing_else(models: Path, case: Path, tmp_path: Path) -> None:
+    write_case(tmp_path / "in" / "p00", "p00", shape=SHAPE, matrix=GRID)
+    runs: dict[str, tuple[Any, dict[str, Any]]] = {
+        "plain": (case, {}),
+        "again": (case, {}),
+        "single slices": (case, {"batch": 1}),
+        "in a cohort": (tmp_path / "in", {"batch": 5}),
+        "other seed": (case, {"seed": 1}),
+    }
+    maps = {}
+    for name, (inputs, options) in runs.items():
+        detect(models, inputs, tmp_path / name, "tsgm", anomaly_map=True, **options)
+        maps[name] = tmp_path / name / "p01" / "p01_anomaly.nii.gz"
+    assert maps["plain"].read_bytes() == maps["again"].read_bytes()
+    plain = load(maps["plain"]).data
+    for name in ("single slices", "in a cohort"):
+        assert np.abs(load(maps[name]).data - plain).max() < 1e-4
+    assert np.abs(load(maps["other seed"]).data - plain).max() > 1e-4
+
+
+# what is missing or wrong
+
+
+def test_missing_contrasts_are_said_and_weights_renormalised(models: Path, tmp_path: Path) -> None:
+    case = write_case(tmp_path / "p01", contrasts=("t2", "flair"), shape=SHAPE, matrix=GRID)
+    (result,) = detect(models, case, tmp_path / "out", "tsgm").cases
+    facts = record(tmp_path / "out" / "p01" / "p01_record.json")["facts"]
+    assert facts["weights"] == {"t2": 0.375, "flair": 0.625}
+    assert facts["missing"] == ["t1", "t1ce"]
+    assert "missing: T1, T1CE; the weights of the others were renormalised" in result.warnings[0]
+
+
+@pytest.mark.parametrize(("threshold", "text"), [(99.0, "the mask is empty"), (0.0, r"covers \d+% of the brain")])
+def test_masks_that_can_hardly_be_right_are_warned_of(
+    models: Path, case: Path, tmp_path: Path, threshold: float, text: str
+) -> None:
+    (result,) = detect(models, case, tmp_path, threshold=threshold).cases
+    assert re.search(text, " ".join(result.warnings))
+
+
+def test_smallest_lesion_is_the_users(models: Path, case: Path, tmp_path: Path) -> None:
+    detect(models, case, tmp_path / "a", min_lesion_mm3=0)
+    detect(models, case, tmp_path / "b", min_lesion_mm3=1e7)
+    masks = [load(tmp_path / name / "p01" / "p01_mask.nii.gz", labels=True).data.sum() for name in "ab"]
+    assert masks[0] > 0 and masks[1] == 0
+
+
+def test_uncalibrated_model_needs_a_threshold(case: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "raw", "threshold", calibrated=False)
+    with pytest.raises(ModelError, match="not calibrated"):
+        detect(tmp_path, case, tmp_path / "out", "raw")
+    assert detect(tmp_path, case, tmp_path / "out", "raw", threshold=0.9).cases[0].status == "done"
+
+
+def head(path: Path) -> Path:
+    """A scan with skull: bright scalp and noisy air around the brain."""
+    rng = np.random.default_rng(0)
+    data = brain((64, 64, 40)) + rng.uniform(1, 9, (64, 64, 40)).astype(np.float32)
+    return write(path, data, affine(spacing=(4.0, 4.0, 5.0)))
+
+
+def test_a_scan_with_skull_is_refused_with_the_way_out(models: Path, tmp_path: Path) -> None:
+    scan = head(tmp_path / "raw_flair.nii.gz")
+    with pytest.raises(InputError, match=r"raw_flair\.nii\.gz still shows the skull") as caught:
+        detect(models, scan, tmp_path / "out")
+    assert "--preprocess" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+    mask = write(tmp_path / "mask.nii.gz", (brain((64, 64, 40)) > 0).astype(np.uint8), affine(spacing=(4.0, 4.0, 5.0)))
+    assert detect(models, scan, tmp_path / "out", brain_mask=mask).cases[0].status == "done"
+
+
+def test_contrasts_on_different_grids_are_refused(models: Path, case: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "o_t1.nii.gz", brain((30, 30, 12)), affine(spacing=(4.0, 4.0, 5.0)))
+    scans = {Contrast.T1: other, Contrast.FLAIR: case / "p01_flair.nii.gz"}
+    with pytest.raises(InputError, match="different sizes"):
+        detect(models, [], tmp_path / "out", scans=scans)
+
+
+def test_an_input_is_never_overwritten(models: Path, case: Path) -> None:
+    scan = case / "p01_flair.nii.gz"
+    before = scan.read_bytes()
+    with pytest.raises(InputError, match="is an input"):
+        detect(models, scan, scan, overwrite=True)
+    with pytest.raises(InputError, match="is an input"):
+        detect(models, case, case / "p01_seg.nii.gz", overwrite=True)
+    assert scan.read_bytes() == before
+
+
+def test_outputs_are_not_replaced_unless_asked(models: Path, case: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mask.nii.gz"
+    out.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"mask\.nii\.gz exists"):
+        detect(models, case, out)
+    assert out.read_bytes() == b"mine"
+    detect(models, case, out, overwrite=True)
+    assert load(out, labels=True).shape == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "kind", "text"),
+    [
+        ([], {}, UsageError, "No scan was given"),
+        (["p01"], {"scans": {Contrast.T1: Path("x.nii.gz")}}, UsageError, "either paths or"),
+        ([], {"scans": {Contrast.T1: Path("x.nii.gz"), Contrast.T2: Path("x.nii.gz")}}, InputError, "same file"),
+        (["nowhere"], {}, InputError, "no such file"),
+    ],
+)
+def test_unclear_requests_are_usage_errors(
+    inputs: Sequence[str], options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        collect_cases(list(inputs), **options)
+
+
+def test_case_ids_cannot_leave_the_output_folder() -> None:
+    names = Names.of("../../etc/pass wd", Path("out"))
+    assert names.record().resolve().is_relative_to(Path("out").resolve())
+
+
+# cohorts and resume
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        write_case(tmp_path / "cohort" / name, name, ("flair",), shape=SHAPE, matrix=GRID, seg=False)
+    return tmp_path / "cohort"
+
+
+def test_a_broken_case_does_not_stop_the_cohort(models: Path, cohort: Path, tmp_path: Path) -> None:
+    broken = cohort / "b" / "b_flair.nii.gz"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    report = detect(models, cohort, tmp_path / "out")
+    assert [case.status for case in report.cases] == ["done", "failed", "done"]
+    assert report.failures[0].exit_code == 3 and "b_flair.nii.gz" in report.failures[0].error
+    assert not (tmp_path / "out" / "b").exists()
+
+    broken.write_bytes(whole)
+    report = detect(models, cohort, tmp_path / "out", resume=True)
+    assert [case.status for case in report.cases] == ["skipped", "done", "skipped"]
+    assert report.cases[0].lesions == report.cases[1].lesions and report.cases[0].masks == {"": "a_mask.nii.gz"}
+
+
+def test_a_bug_in_one_case_is_reported_as_its_failure(
+    models: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from braincli.detection import run
+
+    real = run.load_images
+    monkeypatch.setattr(run, "load_images", lambda case: 1 / 0 if case.id == "a" else real(case))
+    report = detect(models, cohort, tmp_path / "out")
+    assert [case.status for case in report.cases] == ["failed", "done", "done"]
+    assert report.cases[0].error == "internal error: ZeroDivisionError: division by zero"
+
+
+def test_resume_trusts_only_a_matching_record(models: Path, cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    detect(models, cohort / "a", out)
+    mask = out / "a" / "a_mask.nii.gz"
+    assert detect(models, cohort / "a", out, resume=True).cases[0].status == "skipped"
+
+    with pytest.raises(UsageError, match="other inputs, options or model"):
+        detect(models, cohort / "a", out, resume=True, threshold=0.5)
+    good = mask.read_bytes()
+    mask.write_bytes(b"damaged")
+    assert detect(models, cohort / "a", out, resume=True, overwrite=True).cases[0].status == "done"
+    assert mask.read_bytes() == good
+
+    (out / "a" / "a_record.json").unlink()  # an interrupted run
+    assert detect(models, cohort / "a", out, resume=True).cases[0].status == "done"
+
+
+def test_a_failed_rerun_leaves_no_record_of_the_old_one(
+    models: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detect(models, cohort / "a", tmp_path)
+    from braincli.detection import outputs
+
+    monkeypatch.setattr(outputs, "table_tsv", lambda lesions: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        detect(models, cohort / "a", tmp_path, overwrite=True, threshold=0.5)
+    assert not (tmp_path / "a" / "a_record.json").exists()
+
+
+def test_several_cases_need_a_folder_and_names_of_their_own(models: Path, cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one file for 3 cases"):
+        detect(models, cohort, tmp_path / "mask.nii.gz")
+    twins = [Case("x", {Contrast.FLAIR: cohort / name / f"{name}_flair.nii.gz"}) for name in "ab"]
+    with pytest.raises(UsageError, match="Two cases are called x"):
+        detect(models, twins, tmp_path / "out")
+    with pytest.raises(ModelError, match="no model"):
+        detect(models, cohort, tmp_path / "out", "missing")
+
+
+# raw cases
+
+
+def fake_preprocess(
+    case: Case, out: Path, config: PreprocessConfig | None = None, reporter: Reporter | None = None
+) -> Preprocessed:
+    """Move every scan 5 mm along x into a common grid: what the real chain returns, without its work."""
+    transforms, grids, images = {}, {}, {}
+    shift = np.eye(4)
+    shift[0, 3] = -5.0
+    out.mkdir(parents=True, exist_ok=True)
+    for contrast, path in case.images.items():
+        native = load(path)
+        transforms[contrast], grids[contrast] = shift, grid_only(native)
+        images[contrast] = out / path.name
+        save(Volume(brain(SHAPE), np.linalg.inv(shift) @ GRID), images[contrast])
+    return Preprocessed(
+        case, out, "SRI24", next(iter(images)), images, None, None, transforms, grids, {"atlas_dsc": 0.9}, ["tilted"]
+    )
+
+
+def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braincli.preprocess.chain.preprocess_case", fake_preprocess)
+    write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
+    write(tmp_path / "p" / "p_flair.nii.gz", brain((30, 48, 16)), affine("LPS", (4.0, 3.0, 4.0)))
+    report = detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7)
+    folder = tmp_path / "out" / "p"
+    spaces = ("SRI24", "t1", "flair")
+    expected = {f"p_space-{space}_{kind}.nii.gz" for space in spaces for kind in ("mask", "anomaly")}
+    assert names(folder) == expected | {"p_lesions.json", "p_lesions.tsv", "p_record.json"}
+    assert report.cases[0].masks == {space: f"p_space-{space}_mask.nii.gz" for space in spaces}
+    atlas, t1, flair = (load(folder / f"p_space-{space}_mask.nii.gz", labels=True) for space in spaces)
+    assert flair.shape == (30, 48, 16) and np.array_equal(t1.affine, GRID)
+    assert atlas.data.any() and np.array_equal(atlas.data, t1.data)  # same voxels, 5 mm apart in the world
+    assert "tilted" in report.cases[0].warnings
+    assert record(folder / "p_record.json")["facts"]["preprocess"]["qc"] == {"atlas_dsc": 0.9}
+    again = detect(
+        models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7, resume=True
+    )
+    assert again.cases[0].status == "skipped" and set(again.cases[0].masks) == set(spaces)
+
+
+def test_one_raw_scan_to_one_mask_file_and_several_to_a_folder(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braincli.preprocess.chain.preprocess_case", fake_preprocess)
+    for contrast in ("t1", "flair"):
+        write(tmp_path / "p" / f"p_{contrast}.nii.gz", brain(SHAPE), GRID)
+    out = tmp_path / "out" / "mask.nii.gz"
+    with pytest.raises(UsageError, match="one mask file cannot serve them all"):
+        detect(models, tmp_path / "p", out, preprocess=True)
+    detect(models, tmp_path / "p" / "p_flair.nii.gz", out, preprocess=True)
+    assert names(out.parent) == {"mask.nii.gz", "mask.json"}
+    assert np.array_equal(load(out, labels=True).affine, GRID)

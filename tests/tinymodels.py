@@ -1,0 +1,42 @@
+"""Model folders for tests: an untrained tiny TSGM, and the intensity baseline, which really finds bright lesions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from braincli import modelfolder
+from braincli.cases import CONTRASTS, Contrast
+from braincli.methods import registry
+from braincli.modelfolder import Calibration, MapOptions, ModelInfo
+from braincli.slices import SliceSpec
+
+WEIGHTS = {Contrast.T1: 0.1, Contrast.T1CE: 0.1, Contrast.T2: 0.3, Contrast.FLAIR: 0.5}
+
+
+def write_model(folder: Path, method: str, *, calibrated: bool = True, **calibration: Any) -> Path:
+    """Save an untrained ``method`` (preset tiny) as ``folder``, seeing 32 x 32 slices of 4 mm pixels."""
+    torch.manual_seed(0)
+    kind = registry.method_class(method)
+    spec = SliceSpec(pixel_mm=4.0, size=(32, 32), normalisation=kind.normalisation)
+    values = {"weights": WEIGHTS, "threshold": 0.8 if method == "threshold" else 0.05, **calibration}
+    info = ModelInfo(
+        name=folder.name, method=method, preset="tiny", contrasts=CONTRASTS, slices=spec.model_dump(mode="json"),
+        map=MapOptions(smooth_mm=2.0, erode_mm=0.0), calibration=Calibration(**values) if calibrated else None,
+    )  # fmt: skip
+    built = registry.build(method, preset="tiny", channels=4, size=spec.size)
+    with torch.no_grad():  # untrained networks end in zeros, which restore every slice to itself
+        for parameter in built.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape)
+    modelfolder.save(folder, built, info)
+    return folder
+
+
+def write_models(folder: Path) -> Path:
+    """``threshold`` and ``tsgm`` below ``folder``."""
+    only_bright = {contrast: float(contrast is Contrast.FLAIR) for contrast in CONTRASTS}
+    write_model(folder / "threshold", "threshold", weights=only_bright, threshold=0.85)
+    write_model(folder / "tsgm", "tsgm")
+    return folder
