@@ -15,7 +15,7 @@ import numpy as np
 
 from braincli import files
 from braincli.cases import CONTRASTS, Case, Contrast
-from braincli.detection.maps import fuse, renormalise, segment, smooth
+from braincli.detection.maps import CONNECTED, fuse, renormalise, segment, smooth
 from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.modelfolder import Calibration, LoadedModel
@@ -85,7 +85,8 @@ def calibrate(evidence: Sequence[Evidence], *, step: float = 0.1) -> Calibration
     best, cut = np.unravel_index(int(curves.argmax()), curves.shape)
     weights = {c: round(float(w), 4) for c, w in zip(CONTRASTS, candidates[best], strict=True)}
     threshold = float(_edges()[cut])
-    sizes = {size: _mean_dsc(evidence, weights, threshold, size) for size in SMALLEST_MM3}
+    by_size = np.mean([_dsc_by_size(e, weights, threshold) for e in evidence], axis=0)
+    sizes = dict(zip(SMALLEST_MM3, by_size.tolist(), strict=True))
     smallest = max(sizes, key=lambda size: (sizes[size], -size))
     return Calibration(
         weights=weights, threshold=threshold, min_lesion_mm3=smallest,
@@ -111,14 +112,33 @@ def cross_fit(evidence: Sequence[Evidence]) -> dict[str, float]:
 
 def case_dsc(e: Evidence, weights: dict[Contrast, float], threshold: float, smallest: float) -> float:
     """DSC on the scan's own grid, exactly as ``detect`` would segment it; 1 where both masks are empty."""
-    fused = fuse(e.maps, renormalise(weights, e.slices.contrasts))
-    mask = segment(reorient(e.slices.to_volume(fused)).data, threshold, e.voxel_mm3, smallest)
+    mask = segment(anomaly(e, weights), threshold, e.voxel_mm3, smallest)
     total = int(mask.sum()) + int(e.reference.sum())
     return 2 * int((mask & e.reference).sum()) / total if total else 1.0
 
 
-def _mean_dsc(evidence: Sequence[Evidence], weights: dict[Contrast, float], threshold: float, smallest: float) -> float:
-    return float(np.mean([case_dsc(e, weights, threshold, smallest) for e in evidence]))
+def anomaly(e: Evidence, weights: dict[Contrast, float]) -> np.ndarray:
+    """(X, Y, Z) anomaly map on the RAS grid, as ``detect`` would make it."""
+    fused = fuse(e.maps, renormalise(weights, e.slices.contrasts))
+    return reorient(e.slices.to_volume(fused)).data
+
+
+def _dsc_by_size(e: Evidence, weights: dict[Contrast, float], threshold: float) -> list[float]:
+    """:func:`case_dsc` for each of SMALLEST_MM3, from one labelling."""
+    from scipy.ndimage import label
+
+    mask = anomaly(e, weights) > threshold
+    labels, count = label(mask, structure=CONNECTED)
+    voxels = np.bincount(labels.ravel(), minlength=count + 1)
+    hits = np.bincount(labels[e.reference], minlength=count + 1)
+    voxels[0] = hits[0] = 0
+    truth = int(e.reference.sum())
+    found = []
+    for smallest in SMALLEST_MM3:
+        kept = voxels * e.voxel_mm3 >= smallest
+        total = int(voxels[kept].sum()) + truth
+        found.append(2 * int(hits[kept].sum()) / total if total else 1.0)
+    return found
 
 
 def _edges() -> np.ndarray:

@@ -13,6 +13,8 @@ import numpy as np
 from braincli.cases import CONTRASTS, Contrast
 from braincli.modelfolder import MapOptions
 
+CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26 neighbours
+
 
 def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
     """Smooth residuals inside the brain and take off its rim, where registration and masks are least sure.
@@ -57,12 +59,12 @@ def fuse(maps: np.ndarray, weights: Mapping[Contrast, float]) -> np.ndarray:
 
 def segment(anomaly: np.ndarray, threshold: float, voxel_mm3: float, min_lesion_mm3: float) -> np.ndarray:
     """(X, Y, Z) map -> bool mask: above ``threshold``, components (26-neighbourhood) of at least ``min_lesion_mm3``."""
-    from scipy.ndimage import generate_binary_structure, label
+    from scipy.ndimage import label
 
     mask = anomaly > threshold
     if min_lesion_mm3 <= voxel_mm3 or not mask.any():
         return mask
-    labels, _ = label(mask, structure=generate_binary_structure(3, 3))
+    labels, _ = label(mask, structure=CONNECTED)
     large = np.bincount(labels.ravel()) * voxel_mm3 >= min_lesion_mm3
     large[0] = False
     return large[labels]
