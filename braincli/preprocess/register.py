@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS
-WORK_MM = (
-    2.0  # grid on which images are registered: half of BraTS' voxel edge is far above its residual error
-)
+WORK_MM = 2.0  # grid on which images are registered: half of BraTS' voxel edge is far above its residual error
 START_MM = 8.0  # grid on which starting points are compared
 BINS = 32
 
@@ -41,7 +39,7 @@ class Stage:
     iterations: tuple[int, ...]
     shrink: tuple[int, ...]
     smoothing: tuple[float, ...]
-    sampling: float = 0.25
+    sampling: float = 0.1
 
     def arguments(self, metric: str) -> list[str]:
         """Its part of the antsRegistration command line."""
@@ -54,8 +52,8 @@ class Stage:
         ]  # fmt: skip
 
 
-RIGID = Stage("Rigid", (200, 100, 30), (4, 2, 1), (2, 1, 0))
-AFFINE = Stage("Affine", (200, 100, 30), (4, 2, 1), (2, 1, 0))
+RIGID = Stage("Rigid", (100, 50, 15), (4, 2, 1), (2, 1, 0))
+AFFINE = Stage("Affine", (100, 50, 15), (4, 2, 1), (2, 1, 0))
 
 
 @contextmanager
@@ -177,9 +175,7 @@ def isotropic(volume: Volume, spacing_mm: float) -> Volume:
     """``volume`` on an isotropic grid along its own axes: thick slices are interpolated, small voxels averaged."""
     blocks = coarse(volume, spacing_mm)
     spacing = np.asarray(blocks.spacing)
-    shape = np.maximum(
-        np.floor((np.asarray(blocks.shape) - 1) * spacing / spacing_mm + 1e-3).astype(int) + 1, 1
-    )
+    shape = np.maximum(np.floor((np.asarray(blocks.shape) - 1) * spacing / spacing_mm + 1e-3).astype(int) + 1, 1)
     step = np.diag([*(spacing_mm / spacing), 1.0])
     return resample(blocks, Volume(np.broadcast_to(np.float32(0), shape), blocks.affine @ step))
 
@@ -219,9 +215,7 @@ def align_centres(fixed: Volume, moving: Volume) -> np.ndarray:
     return matrix
 
 
-def tilted_starts(
-    fixed: Volume, moving: Volume, lifts: Sequence[float] = (0.0, 20.0, 40.0, -20.0)
-) -> list[np.ndarray]:
+def tilted_starts(fixed: Volume, moving: Volume, lifts: Sequence[float] = (0.0, 20.0, 40.0, -20.0)) -> list[np.ndarray]:
     """Starts for different heads: centres of mass aligned, or moved along the body, with the chin up or down."""
     centre = centre_of_mass(fixed)
     about = align_centres(fixed, moving)

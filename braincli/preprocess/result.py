@@ -77,9 +77,7 @@ class Preprocessed:
             UsageError: the case has no such contrast.
         """
         if contrast not in self.transforms:
-            raise UsageError(
-                f"{self.case.id} has no {contrast} scan.", f"It has {', '.join(self.transforms)}."
-            )
+            raise UsageError(f"{self.case.id} has no {contrast} scan.", f"It has {', '.join(self.transforms)}.")
         as_labels = image.data.dtype.kind in "biu" if labels is None else labels
         placed = Volume(image.data, self.transforms[contrast] @ image.affine)
         return volume.resample(placed, self.grids[contrast], labels=as_labels)
