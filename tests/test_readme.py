@@ -36,7 +36,10 @@ def test_options_in_the_examples_exist() -> None:
     from braincli.cli import app
 
     known = {
-        name for command in get_command(app).commands.values() for p in command.params for name in p.opts  # type: ignore[attr-defined]
+        name
+        for command in get_command(app).commands.values()
+        for p in command.params
+        for name in p.opts  # type: ignore[attr-defined]
     }
     for line in re.findall(r"^ *braincli .*$", README, flags=re.MULTILINE):
         for option in re.findall(r"(?<= )--?[a-z][a-z0-9-]*", line.partition("#")[0].partition("||")[0]):

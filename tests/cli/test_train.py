@@ -1,0 +1,106 @@
+"""braincli train, calibrate and models through the shell's door."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pytest
+from typer.testing import CliRunner
+
+from braincli.cli import app
+
+SHAPE = (48, 56, 14)
+TINY = ["--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--device", "cpu"]
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases for training, two for validation: a bright ball on FLAIR."""
+    root = tmp_path_factory.mktemp("data")
+    matrix = phantoms.affine("LPS", (3.0, 3.0, 6.0))
+    for seed, name in enumerate(("train/a", "train/b", "val/c", "val/d")):
+        folder = root / name
+        folder.mkdir(parents=True)
+        data = phantoms.brain(SHAPE, seed)
+        sick = phantoms.lesion(SHAPE) > 0
+        phantoms.write(folder / f"{folder.name}_t1.nii.gz", data, matrix)
+        phantoms.write(folder / f"{folder.name}_flair.nii.gz", np.where(sick, 190, data).astype(np.float32), matrix)
+        phantoms.write(folder / f"{folder.name}_seg.nii.gz", sick.astype(np.uint8), matrix)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "mine"
+    code, _, words = run("train", "--data", cohort / "train", "-o", out, *TINY)
+    assert code == 0, words
+    assert "Next: braincli calibrate" in words
+    return out
+
+
+def test_train_writes_a_self_describing_folder(trained: Path) -> None:
+    assert {p.name for p in trained.iterdir()} >= {"model.json", "weights.safetensors", "README.md", "metrics.jsonl"}
+    assert not (trained / "work").exists()
+    content = json.loads((trained / "model.json").read_text())
+    assert content["method"] == "tsgm" and content["preset"] == "tiny"
+    assert set(content["training"]["cases"]) == {"a", "b"}
+    assert content["training"]["steps"] == {"translate": 1, "restore": 2}
+    card = (trained / "README.md").read_text()
+    assert "Not calibrated yet" in card and "Research use only" in card
+
+
+def test_train_refuses_to_overwrite_and_names_mistakes(trained: Path, cohort: Path) -> None:
+    code, _, words = run("train", "--data", cohort / "train", "-o", trained, *TINY)
+    assert (code, "holds a model" in words) == (2, True)
+    code, _, words = run("train", "--method", "tsgn", "--data", cohort / "train", "-o", trained.parent / "x")
+    assert code == 2 and "no method 'tsgn'" in words and "tsgm" in words
+    code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", *TINY, "--set", "widht=3")
+    assert code == 2 and "Did you mean width?" in words
+    code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", "--steps", "restore")
+    assert code == 2 and "STAGE=NUMBER" in words
+    code, _, words = run("train", "--data", cohort / "nothing", "-o", trained.parent / "x", *TINY)
+    assert code == 3 and "nothing" in words
+
+
+def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "slow"
+    arguments = ["train", "--data", cohort / "train", "-o", out, *TINY]
+    code, _, words = run(*arguments, "--minutes", "0.00001")
+    assert code == 0 and "--resume" in words
+    assert not (out / "model.json").exists()
+    code, _, words = run(*arguments)
+    assert code == 2 and "unfinished training" in words
+    code, _, words = run(*arguments, "--resume")
+    assert code == 0, words
+    assert (out / "model.json").exists()
+
+
+def test_calibrate_stores_and_refuses(trained: Path, cohort: Path) -> None:
+    code, out, words = run("calibrate", "--model", trained, "--data", cohort / "val", "--cross-fit", "--json", "-q")
+    assert code == 0, words
+    found = json.loads(out)
+    assert set(found["provenance"]["cross_fit"]) == {"c", "d"}
+    stored = json.loads((trained / "model.json").read_text())
+    assert stored["calibration"] == found
+    assert f"{found['provenance']['dsc_cross_fit']:.3f}" in (trained / "README.md").read_text()
+    code, _, words = run("calibrate", "--model", trained, "--data", cohort / "train")
+    assert code == 3 and "was trained on" in words
+
+
+def test_models_lists_methods_and_models(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINCLI_MODELS", str(trained.parent))
+    code, out, _ = run("models")
+    assert code == 0 and "tsgm" in out and "mine" in out and "Wang et al. 2023" in out
+    code, out, _ = run("models", "mine", "--json")
+    content = json.loads(out)
+    assert content["models"]["mine"]["preset"] == "tiny" and not content["methods"]
+    code, _, words = run("models", "nothing")
+    assert code == 4 and "no method or model 'nothing'" in words
