@@ -77,7 +77,7 @@ def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Re
 def plan(folder: Path) -> Patient:
     """The files that :func:`generate` writes below ``folder``."""
     scans = {contrast: folder / CASE / f"{CASE}_{contrast}.nii.gz" for contrast in Contrast}
-    lesions = [folder / "reference" / f"{CASE}_space-{space}_mask.nii.gz" for space in ("flair", "SRI24")]
+    lesions = [folder / "reference" / f"{CASE}{space}_seg.nii.gz" for space in ("", "_space-SRI24")]
     return Patient(folder / CASE, scans, *lesions, volume_ml=0.0)
 
 
