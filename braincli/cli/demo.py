@@ -43,5 +43,5 @@ def command(
     typer.echo(report.scores.as_table())
     folder = report.picture.parent
     words.say(f"picture  {folder / report.picture.name}")
-    words.say(f"mask     {folder / report.mask.name}  (on the grid of {report.patient.scans['flair'].name})")
+    words.say(f"mask     {folder / report.mask.name}  (on the grid of {report.patient.flair.name})")
     words.say(f"{report.seconds:.0f} s. {report.as_dict()['notice']}")

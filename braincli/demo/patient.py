@@ -38,6 +38,11 @@ class Patient:
     lesion_sri24: Path
     volume_ml: float
 
+    @property
+    def flair(self) -> Path:
+        """The scan that the reference mask lies on."""
+        return self.scans[Contrast.FLAIR]
+
 
 def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Reporter | None = None) -> Patient:
     """Write ``generated-patient/`` and ``reference/`` below ``folder``. The same seed gives the same files.
@@ -77,8 +82,9 @@ def generate(folder: Path, *, seed: int = 0, overwrite: bool = False, report: Re
 def plan(folder: Path) -> Patient:
     """The files that :func:`generate` writes below ``folder``."""
     scans = {contrast: folder / CASE / f"{CASE}_{contrast}.nii.gz" for contrast in Contrast}
-    lesions = [folder / "reference" / f"{CASE}{space}_seg.nii.gz" for space in ("", "_space-SRI24")]
-    return Patient(folder / CASE, scans, *lesions, volume_ml=0.0)
+    reference = folder / "reference"
+    lesion, lesion_sri24 = reference / f"{CASE}_seg.nii.gz", reference / f"{CASE}_space-SRI24_seg.nii.gz"
+    return Patient(folder / CASE, scans, lesion, lesion_sri24, volume_ml=0.0)
 
 
 def _rigid(turn: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
