@@ -1,6 +1,6 @@
 """Seconds until the command line answers: best of ten runs of each command, wall and CPU.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations

@@ -119,9 +119,7 @@ def _bibtex(reference: Reference) -> str:
         "eprint": reference.arxiv,
         "archiveprefix": "arXiv" if reference.arxiv else "",
     }
-    return _entry(
-        kind, reference.key, fields | {key: f"{{{value}}}" for key, value in named.items() if value}
-    )
+    return _entry(kind, reference.key, fields | {key: f"{{{value}}}" for key, value in named.items() if value})
 
 
 def _entry(kind: str, key: str, fields: dict[str, str]) -> str:

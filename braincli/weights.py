@@ -220,9 +220,7 @@ def _locked(target: Path) -> Iterator[None]:
         with FileLock(target.parent / f".{target.name}.lock", timeout=LOCK_S):
             yield
     except Timeout:
-        raise ModelError(
-            f"Another process has been fetching {target.name} for too long.", "Try again."
-        ) from None
+        raise ModelError(f"Another process has been fetching {target.name} for too long.", "Try again.") from None
 
 
 def _download(archive: Archive, folder: Path, sha256: str, reporter: Reporter) -> Path:
@@ -283,9 +281,7 @@ def _unpack(archive: Archive, zipped: Path, target: Path, scratch: Path, *, sour
                 with content.open(info) as packed, (fresh / member).open("wb") as out:
                     shutil.copyfileobj(packed, out, 1 << 20)  # reads to the end: the CRC is checked
     except zipfile.BadZipFile:
-        raise ModelError(
-            f"{zipped.name} is no zip file, or is damaged.", f"Download {archive.url} again."
-        ) from None
+        raise ModelError(f"{zipped.name} is no zip file, or is damaged.", f"Download {archive.url} again.") from None
     except OSError as error:
         raise ResourceError(f"{archive.name} cannot be stored: {error.strerror or error}.") from None
     hashes = {member: files.sha256(fresh / member) for member in archive.members}

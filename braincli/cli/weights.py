@@ -111,6 +111,4 @@ def _print(found: list[Status], as_json: bool) -> None:
     for status in found:
         size = f"{status.bytes / 1e6:.0f} MB" if status.bytes else "-"
         typer.echo(f"{status.name:16} {status.state:9} {size:>8}  {status.licence:11} {status.summary}")
-        typer.echo(
-            f"{'':16} {status.folder or status.source}{'  (' + status.note + ')' if status.note else ''}"
-        )
+        typer.echo(f"{'':16} {status.folder or status.source}{'  (' + status.note + ')' if status.note else ''}")

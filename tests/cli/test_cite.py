@@ -21,9 +21,7 @@ def cite(*options: str) -> str:
 
 
 def test_citation_file_is_what_the_command_writes() -> None:
-    assert (ROOT / "CITATION.cff").read_text(encoding="utf-8") == cite("--cff"), (
-        "braincli cite --cff > CITATION.cff"
-    )
+    assert (ROOT / "CITATION.cff").read_text(encoding="utf-8") == cite("--cff"), "braincli cite --cff > CITATION.cff"
 
 
 def test_citation_file_is_valid_yaml_with_the_needed_keys() -> None:
