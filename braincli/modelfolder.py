@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from braincli import RESEARCH_USE_ONLY, __version__, files, modelcard
 from braincli.cases import CONTRASTS, Contrast
 from braincli.errors import ModelError
+from braincli.modelsearch import locate
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from braincli.methods.base import Method
 
 FORMAT = 1
-PACKAGE = Path(__file__).resolve().parent
 
 
 class Calibration(BaseModel):
@@ -84,38 +82,6 @@ class LoadedModel:
     def weights_hash(self) -> str:
         """One hash over all weights and ``model.json``; changes whenever a result may change."""
         return files.sha256(self.folder / "model.json")
-
-
-def search_folders() -> list[Path]:
-    """Where models are looked for, first match wins: BRAINCLI_MODELS, ./models, those shipped with braincli."""
-    named = os.environ.get("BRAINCLI_MODELS", "")
-    shipped = [PACKAGE / "_models", PACKAGE.parent / "models"]
-    return [Path(part) for part in named.split(os.pathsep) if part] + [Path("models"), *shipped]
-
-
-def find_models() -> dict[str, Path]:
-    """All model folders by name."""
-    found: dict[str, Path] = {}
-    for folder in search_folders():
-        for file in sorted(folder.glob("*/model.json")):
-            found.setdefault(file.parent.name, file.parent)
-    return found
-
-
-def locate(name: str) -> Path:
-    """The folder of a model, by name or path.
-
-    Raises:
-        ModelError: there is none; the known names are listed.
-    """
-    path = Path(name)
-    if (path / "model.json").is_file():
-        return path
-    models = find_models()
-    if name in models:
-        return models[name]
-    known = f"Models found: {', '.join(models) or 'none'}."
-    raise ModelError(f"There is no model {name!r}.", f"{known} Train one with: braincli train --method tsgm ...")
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -194,12 +160,3 @@ def write_info(folder: Path, info: ModelInfo) -> None:
     """Replace ``model.json`` and renew the card."""
     modelcard.write(folder, info)
     files.write_json(folder / "model.json", info.model_dump(mode="json"))
-
-
-def iter_infos() -> Iterator[tuple[Path, ModelInfo]]:
-    """Every model that can be found, with its description; damaged ones are left out."""
-    for folder in find_models().values():
-        try:
-            yield folder, read_info(folder)
-        except ModelError:
-            continue

@@ -345,9 +345,9 @@ def _package_status(check: bool) -> Status:
 
 def _model_statuses(check: bool) -> Iterator[Status]:
     """Every trained model found, by its ``model.json``."""
-    from braincli import modelfolder
+    from braincli import modelfolder, modelsearch
 
-    for name, folder in modelfolder.find_models().items():
+    for name, folder in modelsearch.find_models().items():
         try:
             info = modelfolder.read_info(folder)
         except ModelError as error:

@@ -68,6 +68,6 @@ def _models() -> dict[str, dict[str, Any]]:
 
 
 def _find() -> dict[str, Path]:
-    from braincli.modelfolder import find_models
+    from braincli.modelsearch import find_models
 
     return find_models()

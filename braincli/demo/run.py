@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braincli import api, files, modelfolder
+from braincli import api, files, modelfolder, modelsearch
 from braincli.cases import Case, Contrast
 from braincli.config import DetectConfig
 from braincli.demo.patient import CASE, Patient, generate, plan
@@ -77,7 +77,7 @@ def run(
         model=model, preprocess=True, anomaly_map=True, overwrite=overwrite, seed=seed,
         threads=threads, device=device,
     )  # fmt: skip
-    modelfolder.read_info(modelfolder.locate(model))
+    modelfolder.read_info(modelsearch.locate(model))
     refuse(output, config)
     reporter.say(GENERATED)
     patient = generate(output, seed=seed, overwrite=overwrite, report=reporter)

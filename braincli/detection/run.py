@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from braincli import brain as brains
-from braincli import device, files, modelfolder, provenance, volume
+from braincli import device, files, modelfolder, modelsearch, provenance, volume
 from braincli.cases import CONTRASTS, Case, Contrast, find_cases, read_name, stem
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, find_lesions
@@ -84,7 +84,7 @@ class Detector:
     @cached_property
     def folder(self) -> Path:
         """The model's folder."""
-        return modelfolder.locate(self.config.model)
+        return modelsearch.locate(self.config.model)
 
     @cached_property
     def info(self) -> modelfolder.ModelInfo:

@@ -9,7 +9,7 @@ import pytest
 from tinymodels import write_models
 from typer.testing import CliRunner
 
-from braincli import modelfolder
+from braincli import modelsearch
 from braincli.cli import app
 from braincli.demo import patient
 from braincli.volume import load
@@ -33,7 +33,7 @@ def test_unknown_model_is_refused_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_demo_generates_preprocesses_detects_and_scores(tmp_path: Path) -> None:
-    shipped = "tsgm" in modelfolder.find_models()
+    shipped = "tsgm" in modelsearch.find_models()
     model = "tsgm" if shipped else str(write_models(tmp_path / "models") / "tsgm")
     out = tmp_path / "demo"
     result = CliRunner().invoke(app, ["demo", "-o", str(out), "--json", "--model", model])

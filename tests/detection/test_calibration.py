@@ -9,7 +9,7 @@ import phantoms
 import pytest
 import torch
 
-from braincli import api, modelfolder
+from braincli import api, modelfolder, modelsearch
 from braincli.cases import Case, Contrast
 from braincli.config import CalibrateConfig, TrainConfig
 from braincli.detection import calibration
@@ -110,5 +110,5 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="missing"):
         modelfolder.load(str(tmp_path / "m"), torch.device("cpu"))
     with pytest.raises(ModelError, match="no model 'nothing'") as error:
-        modelfolder.locate("nothing")
+        modelsearch.locate("nothing")
     assert "braincli train" in error.value.hint
