@@ -53,6 +53,7 @@ class Work:
     probability: Volume | None = None  # of brain, on the reference's native grid
     to_scan: dict[Contrast, np.ndarray] = field(default_factory=dict)  # output world -> native world
     figures: dict[str, Any] = field(default_factory=dict)
+    stripped: bool = False  # HD-BET fails on brains without heads (half of one was lost), so such scans are recognised
 
     @property
     def fixed(self) -> Volume:
@@ -102,7 +103,7 @@ def preprocess_case(
     with record.timed("read"):
         scans = _load_scans(case, record)
     reference = align.choose_reference(scans, config.reference)
-    work = Work(case, config, reporter, record, names, scans, reference)
+    work = Work(case, config, reporter, record, names, scans, reference, stripped=config.already_stripped)
     _report_findings(work)
     with record.timed("brain extraction"):
         work.probability = _find_brain(work, extractor)
@@ -160,8 +161,12 @@ def _report_findings(work: Work) -> None:
                 work.warn(problem.message)
     if work.config.already_stripped or "brain" in work.config.skip:
         return
-    if not brain.has_skull(work.fixed):
-        work.warn(f"The {work.reference} scan looks skull-stripped already; add --already-stripped if it is.")
+    if not (work.config.brain_mask or work.case.brain or brain.has_skull(work.fixed)):
+        work.stripped = True
+        work.warn(
+            f"The {work.reference} scan shows no skull and is taken as skull-stripped; "
+            "--already-stripped says so, --brain-mask says more."
+        )
 
 
 def _find_brain(work: Work, extractor: Extractor) -> Volume | None:
@@ -176,7 +181,7 @@ def _find_brain(work: Work, extractor: Extractor) -> Volume | None:
                 problem.message, f"The brain mask must lie on the grid of the reference ({work.reference})."
             )
         found = mask.data > 0
-    elif work.config.already_stripped:
+    elif work.stripped:
         found = brain.foreground(work.fixed)
     else:
         probability = extractor.probability(work.fixed, work.reporter)
@@ -235,7 +240,7 @@ def _mask(work: Work) -> Volume | None:
 def _correct(work: Work, contrast: Contrast, mask: Volume | None) -> tuple[Volume, Volume]:
     """One scan on the output grid: as it is (with skull), and bias-corrected and normalised inside the brain."""
     scan, skip = work.scans[contrast], work.config.skip
-    background = ~brain.foreground(scan) if work.config.already_stripped else None
+    background = ~brain.foreground(scan) if work.stripped else None
     head = align.into_space(work, scan.with_data(intensity.positive(scan.data, background)), contrast)
     keep = None if mask is None else mask.data
     seen = head.data != 0  # outside of the field of view is 0

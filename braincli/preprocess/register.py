@@ -172,8 +172,12 @@ def coarse(volume: Volume, spacing_mm: float) -> Volume:
 
 
 def isotropic(volume: Volume, spacing_mm: float) -> Volume:
-    """``volume`` on an isotropic grid along its own axes: thick slices are interpolated, small voxels averaged."""
+    """``volume`` on an isotropic grid along its own axes: thick slices are interpolated, small voxels averaged.
+
+    Of ``spacing_mm``, or of the smallest voxel edge where this is larger.
+    """
     blocks = coarse(volume, spacing_mm)
+    spacing_mm = max(spacing_mm, min(volume.spacing))
     spacing = np.asarray(blocks.spacing)
     shape = np.maximum(np.floor((np.asarray(blocks.shape) - 1) * spacing / spacing_mm + 1e-3).astype(int) + 1, 1)
     step = np.diag([*(spacing_mm / spacing), 1.0])
@@ -198,9 +202,12 @@ def crop(volume: Volume, mask: np.ndarray, margin_mm: float) -> Volume:
 
 def centre_of_mass(volume: Volume) -> np.ndarray:
     """Centre of mass of the intensities above the minimum, RAS mm."""
-    weights = np.minimum(volume.data, np.percentile(volume.data, 99)).astype(np.float64)
-    weights -= weights.min()
-    total = weights.sum() or 1.0
+    weights = volume.data.astype(np.float64) - volume.data.min()
+    top = np.percentile(weights, 99)
+    weights = np.minimum(weights, top) if top > 0 else weights  # few bright voxels must not decide, unless all is dark
+    if not weights.any():
+        weights += 1.0
+    total = weights.sum()
     index = [
         (weights.sum(axis=tuple(a for a in range(3) if a != axis)) * np.arange(size)).sum() / total
         for axis, size in enumerate(volume.shape)
