@@ -15,7 +15,7 @@ from braincli.detection.restore import Restoration, restore
 from braincli.errors import ModelError
 from braincli.modelfolder import LoadedModel, ModelInfo
 from braincli.progress import Reporter
-from braincli.slices import Slices, SliceSpec, from_volumes
+from braincli.slices import Slices, SliceSpec, from_volumes, normalise
 from braincli.volume import Volume, onto_grid_of
 
 LARGE_SHARE = 0.3  # of the brain: no tumour of BraTS reaches it
@@ -56,27 +56,32 @@ class Findings:
         return float(self.mask.data.sum() * self.mask.voxel_ml)
 
     def restored(self, contrast: Contrast) -> Volume:
-        """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain."""
-        slices = self.restoration.slices
-        return slices.to_volume(self.restoration.restored[:, CONTRASTS.index(contrast)])
+        """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain.
+
+        The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp.
+        """
+        image = self.images[contrast]
+        normalised = normalise(image.data, self.brain.data, self.spec)
+        return image.with_data((normalised + self._change(contrast)).clip(0, 1) * self.brain.data)
 
     def restored_like_input(self, contrast: Contrast) -> Volume:
-        """The restoration in the input's own units, so that both look alike in a viewer.
-
-        Outside the brain, and in slices with too little of it, the input.
-        """
-        slices, image = self.restoration.slices, self.images[contrast]
-        seen = slices.to_volume(slices.brain[:, 0].astype(np.float32)).data
-        value = self.restored(contrast).data / np.maximum(seen, 0.5)
+        """The restoration in the input's own units, so that both look alike in a viewer; outside the brain, the input."""
+        image, change = self.images[contrast], self._change(contrast)
         inside = image.data[self.brain.data]
-        covered = seen > 0.5
         units = image.data.astype(np.float32)
         if self.spec.normalisation == "equalise":
-            units[covered] = np.quantile(inside, value[covered].clip(0, 1))
+            changed = change != 0
+            units[changed] = np.quantile(inside, self.restored(contrast).data[changed])
         else:
             low, high = np.percentile(inside, self.spec.percentiles)
-            units[covered] = low + (high - low) * value[covered]
+            units += (high - low) * change
         return image.with_data(units)
+
+    def _change(self, contrast: Contrast) -> np.ndarray:
+        """Restoration minus input at the network's pixel size, on the input's grid; 0 outside the brain."""
+        slices, channel = self.restoration.slices, CONTRASTS.index(contrast)
+        change = self.restoration.restored[:, channel] - slices.image[:, channel]
+        return slices.to_volume(change * slices.brain[:, 0]).data
 
     def residual(self, contrast: Contrast) -> Volume:
         """|input - restoration| in shares of the intensity range, 0 outside the brain."""
