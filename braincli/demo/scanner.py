@@ -16,8 +16,8 @@ from braincli.volume import HeaderFacts, Volume
 SIGNAL = {
     Contrast.T1: (0.14, 0.56, 0.70, 0.35, 0.56, 0.55, 0.40, 1.10, 0.05),
     Contrast.T1CE: (0.14, 0.42, 0.52, 1.15, 0.43, 0.85, 0.32, 1.00, 0.06),
-    Contrast.T2: (0.95, 0.42, 0.35, 0.02, 0.64, 0.58, 0.84, 0.75, 0.07),
-    Contrast.FLAIR: (0.10, 0.52, 0.48, 0.10, 0.82, 0.79, 0.70, 0.70, 0.05),
+    Contrast.T2: (0.95, 0.47, 0.41, 0.00, 0.71, 0.64, 0.88, 0.75, 0.07),
+    Contrast.FLAIR: (0.10, 0.44, 0.39, 0.06, 0.82, 0.78, 0.68, 0.65, 0.05),
 }  # fmt: skip
 UNIT = 900.0  # stored integers per unit of signal
 SLICE_SAMPLES_MM = 1.0  # a thick slice is the mean of samples this far apart
@@ -91,7 +91,7 @@ def signal(head: Head, contrast: Contrast, rng: np.random.Generator) -> np.ndarr
     rough = 1 + 1.5 * grain
     below = 1 - tumour.whole
     image = image * below + rough * (oedema * tumour.oedema + rim * tumour.rim + necrosis * tumour.necrosis)
-    weight = head.vessel * below * (1.0 if enhances else 0.8)
+    weight = head.vessel * below * (1.0 if enhances else 0.9)
     return np.asarray(image * (1 - weight) + vessel * weight, dtype=np.float32)
 
 
