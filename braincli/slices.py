@@ -73,8 +73,7 @@ class Slices:
         """(S, H, W) values on the canvas -> float32 volume on the input's grid, 0 outside the brain."""
         x, y, z = self.ras.shape
         full = np.zeros((x, y, z), dtype=np.float32)
-        restored = self.rows.astype(np.float32) @ values.astype(np.float32) @ self.columns.T.astype(np.float32)
-        full[:, :, self.index] = restored.transpose(2, 1, 0)[:, ::-1]
+        full[:, :, self.index] = _separable(values, self.rows, self.columns).transpose(2, 1, 0)[:, ::-1]
         return onto_grid_of(self.ras.with_data(full * self.brain_volume), self.grid)
 
     def to_canvas(self, data: np.ndarray, spec: SliceSpec) -> np.ndarray:
@@ -236,8 +235,16 @@ def _fit(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _resample(data: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(X, Y, Z) -> (Z, H, W) with rows anterior to posterior."""
-    stack = np.ascontiguousarray(data.transpose(2, 1, 0)[:, ::-1], dtype=np.float32)
-    return rows.astype(np.float32) @ stack @ columns.T.astype(np.float32)
+    return _separable(data.transpose(2, 1, 0)[:, ::-1], rows, columns)
+
+
+def _separable(stack: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(S, h, w) float32 -> (S, H, W): ``rows`` (H, h) and ``columns`` (W, w) applied to every slice.
+
+    Two plain matrix products; numpy's batched one is many times slower.
+    """
+    wide = np.tensordot(np.ascontiguousarray(stack, dtype=np.float32), columns.astype(np.float32), (2, 1))
+    return np.ascontiguousarray(np.tensordot(rows.astype(np.float32), wide, (1, 1)).transpose(1, 0, 2))
 
 
 def _box(mask: np.ndarray, axis: int) -> tuple[int, int]:

@@ -65,7 +65,7 @@ class Findings:
         return image.with_data((normalised + self._change(contrast)).clip(0, 1) * self.brain.data)
 
     def restored_like_input(self, contrast: Contrast) -> Volume:
-        """The restoration in the input's own units, so that both look alike in a viewer; outside the brain, the input."""
+        """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
         image, change = self.images[contrast], self._change(contrast)
         inside = image.data[self.brain.data]
         units = image.data.astype(np.float32)

@@ -85,7 +85,7 @@ COMPACT: dict[str, Any] = {
     "discriminator_width": 32, "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (),
     "fir": False, "pyramids": False, "patch": 2, "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
     "synthetic": 0.8, "variation": 1.0, "contrast_dropout": 0.15, "sampler": "dpm-solver-2m", "steps": 5,
-    "train_steps": {"translate": 2500, "restore": 20000}, "train_batch": 12, "warmup": 200, "decay": True,
+    "train_steps": {"translate": 450, "restore": 900}, "train_batch": 8, "warmup": 200, "decay": True,
 }  # fmt: skip
 
 
