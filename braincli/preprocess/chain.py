@@ -156,6 +156,9 @@ def _load_scans(case: Case, record: RunRecord) -> dict[Contrast, Volume]:
 
 def _report_findings(work: Work) -> None:
     for scan in work.scans.values():
+        if "n4" not in work.config.skip and not intensity.has_bias(scan.data):
+            name = scan.source.name if scan.source else "A scan"
+            work.warn(f"{name} has negative intensities (z-scores?); its bias field was not estimated.")
         for problem in scan.problems:
             if problem.level >= Level.WARNING:
                 work.warn(problem.message)
@@ -247,7 +250,8 @@ def _correct(work: Work, contrast: Contrast, mask: Volume | None) -> tuple[Volum
     within = seen if keep is None else seen & keep
     if keep is not None:
         work.note("coverage", contrast, float(within.sum()) / max(int(keep.sum()), 1))
-    data = head.data if "n4" in skip else intensity.n4(head.data, within, head.spacing)
+    multiplies = "n4" not in skip and intensity.has_bias(scan.data)
+    data = intensity.n4(head.data, within, head.spacing) if multiplies else head.data
     if "normalise" not in skip:
         data = intensity.normalise(data, within, work.config.percentiles, keep)
     elif keep is not None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 N4_MM = 4.0  # the bias field is smooth: it is estimated on a grid this coarse
-N4_ITERATIONS = (50, 50, 30, 20)
+# Two levels, not the usual four: finer splines take a large lesion for bias. On the FLAIR of 4 gliomas (39 to 231 ml)
+# the AUROC of plain intensity for the lesion fell from 0.97 to 0.74 with (50, 50, 30, 20), to 0.89 with three levels;
+# with two it stayed at 0.97 (and rose where a field had been added).
+N4_ITERATIONS = (50, 50)
+SCORED = 0.01  # share of negative voxels above which intensities are z-scores or the like
 FLOOR = 0.01  # of the median: N4 takes logarithms, so nothing inside may be 0 or below
 
 
@@ -19,6 +23,11 @@ def positive(image: np.ndarray, background: np.ndarray | None = None) -> np.ndar
     if low < 0:
         image = image - low
     return image if background is None else np.where(background, np.float32(0), image)
+
+
+def has_bias(image: np.ndarray) -> bool:
+    """Whether a bias field, which multiplies, makes sense in a native ``image``: not where many values are negative."""
+    return float((image < 0).mean()) <= SCORED
 
 
 def n4(image: np.ndarray, inside: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:

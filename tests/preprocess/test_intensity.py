@@ -53,3 +53,19 @@ def test_negative_values_are_shifted() -> None:
     np.testing.assert_array_equal(intensity.positive(image).ravel(), [0, 2, 5])
     np.testing.assert_array_equal(intensity.positive(image, image == 0).ravel(), [0, 0, 5])
     assert intensity.positive(image + 5) is not None and (intensity.positive(image + 5) == image + 5).all()
+
+
+def test_a_large_lesion_is_not_taken_for_bias(ball: tuple[np.ndarray, np.ndarray]) -> None:
+    clean, inside = ball
+    x = np.linspace(-1, 1, 24)
+    grid = np.stack(np.meshgrid(x, x, x, indexing="ij")) - np.array([0.35, 0.2, 0.0])[:, None, None, None]
+    lesion = ((grid**2).sum(0) < 0.1) & inside
+    image = np.where(lesion, clean * 1.8, clean).astype(np.float32)
+    found = intensity.n4(image, inside, (7.0, 7.0, 7.0))
+    before, after = (a[lesion].mean() / a[inside & ~lesion].mean() for a in (image, found))
+    assert after > 1 + 0.75 * (before - 1)
+
+
+def test_z_scores_have_no_bias_field() -> None:
+    scores = np.random.default_rng(0).normal(size=(8, 8, 8))
+    assert intensity.has_bias(scores + 10) and not intensity.has_bias(scores)
