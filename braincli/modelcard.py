@@ -42,8 +42,9 @@ def _input(info: ModelInfo) -> str:
     return "\n".join(
         [
             "## Input and output\n",
-            f"Skull-stripped scans on one grid, any of {', '.join(info.contrasts)}; axial slices at {spec['pixel_mm']:g} mm, "
-            f"normalised per volume inside the brain ({spec['normalisation']}). Out: restorations in [0, 1], anomaly map, mask.\n",
+            f"Skull-stripped scans on one grid, any of {', '.join(info.contrasts)}; axial slices at "
+            f"{spec['pixel_mm']:g} mm, normalised per volume inside the brain ({spec['normalisation']}). "
+            "Out: restorations in [0, 1], anomaly map, mask.\n",
             "| | |\n|---|---|",
             f"| method, preset | `{info.method}`, `{info.preset}` |",
             f"| parameters | {info.parameters:,} |",
