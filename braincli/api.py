@@ -168,9 +168,7 @@ def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter 
 
     model = modelfolder.load(config.model, chosen)
     cases = [case for path in data for case in find_cases(Path(path))]
-    evidence = calibration.gather(
-        cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent()
-    )
+    evidence = calibration.gather(cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent())
     found = calibration.calibrate(evidence)
     if config.cross_fit:
         scores = calibration.cross_fit(evidence)

@@ -11,12 +11,8 @@ from braincli.cli.common import AsJson, Debug, DeviceName, Overwrite, Quiet, Res
 
 
 def command(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Case folders, BIDS subjects, cohorts, scans or .tsv manifests.")
-    ],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path(
-        "preprocessed"
-    ),
+    paths: Annotated[list[Path], typer.Argument(help="Case folders, BIDS subjects, cohorts, scans or .tsv manifests.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path("preprocessed"),
     contrast: Annotated[
         str | None,
         typer.Option(help="What a single file shows: t1, t1ce, t2 or flair, if its name does not tell."),
@@ -42,9 +38,7 @@ def command(
     ] = None,
     bet_mode: Annotated[
         str | None,
-        typer.Option(
-            help="HD-BET: fast (default, one fold) or accurate (five folds, mirrored; 40 x slower)."
-        ),
+        typer.Option(help="HD-BET: fast (default, one fold) or accurate (five folds, mirrored; 40 x slower)."),
     ] = None,
     bet_backend: Annotated[
         str | None,
@@ -91,6 +85,4 @@ def command(
         print(json.dumps([result.as_dict() for result in results], indent=2))
     for result in results:
         state = "complete already" if result.resumed else "done"
-        report.say(
-            f"{result.case.id}: {state}, {result.folder.name}/ ({', '.join(result.images)}; {result.space})"
-        )
+        report.say(f"{result.case.id}: {state}, {result.folder.name}/ ({', '.join(result.images)}; {result.space})")

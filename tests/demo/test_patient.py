@@ -20,9 +20,9 @@ SHAPE = (120, 130, 100)
 @pytest.fixture(scope="module")
 def templates() -> tuple[np.ndarray, np.ndarray]:
     """A head of nested ellipsoids, with skull and brain only."""
-    offset = (np.indices(SHAPE) - np.array([60, 65, 50]).reshape(3, 1, 1, 1)) / np.array(
-        [50, 55, 45]
-    ).reshape(3, 1, 1, 1)
+    offset = (np.indices(SHAPE) - np.array([60, 65, 50]).reshape(3, 1, 1, 1)) / np.array([50, 55, 45]).reshape(
+        3, 1, 1, 1
+    )
     radius = np.sqrt((offset**2).sum(axis=0))
     rng = np.random.default_rng(0)
     brain = np.select([radius < 0.1, radius < 0.8, radius < 0.95, radius < 1], [60, 220, 150, 70], 0)
@@ -160,8 +160,6 @@ def test_whole_patient_can_be_found_read_and_overlays(tmp_path: Path) -> None:
     assert lesion.data.sum() * lesion.voxel_ml == pytest.approx(made.volume_ml, rel=0.15)
     bright = flair.data[lesion.data > 0].mean() / flair.data[(flair.data > 300)].mean()
     assert bright > 1.2
-    t2 = resample(
-        scans[Contrast.T2], flair
-    )  # despite the motion between scans, the lesion is bright there too
+    t2 = resample(scans[Contrast.T2], flair)  # despite the motion between scans, the lesion is bright there too
     assert t2.data[lesion.data > 0].mean() > 1.2 * np.median(t2.data[flair.data > 300])
     assert load(made.lesion_sri24, labels=True).shape == (240, 240, 155)

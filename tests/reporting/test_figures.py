@@ -34,9 +34,7 @@ def read(path: Path) -> np.ndarray:
 def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     images, mask = make()
     for name in ("a.png", "b.png"):
-        restoration_figure(
-            tmp_path / name, images, mask=mask, anomaly=mask.with_data(mask.data * 0.5), title="x"
-        )
+        restoration_figure(tmp_path / name, images, mask=mask, anomaly=mask.with_data(mask.data * 0.5), title="x")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
