@@ -78,11 +78,6 @@ class LoadedModel:
     folder: Path
     device: torch.device
 
-    @property
-    def weights_hash(self) -> str:
-        """One hash over all weights and ``model.json``; changes whenever a result may change."""
-        return files.sha256(self.folder / "model.json")
-
 
 def read_info(folder: Path) -> ModelInfo:
     """``model.json`` of ``folder``, without touching the weights.
@@ -124,8 +119,7 @@ def load(name: str, device: torch.device) -> LoadedModel:
         if files.sha256(path) != digest:
             raise ModelError(f"{file} of the model {info.name} is damaged (its SHA-256 differs).", "Fetch it again.")
         tensors |= load_file(path)
-    needed = {key for key in method.state_dict() if not key.startswith(method.optional_weights or ("\0",))}
-    if strange := sorted(needed.symmetric_difference(tensors)):
+    if strange := sorted(set(_needed(method)).symmetric_difference(tensors)):
         raise ModelError(f"The weights of {info.name} do not fit this version ({strange[0]}).", "Train it again.")
     method.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=False)
     return LoadedModel(info, method.to(device).eval(), folder, device)
@@ -142,8 +136,7 @@ def save(folder: Path, method: Method, info: ModelInfo) -> None:
     from safetensors.torch import save as encode
 
     folder.mkdir(parents=True, exist_ok=True)
-    skipped = method.optional_weights or ("\0",)
-    state = {k: v for k, v in method.state_dict().items() if not k.startswith(skipped)}
+    state = _needed(method)
     update: dict[str, Any] = {"parameters": sum(v.numel() for v in state.values()), "weights": {}}
     if state:
         halves = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in state.items()}
@@ -160,3 +153,8 @@ def write_info(folder: Path, info: ModelInfo) -> None:
     """Replace ``model.json`` and renew the card."""
     modelcard.write(folder, info)
     files.write_json(folder / "model.json", info.model_dump(mode="json"))
+
+
+def _needed(method: Method) -> dict[str, torch.Tensor]:
+    """The weights that prediction needs, by name."""
+    return {k: v for k, v in method.state_dict().items() if not k.startswith(method.optional_weights)}
