@@ -21,6 +21,8 @@ from braincli.cases import CONTRASTS, Case, Contrast
 from braincli.errors import InputError
 from braincli.volume import Volume, load, mask_on_grid_of, onto_grid_of, reorient, same_grid
 
+ARRAYS = ("image", "brain", "lesion", "label", "case", "position")  # of a slice store, one .npy each
+
 
 class SliceSpec(BaseModel):
     """How a model wants its slices; stored in ``model.json``.
@@ -174,6 +176,7 @@ class SliceStore:
     Attributes:
         image: (N, C, H, W) uint8, 255 = 1.0. brain, lesion: (N, 1, H, W) bool.
         label: (N,) int8, 0 healthy, 1 diseased, -1 unknown. case: (N,) index into ``cases``.
+        position: (N,) float32 in [0, 1], height between the lowest and the highest slice with brain.
         cases: id -> SHA-256 of its images, in order.
     """
 
@@ -182,6 +185,7 @@ class SliceStore:
     lesion: np.ndarray
     label: np.ndarray
     case: np.ndarray
+    position: np.ndarray
     cases: dict[str, list[str]]
 
     def __len__(self) -> int:
@@ -191,7 +195,7 @@ class SliceStore:
 def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride: int = 1) -> SliceStore:
     """Write the store of ``cases`` to ``folder`` (which must be new or empty) and open it."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("image", "brain", "lesion", "label", "case")}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
     hashes: dict[str, list[str]] = {}
     label: np.ndarray
     for number, case in enumerate(cases):
@@ -210,6 +214,7 @@ def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride:
             sick,
             label,
             np.full(len(label), number, np.int32),
+            np.linspace(0, 1, len(label), dtype=np.float32),
         )
         for name, row in zip(parts, rows, strict=True):
             parts[name].append(row)
@@ -223,7 +228,7 @@ def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride:
 def open_store(folder: Path) -> SliceStore:
     """Open a store written by :func:`build_store`."""
     content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("image", "brain", "lesion", "label", "case")}
+    arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ARRAYS}
     return SliceStore(**arrays, cases=content["cases"])
 
 

@@ -26,6 +26,10 @@ class Variation:
     noise: Tensor
     keep: Tensor
 
+    def to(self, device: torch.device) -> Variation:
+        """The same parameters on ``device``."""
+        return Variation(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 def draw(
     shape: tuple[int, int, int, int], generator: torch.Generator, *, strength: float = 1.0, drop: float = 0.15

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from braincli.anomalies import augment
 
 Losses = Iterator[tuple[str, Tensor, dict[str, float]]]
 Callback = Callable[[int, int], None]  # (done, total) network calls
@@ -25,6 +28,9 @@ class MethodConfig(BaseModel):
     ema: float = 0.999
     warmup: int = 0  # optimiser steps over which the learning rate rises
     decay: bool = False  # cosine decay of the learning rate over the stage
+    contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
+    variation: float = Field(default=0.0, ge=0)  # strength of anomalies.augment in training
+    contrast_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,14 @@ class Batch:
         brain: (B, 1, H, W) bool.
         label: (B,) int64, 0 healthy, 1 diseased, -1 unknown.
         lesion: (B, 1, H, W) bool, tissue known to be diseased; all false where unknown.
+        position: (B,) float32 in [0, 1], height of the slice between the brain's lowest (0) and highest (1).
     """
 
     image: Tensor
     brain: Tensor
     label: Tensor
     lesion: Tensor
+    position: Tensor
 
     def __len__(self) -> int:
         return len(self.image)
@@ -78,11 +86,14 @@ class Method(nn.Module, ABC):
     normalisation: ClassVar[str] = "percentile"  # per volume inside the brain: percentile | equalise
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
+    map: ClassVar[dict[str, Any]] = {}  # options of modelfolder.MapOptions that the paper's maps are made with
+    run: ClassVar[int] = 1  # rows come in runs of so many adjacent slices of one case (sequence models)
     stride: int = 1
 
     def __init__(self, config: MethodConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.config, self.channels, self.size = config, channels, size
+        self.folded = 1 if config.contrasts == "single" else channels  # channels of a network's row
 
     def diet(self, stage: str) -> str:
         """Which slices ``stage`` learns from: ``healthy``, ``balanced`` (half healthy, half diseased) or ``any``."""
@@ -109,7 +120,8 @@ class Method(nn.Module, ABC):
         Args:
             image: (B, C, H, W) float32 in [0, 1]; absent contrasts are all zero and stay so.
             brain: (B, 1, H, W) bool.
-            generators: one CPU generator per row; row i depends only on ``image[i]`` and ``generators[i]``.
+            generators: one CPU generator per row; row i depends only on ``image[i]`` and ``generators[i]`` (with
+                ``run`` > 1: on the rows of its run, of which the first is at a multiple of ``run``).
             callback: told (done, total) after each network call.
         """
 
@@ -124,7 +136,50 @@ class Method(nn.Module, ABC):
         """Network calls per slice of one prediction."""
         return 1
 
+    def fold(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B * C, 1, H, W) for networks that see single contrasts, else unchanged."""
+        return image if self.folded == image.shape[1] else image.reshape(-1, 1, *image.shape[2:])
+
+    def unfold(self, rows: Tensor) -> Tensor:
+        """The way back from :meth:`fold`; rows may have any number of channels per contrast row."""
+        return rows if self.folded == self.channels else rows.reshape(-1, self.channels, *rows.shape[2:])
+
+    def per_row(self, values: Tensor) -> Tensor:
+        """(B, ...) -> one entry per row of :meth:`fold`."""
+        return values if self.folded == self.channels else values.repeat_interleave(self.channels, dim=0)
+
+    def varied(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """``batch`` with the geometry and intensities of other heads and scanners, as the options ask for."""
+        return self.varied_pair(batch, batch.image, generator)[0]
+
+    def varied_pair(self, batch: Batch, partner: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """:meth:`varied` for ``batch`` and a second image (B, C, H, W) of the same slices, both alike."""
+        c = self.config
+        if not (c.variation or c.contrast_dropout):
+            return batch, partner
+        shape = (len(batch), *batch.image.shape[1:])
+        vary = augment.draw(shape, generator, strength=c.variation, drop=c.contrast_dropout)  # type: ignore[arg-type]
+        vary = vary.to(partner.device)
+        brain, lesion = augment.move(batch.brain, vary), augment.move(batch.lesion, vary)
+        image, partner = (augment.recolour(augment.move(i, vary), brain, vary) for i in (batch.image, partner))
+        return replace(batch, image=image, brain=brain, lesion=lesion), partner
+
 
 def present(image: Tensor) -> Tensor:
     """(B, C, 1, 1) bool: which contrasts a row holds (an absent one is zero everywhere)."""
     return image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
+
+
+def known(batch: Batch, margin: int = 2) -> Tensor:
+    """(B, C, H, W) bool: tissue of present contrasts that may teach health.
+
+    Lesions are left out with ``margin`` pixels around them: the rim of a lesion is neither healthy nor known.
+    """
+    grown = F.max_pool2d(batch.lesion.float(), 2 * margin + 1, stride=1, padding=margin) > 0
+    return (batch.brain & ~grown) & present(batch.image)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` where ``mask`` (broadcast to it) holds; 0, with a gradient, where it holds nowhere."""
+    mask = mask.expand_as(values)
+    return (values * mask).sum() / mask.sum().clamp_min(1)

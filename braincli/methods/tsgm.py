@@ -32,10 +32,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import augment, growth
+from braincli.anomalies import growth
 from braincli.diffusion import levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, present
+from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, known, masked_mean, present
 from braincli.networks.cyclegan import PatchGAN, ReplayPool, ResNetGenerator
 from braincli.networks.ncsnpp import NCSNpp
 
@@ -47,7 +47,6 @@ class TSGMConfig(MethodConfig):
     train_batch: int = 1
     warmup: int = 5000
 
-    contrasts: Literal["single", "stacked"] = "single"
     # stage 1
     generator_width: int = 64
     generator_blocks: int = 9
@@ -72,8 +71,6 @@ class TSGMConfig(MethodConfig):
     spread: float = 0.1
     restore_rate: float = 1e-4
     synthetic: float = Field(default=0.0, ge=0, le=1)
-    variation: float = Field(default=0.0, ge=0)
-    contrast_dropout: float = Field(default=0.0, ge=0, lt=1)
     # sampling
     sampler: Literal["predictor-corrector", "heun", "dpm-solver-2m"] = "predictor-corrector"
     steps: int = Field(default=1000, ge=1)
@@ -116,7 +113,6 @@ class TSGM(Method):
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
         self.options = c = config
-        self.folded = 1 if c.contrasts == "single" else channels
         shape: dict[str, Any] = {"width": c.generator_width, "blocks": c.generator_blocks, "patch": c.patch}
         self.to_diseased, self.to_healthy = (
             ResNetGenerator(self.folded, residual=c.generator_residual, **shape) for _ in range(2)
@@ -154,8 +150,8 @@ class TSGM(Method):
     def _translate(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Least-squares adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3)."""
         c = self.options
-        healthy = self._fold(batch.image[batch.label == 0])
-        diseased = self._fold(batch.image[batch.label == 1])
+        healthy = self.fold(batch.image[batch.label == 0])
+        diseased = self.fold(batch.image[batch.label == 1])
         if len(healthy) == 0 or len(diseased) == 0:
             return
         fake_diseased, fake_healthy = self.to_diseased(healthy), self.to_healthy(diseased)
@@ -175,24 +171,15 @@ class TSGM(Method):
     def _restore(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
         c = self.options
-        diseased = self.partner(batch, generator)
-        healthy, brain, known = batch.image, batch.brain, ~_grown(batch.lesion)
-        if c.variation or c.contrast_dropout:
-            shape = tuple(healthy.shape)
-            vary = augment.draw(shape, generator, strength=c.variation, drop=c.contrast_dropout)  # type: ignore[arg-type]
-            vary = augment.Variation(**{k: v.to(healthy.device) for k, v in vars(vary).items()})
-            brain, known = augment.move(brain, vary), augment.move(known, vary)
-            healthy, diseased = (
-                augment.recolour(augment.move(image, vary), brain, vary) for image in (healthy, diseased)
-            )
+        batch, diseased = self.varied_pair(batch, self.partner(batch, generator), generator)
+        healthy = batch.image
         t = torch.rand(len(healthy), generator=generator).to(healthy.device)
         sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
         noise = torch.randn(healthy.shape, generator=generator).to(healthy)
         noisy = healthy + sigma[:, None, None, None] * noise
         clean = self.precondition.denoise(self._network, noisy, sigma, diseased)
         error = self.precondition.weight(sigma)[:, None, None, None] * (clean - healthy) ** 2
-        mask = (known & brain & present(diseased)).expand_as(error)
-        loss = error[mask].mean() if mask.any() else error.sum() * 0
+        loss = masked_mean(error, known(batch))
         yield "score", loss, {"restore": loss.item()}
 
     @torch.no_grad()
@@ -204,7 +191,7 @@ class TSGM(Method):
         if synthetic.all():
             grown = growth.apply(image.cpu(), brain.cpu(), drawn)[0]
             return grown.to(image)
-        translated = self._unfold(self.to_diseased(self._fold(image)), image)
+        translated = self.unfold(self.to_diseased(self.fold(image)))
         translated = translated * (brain & present(image))
         if not synthetic.any():
             return translated
@@ -242,20 +229,11 @@ class TSGM(Method):
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
         """The score network on (B, 2 C, H, W); single-contrast models see every contrast as a row of its own."""
-        if self.folded > 1 or self.channels == 1:
+        c = self.channels
+        if self.folded == c:
             return self.score(joint, log_sigma)
-        b, c = len(joint), self.channels
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
-        return self.score(pairs, log_sigma.repeat_interleave(c)).reshape(b, c, *joint.shape[2:])
-
-    def _fold(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> rows as stage 1 sees them; absent contrasts make no row of their own."""
-        if self.folded > 1 or self.channels == 1:
-            return image
-        return image.reshape(-1, 1, *image.shape[2:])
-
-    def _unfold(self, rows: Tensor, like: Tensor) -> Tensor:
-        return rows.reshape(like.shape)
+        return self.unfold(self.score(pairs, self.per_row(log_sigma)))
 
 
 def _real(judged: Tensor) -> Tensor:
@@ -264,8 +242,3 @@ def _real(judged: Tensor) -> Tensor:
 
 def _fake(judged: Tensor) -> Tensor:
     return (judged**2).mean()
-
-
-def _grown(lesion: Tensor, pixels: int = 2) -> Tensor:
-    """(B, 1, H, W) bool, dilated: the rim of a real lesion is neither healthy nor known."""
-    return F.max_pool2d(lesion.float(), 2 * pixels + 1, stride=1, padding=pixels) > 0

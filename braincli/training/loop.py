@@ -158,7 +158,7 @@ class _Run:
     def _step(
         self, stage: str, pools: list[np.ndarray], batch: int, optimizers: dict[str, torch.optim.Optimizer]
     ) -> dict[str, float]:
-        rows = _choose(pools, batch, self.generator)
+        rows = _choose(pools, batch, self.generator, self.method.run)
         logs: dict[str, float] = {}
         with torch.autocast(self.device.type, dtype=self.options.dtype, enabled=self.options.dtype is not None):
             for name, loss, more in self.method.losses(self._batch(rows), stage, self.generator):
@@ -179,10 +179,11 @@ class _Run:
         store = self.store
         image = torch.from_numpy(store.image[rows]).float() / 255
         parts = (
-            torch.from_numpy(np.ascontiguousarray(part[rows])) for part in (store.brain, store.label, store.lesion)
+            torch.from_numpy(np.ascontiguousarray(part[rows]))
+            for part in (store.brain, store.label, store.lesion, store.position)
         )
-        brain, label, lesion = parts
-        return Batch(image * brain, brain, label.long(), lesion).to(self.device)
+        brain, label, lesion, position = parts
+        return Batch(image * brain, brain, label.long(), lesion, position).to(self.device)
 
     def _save(
         self, stage: int, step: int, optimizers: dict[str, torch.optim.Optimizer], average: Average | None
@@ -225,10 +226,16 @@ def _pools(store: SliceStore, diet: str, stage: str) -> list[np.ndarray]:
     return pools
 
 
-def _choose(pools: list[np.ndarray], batch: int, generator: torch.Generator) -> np.ndarray:
-    """``batch`` slice indices with replacement, an equal share from each pool (at least one)."""
-    share = max(1, batch // len(pools))
-    return np.concatenate([pool[torch.randint(len(pool), (share,), generator=generator).numpy()] for pool in pools])
+def _choose(pools: list[np.ndarray], batch: int, generator: torch.Generator, run: int = 1) -> np.ndarray:
+    """``batch`` slice indices with replacement, an equal share from each pool (at least one).
+
+    With ``run`` > 1 they come in runs of adjacent entries of the pool: one case's slices, in order.
+    """
+    share = max(1, batch // len(pools) // run)
+    first = [torch.randint(max(1, len(pool) - run + 1), (share,), generator=generator).numpy() for pool in pools]
+    steps = np.arange(run)
+    parts = [pool[(f[:, None] + steps).clip(max=len(pool) - 1).ravel()] for pool, f in zip(pools, first, strict=True)]
+    return np.concatenate(parts)
 
 
 def _rate(step: int, steps: int, warmup: int, decay: bool) -> float:

@@ -29,7 +29,9 @@ def store(labels: tuple[int, ...] = (0, 1)) -> SliceStore:
     lesion = np.zeros_like(brain)
     lesion[label == 1, :, 10:16, 8:14] = True
     image[np.broadcast_to(lesion, image.shape)] = 250
-    return SliceStore(image, brain, lesion, label, np.zeros(40, np.int32), {"a": ["0" * 64]})
+    return SliceStore(
+        image, brain, lesion, label, np.zeros(40, np.int32), np.linspace(0, 1, 40, dtype=np.float32), {"a": ["0" * 64]}
+    )
 
 
 def fresh(seed: int = 0, **settings: object) -> torch.nn.Module:
