@@ -89,6 +89,8 @@ class TrainConfig(Options):
     steps: dict[str, int] = {}  # per stage; empty: the preset's own
     batch: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
+    compute_minutes: float | None = Field(default=None, gt=0)  # CPU time of all stages together
+    snapshot_every: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     resume: bool = False

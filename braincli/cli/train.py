@@ -24,6 +24,14 @@ def command(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Slices per step.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop with a checkpoint after this long.")] = None,
+    compute: Annotated[
+        float | None,
+        typer.Option("--compute-minutes", help="CPU time for all stages; each ends when its share is spent."),
+    ] = None,
+    snapshots: Annotated[
+        int | None,
+        typer.Option("--snapshot-every", help="Steps between models saved in OUTPUT/snapshots/.", min=1),
+    ] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     seed: Seed = 0,
     threads: Threads = None,
@@ -48,7 +56,8 @@ def command(
         pairs[stage] = int(count)
     values = {
         "method": method, "preset": preset, "steps": pairs, "batch": batch, "minutes": minutes, "precision": precision,
-        "seed": seed, "threads": threads, "device": device, "resume": resume, "overwrite": overwrite,
+        "compute_minutes": compute, "snapshot_every": snapshots, "seed": seed, "threads": threads, "device": device,
+        "resume": resume, "overwrite": overwrite,
     }  # fmt: skip
     options = config.load(config.TrainConfig, None, [f"settings.{text}" for text in settings or []], values)
     report = reporter(quiet=quiet)

@@ -83,6 +83,7 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
     stages: ClassVar[tuple[str, ...]] = ("main",)
+    stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each where nothing is said
     normalisation: ClassVar[str] = "percentile"  # per volume inside the brain: percentile | equalise
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from braincli.progress import Reporter
 from braincli.slices import SliceStore
 
 LOG_EVERY = 20
+Snapshot = Callable[[str, int], None]  # (stage, step)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class LoopOptions:
         steps: per stage; stages that are missing take the method's ``train_steps``.
         batch: slices per step; None takes the method's.
         minutes: stop (with a checkpoint) after this long; None never stops early.
+        compute_minutes: CPU time for all stages (threads add up, other processes do not count). A stage ends when its
+            share is spent or its steps are done; what it leaves over, the later stages get.
+        snapshot_every: steps between snapshots of the averaged weights.
         checkpoint_minutes: how often the state is saved.
         dtype: autocast type or None for float32.
     """
@@ -38,6 +43,8 @@ class LoopOptions:
     steps: dict[str, int]
     batch: int | None = None
     minutes: float | None = None
+    compute_minutes: float | None = None
+    snapshot_every: int | None = None
     checkpoint_minutes: float = 5.0
     dtype: torch.dtype | None = None
     seed: int = 0
@@ -63,12 +70,30 @@ class Average:
         for name, value in self.shadow.items():
             parameters[name].copy_(value)
 
+    @contextmanager
+    def in_place(self, method: Method, parameters: dict[str, Tensor]) -> Iterator[None]:
+        """``method`` predicts with the averaged weights meanwhile; afterwards it is as it was."""
+        state = {name: value.clone() for name, value in method.state_dict().items()}
+        self.copy_to(parameters)
+        method.eval()
+        yield
+        method.load_state_dict(state)
+        method.train()
 
-def fit(method: Method, store: SliceStore, folder: Path, options: LoopOptions, reporter: Reporter) -> bool:
+
+def fit(
+    method: Method,
+    store: SliceStore,
+    folder: Path,
+    options: LoopOptions,
+    reporter: Reporter,
+    snapshot: Snapshot | None = None,
+) -> bool:
     """Train every stage of ``method`` in place; its weights end as the averaged ones.
 
     The state lives in ``folder/checkpoint.pt``; if that exists, training goes on from there, exactly as if it had never
-    stopped. Figures go to ``folder/metrics.jsonl``.
+    stopped. Figures go to ``folder/metrics.jsonl``. ``snapshot(stage, step)`` is called every
+    ``options.snapshot_every`` steps, while the averaged weights are in place.
 
     Returns:
         False if ``options.minutes`` ran out first (call again to go on).
@@ -80,7 +105,7 @@ def fit(method: Method, store: SliceStore, folder: Path, options: LoopOptions, r
     """
     if unknown := set(options.steps) - set(method.stages):
         raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(method.stages)}.")
-    run = _Run(method, store, folder, options, reporter)
+    run = _Run(method, store, folder, options, reporter, snapshot)
     for index, stage in enumerate(method.stages):
         if index >= run.stage_index and not run.fit_stage(index, stage):
             return False
@@ -89,19 +114,27 @@ def fit(method: Method, store: SliceStore, folder: Path, options: LoopOptions, r
 
 class _Run:
     def __init__(
-        self, method: Method, store: SliceStore, folder: Path, options: LoopOptions, reporter: Reporter
+        self,
+        method: Method,
+        store: SliceStore,
+        folder: Path,
+        options: LoopOptions,
+        reporter: Reporter,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self.method, self.store, self.folder, self.options, self.reporter = method, store, folder, options, reporter
+        self.snapshot = snapshot
         self.device = next(method.parameters()).device
         self.generator = torch.Generator().manual_seed(options.seed)
         self.begin = time.monotonic()
         self.stage_index, self.saved = 0, None
+        self.spent: dict[str, float] = {}  # seconds of CPU time by stage
         if (folder / "checkpoint.pt").exists():
             self.saved = torch.load(folder / "checkpoint.pt", map_location=self.device, weights_only=True)
             method.load_state_dict(self.saved["method"])
             method.load_resume_state(self.saved["extra"])
             self.generator.set_state(self.saved["generator"].cpu())
-            self.stage_index = self.saved["stage"]
+            self.stage_index, self.spent = self.saved["stage"], self.saved["spent"]
 
     def fit_stage(self, index: int, stage: str) -> bool:
         """Train one stage; False if the time ran out."""
@@ -125,11 +158,13 @@ class _Run:
 
         with self.reporter.step(f"train {stage}", total=steps) as bar:
             bar.skip(step)
-            while step < steps:
-                scale = _rate(step, steps, config.warmup, config.decay)
+            allowed = self._allowed(index)
+            while (progress := max(step / max(steps, 1), self.spent.get(stage, 0) / allowed)) < 1 and step < steps:
+                scale = _rate(step, progress, config.warmup, config.decay)
                 for name, optimizer in optimizers.items():
                     for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
                         group["lr"] = rate * scale
+                begin = time.process_time()
                 try:
                     logs = self._step(stage, pools, batch, optimizers)
                 except FloatingPointError as error:
@@ -138,11 +173,15 @@ class _Run:
                         "The last checkpoint is kept; resume with a smaller learning rate or --precision fp32.",
                     ) from None
                 average.update(trained)
+                self.spent[stage] = self.spent.get(stage, 0) + time.process_time() - begin
                 step += 1
                 note = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
                 bar.advance(1, note)
                 if step % LOG_EVERY == 0 or step == steps:
                     self._log({"stage": stage, "step": step, "s": round(time.monotonic() - self.begin, 1), **logs})
+                if self.snapshot and self.options.snapshot_every and step % self.options.snapshot_every == 0:
+                    with average.in_place(method, trained):
+                        self.snapshot(stage, step)
                 out_of_time = self.options.minutes is not None and _minutes(self.begin) >= self.options.minutes
                 if out_of_time or _minutes(last_saved) >= self.options.checkpoint_minutes:
                     checkpoint(step)
@@ -154,6 +193,15 @@ class _Run:
         self.saved = None
         self._save(index + 1, 0, {}, None)
         return True
+
+    def _allowed(self, index: int) -> float:
+        """Seconds of CPU time that stage ``index`` may take."""
+        if self.options.compute_minutes is None:
+            return math.inf
+        stages, share = self.method.stages, self.method.stage_share
+        left = self.options.compute_minutes * 60 - sum(self.spent.get(stage, 0) for stage in stages[:index])
+        later = sum(share.get(stage, 1.0) for stage in stages[index:])
+        return max(left * share.get(stages[index], 1.0) / later, 1e-9)
 
     def _step(
         self, stage: str, pools: list[np.ndarray], batch: int, optimizers: dict[str, torch.optim.Optimizer]
@@ -195,6 +243,7 @@ class _Run:
             "extra": self.method.resume_state(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
             "shadow": average.shadow if average else {},
+            "spent": self.spent,
             "averaged": average.steps if average else 0,
             "generator": self.generator.get_state(),
         }
@@ -238,10 +287,10 @@ def _choose(pools: list[np.ndarray], batch: int, generator: torch.Generator, run
     return np.concatenate(parts)
 
 
-def _rate(step: int, steps: int, warmup: int, decay: bool) -> float:
-    """Factor of the learning rate: linear rise, then constant or a cosine down to 2 %."""
+def _rate(step: int, progress: float, warmup: int, decay: bool) -> float:
+    """Factor of the learning rate: linear rise, then constant or a cosine down to 2 % as ``progress`` reaches 1."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)) if decay else 1.0)
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)) if decay else 1.0)
 
 
 def _minutes(since: float) -> float:

@@ -38,6 +38,8 @@ def train_cases(
         if not config.overwrite:
             raise UsageError(f"{out.name} holds an unfinished training.", "Add --resume to go on, or --overwrite.")
         shutil.rmtree(work)
+    if not config.resume:
+        shutil.rmtree(out / "snapshots", ignore_errors=True)
     if not cases:
         raise InputError("There are no cases to train on.")
     device = devices.prepare(config.device, config.threads)
@@ -52,6 +54,10 @@ def train_cases(
         config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS), size=spec.size
     ).to(device)
     training: dict[str, object] = {"cases": {}, "minutes": 0.0}
+    info = modelfolder.ModelInfo(
+        name=out.name, method=config.method, preset=config.preset, settings=method.config.model_dump(mode="json"),
+        slices=spec.model_dump(mode="json"),
+    )  # fmt: skip
     if kind.trained:
         if not (work / "slices" / "store.json").exists():
             with reporter.step("cut slices"):
@@ -60,22 +66,26 @@ def train_cases(
         reporter.say(f"{len(store)} slices of {len(store.cases)} cases: {_labels(store.label)}")
         options = LoopOptions(
             steps=config.steps, batch=config.batch, minutes=config.minutes, seed=config.seed,
+            compute_minutes=config.compute_minutes, snapshot_every=config.snapshot_every,
             checkpoint_minutes=config.checkpoint_minutes, dtype=devices.precision(device, config.precision),
         )  # fmt: skip
         files.write_json(
             work / "config.json", {**config.model_dump(mode="json"), "method_config": method.config.model_dump()}
         )
         begin = time.monotonic()
-        if not fit(method, store, work, options, reporter):
+
+        def snapshot(stage: str, step: int) -> None:
+            name = f"{stage}-{step}"
+            facts = {"cases": store.cases, "slices": len(store), "steps": {stage: step}, "minutes": _minutes(begin)}
+            found = info.model_copy(update={"name": f"{out.name}-{name}", "training": facts})
+            modelfolder.save(out / "snapshots" / name, method, found)
+
+        if not fit(method, store, work, options, reporter, snapshot):
             reporter.say(f"time is up; go on with --resume ({out.name})")
             return None
         steps = {**method.config.train_steps, **config.steps}
         training = {"cases": store.cases, "slices": len(store), "steps": steps, "minutes": _minutes(begin)}
-    info = modelfolder.ModelInfo(
-        name=out.name, method=config.method, preset=config.preset, settings=method.config.model_dump(mode="json"),
-        slices=spec.model_dump(mode="json"), training=training,
-    )  # fmt: skip
-    modelfolder.save(out, method, info)
+    modelfolder.save(out, method, info.model_copy(update={"training": training}))
     if (work / "metrics.jsonl").exists():
         shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
     shutil.rmtree(work, ignore_errors=True)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import phantoms
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from braincli import modelfolder
 from braincli.cli import app
 
 SHAPE = (48, 56, 14)
@@ -81,6 +83,19 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     code, _, words = run(*arguments, "--resume")
     assert code == 0, words
     assert (out / "model.json").exists()
+
+
+def test_snapshots_are_models(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    code, _, words = run("train", "--data", cohort / "train", "-o", out, *TINY, "--snapshot-every", 1)
+    assert code == 0, words
+    assert {p.name for p in (out / "snapshots").iterdir()} == {"translate-1", "restore-1", "restore-2"}
+    half, same, last = (
+        modelfolder.load(str(folder), torch.device("cpu")).method.score.state_dict()
+        for folder in (out / "snapshots" / "restore-1", out / "snapshots" / "restore-2", out)
+    )
+    assert any(not torch.equal(value, last[key]) for key, value in half.items())
+    assert all(torch.equal(value, last[key]) for key, value in same.items())
 
 
 def test_calibrate_stores_and_refuses(trained: Path, cohort: Path) -> None:
