@@ -88,6 +88,7 @@ class Method(nn.Module, ABC):
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
     map: ClassVar[dict[str, Any]] = {}  # options of modelfolder.MapOptions that the paper's maps are made with
+    stochastic: ClassVar[bool] = False  # predictions depend on their generators
     run: ClassVar[int] = 1  # rows come in runs of so many adjacent slices of one case (sequence models)
     stride: int = 1
 
