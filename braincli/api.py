@@ -165,10 +165,11 @@ def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter 
 
     chosen = device.prepare(config.device, config.threads)
     from braincli.detection import calibration
+    from braincli.detection.evidence import gather
 
     model = modelfolder.load(config.model, chosen)
     cases = [case for path in data for case in find_cases(Path(path))]
-    evidence = calibration.gather(cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent())
+    evidence = gather(cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent())
     found = calibration.calibrate(evidence)
     if config.cross_fit:
         scores = calibration.cross_fit(evidence)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from braincli import RESEARCH_USE_ONLY, __version__, files, modelcard
 from braincli.cases import CONTRASTS, Contrast
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from braincli.methods.base import Method
 
 FORMAT = 1
+# of TSGM (Wang et al. 2023, Sec. III): what a model without calibration takes
+PAPER_WEIGHTS = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}
 
 
 class Calibration(BaseModel):
     """What turns residuals into a mask, and where it comes from.
 
-    ``weights`` over contrasts sum to 1; ``threshold`` is in units of the anomaly map; ``provenance`` names objective,
-    cases and figures.
+    ``weights`` over contrasts sum to 1 (none for methods that give a score instead of a restoration); ``threshold`` is
+    in units of the anomaly map; ``provenance`` names objective, cases and figures.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,12 +40,28 @@ class Calibration(BaseModel):
 
 
 class MapOptions(BaseModel):
-    """How residuals become the anomaly map: Gaussian smoothing (mm, as one standard deviation), eroded brain."""
+    """How residuals (or a method's scores) become the anomaly map, in this order.
+
+    Attributes:
+        residual: from input and restoration, see :func:`braincli.detection.residuals.residual`.
+        median: median filter of each contrast, odd width in pixels and slices (papers: 5); 0 or 1 is none.
+        smooth_mm: Gaussian smoothing, as one standard deviation.
+        erode_mm: what is taken off the brain's rim.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    residual: Literal["absolute", "squared", "positive", "ssim", "ssim3d"] = "absolute"
+    median: int = Field(default=0, ge=0)
     smooth_mm: float = Field(default=2.0, ge=0)
     erode_mm: float = Field(default=2.0, ge=0)
+
+    @field_validator("median")
+    @classmethod
+    def _odd(cls, width: int) -> int:
+        if width > 1 and width % 2 == 0:
+            raise ValueError("the width of a median filter is odd")
+        return width
 
 
 class ModelInfo(BaseModel):

@@ -1,140 +1,159 @@
 """Contrast weights, threshold and smallest lesion, fitted on cases that the model has not seen.
 
-All weight vectors on the simplex at step 0.1 (286 for four contrasts) are tried with every threshold; the mean DSC
-over cases decides. DSC at all thresholds comes from two histograms per case and weight vector, so nothing is
-segmented during the search.
+Objective ``dsc``: all weight vectors on the simplex at step 0.1 (286 for four contrasts), and finer ones around the
+best, are tried with every threshold; the mean DSC over cases decides. Objective ``healthy-quantile`` needs no masks:
+the threshold is what a chosen share of healthy brain exceeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from typing import Any
 
 import numpy as np
 
 from braincli import files
-from braincli.cases import CONTRASTS, Case, Contrast
-from braincli.detection.maps import CONNECTED, fuse, renormalise, segment, smooth
-from braincli.detection.restore import restore
+from braincli.cases import CONTRASTS, Contrast
+from braincli.detection.evidence import Evidence
+from braincli.detection.maps import CONNECTED
+from braincli.detection.search import around, edges, simplex
 from braincli.errors import InputError
-from braincli.modelfolder import Calibration, LoadedModel
-from braincli.progress import Reporter
-from braincli.slices import Slices, SliceSpec, load_case
-from braincli.volume import load, mask_on_grid_of, reorient
+from braincli.modelfolder import PAPER_WEIGHTS, Calibration
 
-BINS = 500
 TOLERANCE = 0.01  # of mean DSC
-PAPER_WEIGHTS = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}  # TSGM, Sec. III
 SMALLEST_MM3 = (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0)
+SCORE = np.ones((1, 1), dtype=np.float32)  # the only weight vector of methods that give a score
+PRIOR = np.array([PAPER_WEIGHTS[c] for c in CONTRASTS], dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What calibration needs of one case: smoothed residuals (C, S, H, W), lesion (S, H, W) and full-size lesion."""
+def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Calibration:
+    """The weights, threshold and smallest lesion with the highest mean DSC over ``evidence``.
 
-    case: Case
-    slices: Slices
-    maps: np.ndarray
-    lesion: np.ndarray
-    reference: np.ndarray  # (X, Y, Z) bool on the RAS grid
-    curves: dict[float, np.ndarray] = field(default_factory=dict)  # DSC curves of all candidates, by step
+    Weights within TOLERANCE of the highest count as equal (few cases do not tell neighbouring weights apart); of them,
+    the ones nearest the paper's are taken. A score has no weights.
 
-    @property
-    def voxel_mm3(self) -> float:
-        return self.slices.ras.voxel_ml * 1000
-
-
-def gather(cases: Sequence[Case], model: LoadedModel, *, seed: int, batch: int, reporter: Reporter) -> list[Evidence]:
-    """Restore ``cases`` and keep what the search needs.
-
-    Raises:
-        InputError: a case was trained on (by id or image hash), or none has a lesion.
+    Args:
+        top: the largest value of the maps, if known; thresholds are tried below it.
     """
-    trained = model.info.training.get("cases", {})
-    hashes = {digest for found in trained.values() for digest in found}
-    spec = SliceSpec.model_validate(model.info.slices)
-    found = []
-    for case in cases:
-        if case.lesion is None:
-            raise InputError(f"{case.id} has no lesion mask.", "Put <case>_seg.nii.gz beside the scans.")
-        if case.id in trained or hashes.intersection(map(files.sha256, case.images.values())):
-            raise InputError(
-                f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller."
-            )
-        slices, share = load_case(case, spec, stride=model.method.stride)
-        result = restore(slices, model, case_id=case.id, seed=seed, batch=batch, reporter=reporter)
-        maps = smooth(result.residual, slices.brain, slices.spacing, model.info.map)
-        mask, _ = mask_on_grid_of(load(case.lesion, labels=True), slices.grid)
-        assert share is not None
-        found.append(Evidence(case, slices, maps, share > 0.5, reorient(mask).data > 0))
-    if not any(evidence.reference.any() for evidence in found):
-        raise InputError("No case has a lesion.", "Calibration by DSC needs lesions.")
-    return found
-
-
-def simplex(step: float = 0.1) -> np.ndarray:
-    """(286, 4) weight vectors at step 0.1: non-negative, summing to 1."""
-    parts = round(1 / step)
-    grid = [v for v in product(range(parts + 1), repeat=len(CONTRASTS)) if sum(v) == parts]
-    return np.array(grid, dtype=np.float32) / parts
-
-
-def calibrate(evidence: Sequence[Evidence], *, step: float = 0.1) -> Calibration:
-    """The weights, threshold and smallest lesion with the highest mean DSC over ``evidence`` (weights within
-    TOLERANCE of it count as equal; the ones nearest the paper's are taken)."""
-    candidates = simplex(step)
-    curves = np.mean([_dsc_curves(e, step) for e in evidence], axis=0)
-    # few cases do not tell neighbouring weights apart: of the vectors that are as good, the one nearest the paper's
-    good = np.flatnonzero(curves.max(axis=1) >= curves.max() - TOLERANCE)
-    prior = np.array([PAPER_WEIGHTS[c] for c in CONTRASTS])
-    best = good[((candidates[good] - prior) ** 2).sum(axis=1).argmin()]
-    cut = int(curves[best].argmax())
-    weights = {c: round(float(w), 4) for c, w in zip(CONTRASTS, candidates[best], strict=True)}
-    threshold = float(_edges()[cut])
+    top = top or highest(evidence)
+    vectors = SCORE if evidence[0].scored else simplex(0.1)
+    best, cut = _best(evidence, vectors, top)
+    if not evidence[0].scored:
+        vectors = np.unique(np.concatenate([vectors, around(vectors[best])]), axis=0)
+        best, cut = _best(evidence, vectors, top)
+    weights = {} if evidence[0].scored else _named(vectors[best])
+    threshold = float(edges(top)[cut])
     by_size = np.mean([_dsc_by_size(e, weights, threshold) for e in evidence], axis=0)
     sizes = dict(zip(SMALLEST_MM3, by_size.tolist(), strict=True))
     smallest = max(sizes, key=lambda size: (sizes[size], -size))
-    return Calibration(
-        weights=weights, threshold=threshold, min_lesion_mm3=smallest,
-        provenance={
-            "objective": "mean DSC", "cases": [e.case.id for e in evidence], "dsc_fitted": round(sizes[smallest], 4),
-        },
-    )  # fmt: skip
+    provenance = {"objective": "mean DSC", **_cases(evidence), "dsc_fitted": round(sizes[smallest], 4)}
+    return Calibration(weights=weights, threshold=threshold, min_lesion_mm3=smallest, provenance=provenance)
+
+
+def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibration | None) -> Calibration:
+    """The threshold that a share ``rate`` of healthy brain exceeds (pooled over cases); no masks are needed.
+
+    Weights are those of ``known``, or the paper's; the smallest lesion is that of ``known``, or 0. Slices less than
+    two slices away from a known lesion are left out.
+
+    Raises:
+        InputError: no healthy slice.
+    """
+    weights: dict[Contrast, float] = {}
+    if not evidence[0].scored:
+        weights = dict(known.weights) if known and known.weights else dict(PAPER_WEIGHTS)
+    values, slices = [], 0
+    for e in evidence:
+        healthy = e.healthy_slices()
+        slices += int(healthy.sum())
+        values.append(e.fused(weights)[healthy][e.slices.brain[healthy, 0]])
+    if not slices:
+        raise InputError("No case has a slice without lesion.", "Give healthy cases.")
+    threshold = float(np.quantile(np.concatenate(values), 1 - rate))
+    provenance = {
+        "objective": "healthy-quantile", **_cases(evidence), "false_positive_rate": rate, "healthy_slices": slices,
+    }  # fmt: skip
+    smallest = known.min_lesion_mm3 if known else 0.0
+    return Calibration(weights=weights, threshold=threshold, min_lesion_mm3=smallest, provenance=provenance)
 
 
 def cross_fit(evidence: Sequence[Evidence]) -> dict[str, float]:
-    """DSC per case, each from a calibration on the other half of the cases (halves in order of id)."""
+    """DSC per case, each from a calibration on the other half of the cases (halves in order of id).
+
+    Raises:
+        InputError: one case only, or a half without lesion.
+    """
     ordered = sorted(evidence, key=lambda e: e.case.id)
     middle = len(ordered) // 2
     if middle == 0:
         raise InputError("Cross-fitting needs at least two cases.")
-    result = {}
+    result, top = {}, highest(ordered)  # top sets the bins of the search, nothing else
     for fitted, reported in ((ordered[:middle], ordered[middle:]), (ordered[middle:], ordered[:middle])):
-        found = calibrate(fitted)
+        if not any(e.reference.any() for e in fitted):
+            raise InputError("Cross-fitting needs a lesion in each half of the cases.")
+        found = calibrate(fitted, top=top)
         for e in reported:
-            result[e.case.id] = case_dsc(e, found.weights, found.threshold, found.min_lesion_mm3)
+            result[e.case.id] = case_dsc(e, found)
     return result
 
 
-def case_dsc(e: Evidence, weights: dict[Contrast, float], threshold: float, smallest: float) -> float:
-    """DSC on the scan's own grid, exactly as ``detect`` would segment it; 1 where both masks are empty."""
-    mask = segment(anomaly(e, weights), threshold, e.voxel_mm3, smallest)
+def case_dsc(e: Evidence, found: Calibration) -> float:
+    """DSC on the scan's own grid; 1 where both masks are empty."""
+    mask = e.mask(found)
     total = int(mask.sum()) + int(e.reference.sum())
     return 2 * int((mask & e.reference).sum()) / total if total else 1.0
 
 
-def anomaly(e: Evidence, weights: dict[Contrast, float]) -> np.ndarray:
-    """(X, Y, Z) anomaly map on the RAS grid, as ``detect`` would make it."""
-    fused = fuse(e.maps, renormalise(weights, e.slices.contrasts))
-    return reorient(e.slices.to_volume(fused)).data
+def false_positives(e: Evidence, found: Calibration) -> dict[str, Any] | None:
+    """What ``found`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion.
+
+    Returns:
+        Healthy slices, ml of brain and of mask in them, mean and 99th percentile of the map over that brain.
+    """
+    healthy = e.healthy_slices()
+    if not healthy.any():
+        return None
+    planes = e.slices.index[healthy]
+    brain, mask = e.slices.brain_volume[:, :, planes], e.mask(found)[:, :, planes]
+    anomaly = e.anomaly(found.weights)[:, :, planes][brain]
+    ml = e.voxel_mm3 / 1000
+    return {
+        "slices": int(healthy.sum()), "brain_ml": round(float(brain.sum() * ml), 1),
+        "mask_ml": round(float(mask.sum() * ml), 2), "map_mean": round(float(anomaly.mean()), 4),
+        "map_p99": round(float(np.percentile(anomaly, 99)), 4),
+    }  # fmt: skip
+
+
+def highest(evidence: Sequence[Evidence]) -> float:
+    """The largest value of all maps (1 where they are 0 everywhere)."""
+    return max((float(e.maps.max()) for e in evidence), default=1.0) or 1.0
+
+
+def _best(evidence: Sequence[Evidence], vectors: np.ndarray, top: float) -> tuple[int, int]:
+    """Row of ``vectors`` and threshold bin."""
+    curves = np.mean([e.dsc(vectors, top) for e in evidence], axis=0)
+    good = np.flatnonzero(curves.max(axis=1) >= curves.max() - TOLERANCE)
+    best = int(good[0])
+    if vectors.shape[1] == len(PRIOR):
+        best = int(good[((vectors[good] - PRIOR) ** 2).sum(axis=1).argmin()])
+    return best, int(curves[best].argmax())
+
+
+def _named(vector: np.ndarray) -> dict[Contrast, float]:
+    return {c: round(float(w), 4) for c, w in zip(CONTRASTS, vector, strict=True)}
+
+
+def _cases(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    """Ids and image hashes: what a later test set must not hold."""
+    images = {e.case.id: [files.sha256(path) for path in e.case.images.values()] for e in evidence}
+    return {"cases": list(images), "images": images}
 
 
 def _dsc_by_size(e: Evidence, weights: dict[Contrast, float], threshold: float) -> list[float]:
     """:func:`case_dsc` for each of SMALLEST_MM3, from one labelling."""
     from scipy.ndimage import label
 
-    mask = anomaly(e, weights) > threshold
+    mask = e.anomaly(weights) > threshold
     labels, count = label(mask, structure=CONNECTED)
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     hits = np.bincount(labels[e.reference], minlength=count + 1)
@@ -146,36 +165,3 @@ def _dsc_by_size(e: Evidence, weights: dict[Contrast, float], threshold: float) 
         total = int(voxels[kept].sum()) + truth
         found.append(2 * int(hits[kept].sum()) / total if total else 1.0)
     return found
-
-
-def _edges() -> np.ndarray:
-    """(BINS,) thresholds: finer near 0, where restorations leave their residuals."""
-    return np.linspace(0, 1, BINS, endpoint=False) ** 2
-
-
-def _dsc_curves(e: Evidence, step: float) -> np.ndarray:
-    """(candidates, BINS) DSC on the canvas at every threshold of :func:`_edges`; computed once per case.
-
-    Weight on a contrast that the case lacks goes to the others in proportion, as in detection.
-    """
-    if step in e.curves:
-        return e.curves[step]
-    inside = e.slices.brain[:, 0]
-    values = e.maps[:, inside]  # (C, n)
-    sick = e.lesion[inside]
-    positives = int(e.lesion.sum())
-    candidates = simplex(step)
-    curves = np.empty((len(candidates), BINS))
-    for row, vector in enumerate(candidates):
-        weights = renormalise(dict(zip(CONTRASTS, vector.tolist(), strict=True)), e.slices.contrasts)
-        fused = np.array([weights.get(c, 0.0) for c in CONTRASTS], dtype=np.float32) @ values
-        bins = np.minimum(np.sqrt(fused, out=fused) * BINS, BINS - 1).astype(np.int16)
-        true = _at_least(np.bincount(bins[sick], minlength=BINS))
-        total = _at_least(np.bincount(bins, minlength=BINS)) + positives
-        curves[row] = np.where(total > 0, 2 * true / np.maximum(total, 1), 1.0)
-    e.curves[step] = curves
-    return curves
-
-
-def _at_least(counts: np.ndarray) -> np.ndarray:
-    return counts[::-1].cumsum()[::-1]

@@ -10,10 +10,11 @@ import numpy as np
 from braincli.cases import CONTRASTS, Contrast
 from braincli.config import DetectConfig
 from braincli.detection.lesions import Lesion, lesion_table
-from braincli.detection.maps import fuse, renormalise, segment, smooth
+from braincli.detection.maps import channels, fuse, renormalise, segment
+from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.errors import ModelError
-from braincli.modelfolder import LoadedModel, ModelInfo
+from braincli.modelfolder import PAPER_WEIGHTS, LoadedModel, ModelInfo
 from braincli.progress import Reporter
 from braincli.slices import Slices, SliceSpec, from_volumes, normalise
 from braincli.volume import Volume, onto_grid_of
@@ -29,9 +30,10 @@ class Findings:
         images: the inputs, as given.
         brain: bool.
         mask: bool.
-        anomaly: float32 >= 0, weighted residual in shares of the intensity range; 0 outside the brain.
+        anomaly: float32 >= 0, weighted residual in shares of the intensity range, or the method's score; 0 outside the
+            brain.
         lesions: the mask's pieces.
-        weights: of the contrasts present; they sum to 1.
+        weights: of the contrasts present; they sum to 1. None where the map is a score.
         threshold, min_lesion_mm3: what made the mask.
         warnings: what the user should know, in words.
         device: where the network ran in the end.
@@ -54,6 +56,11 @@ class Findings:
     def volume_ml(self) -> float:
         """Volume of the mask."""
         return float(self.mask.data.sum() * self.mask.voxel_ml)
+
+    @property
+    def has_restoration(self) -> bool:
+        """Whether the method gave one; the next three need it."""
+        return self.restoration.restored is not None
 
     def restored(self, contrast: Contrast) -> Volume:
         """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain.
@@ -79,14 +86,19 @@ class Findings:
 
     def _change(self, contrast: Contrast) -> np.ndarray:
         """Restoration minus input at the network's pixel size, on the input's grid; 0 outside the brain."""
-        slices, channel = self.restoration.slices, CONTRASTS.index(contrast)
-        change = self.restoration.restored[:, channel] - slices.image[:, channel]
-        return slices.to_volume(change * slices.brain[:, 0]).data
+        slices, (image, restored) = self.restoration.slices, self._pair(contrast)
+        return slices.to_volume((restored - image) * slices.brain[:, 0]).data
 
     def residual(self, contrast: Contrast) -> Volume:
         """|input - restoration| in shares of the intensity range, 0 outside the brain."""
         slices = self.restoration.slices
-        return slices.to_volume(self.restoration.residual[:, CONTRASTS.index(contrast)])
+        return slices.to_volume(residual(*self._pair(contrast)) * slices.brain[:, 0])
+
+    def _pair(self, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
+        """Input and restoration of a contrast on the canvas."""
+        found, channel = self.restoration, CONTRASTS.index(contrast)
+        assert found.restored is not None
+        return found.slices.image[:, channel], found.restored[:, channel]
 
 
 def find_lesions(
@@ -108,17 +120,19 @@ def find_lesions(
     Raises:
         InputError: grids differ, or there is no brain.
         ModelError: the model is not calibrated and ``config.threshold`` is not set.
+        UsageError: a restoration was asked for and the method gives none.
         ResourceError: out of memory.
     """
     spec = SliceSpec.model_validate(model.info.slices)
     slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
-    weights, warnings = contrast_weights(model.info, slices.contrasts)
     threshold, smallest = limits(model.info, config)
     result = restore(
-        slices, model, case_id=case_id, seed=config.seed, batch=config.batch, on_oom=config.on_oom, reporter=reporter
-    )
-    maps = smooth(result.residual, slices.brain, slices.spacing, model.info.map)
-    anomaly = slices.to_volume(fuse(maps, weights))
+        slices, model, case_id=case_id, seed=config.seed, batch=config.batch, on_oom=config.on_oom,
+        needs_restored=config.restored or config.residual, reporter=reporter,
+    )  # fmt: skip
+    scored = result.score is not None
+    weights, warnings = contrast_weights(model.info, slices.contrasts, scored=scored)
+    anomaly = slices.to_volume(fuse(channels(result, model.info.map), weights))
     mask = anomaly.with_data(segment(anomaly.data, threshold, anomaly.voxel_ml * 1000, smallest))
     brain = inside(slices)
     warnings += sanity(mask, brain)
@@ -133,15 +147,20 @@ def inside(slices: Slices) -> Volume:
     return onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid)
 
 
-def contrast_weights(info: ModelInfo, contrasts: Sequence[Contrast]) -> tuple[dict[Contrast, float], list[str]]:
-    """The model's weights for the contrasts present, and what to tell the user where some are missing."""
-    known = info.calibration.weights if info.calibration else {}
-    weights = renormalise(known, contrasts)
+def contrast_weights(
+    info: ModelInfo, contrasts: Sequence[Contrast], *, scored: bool = False
+) -> tuple[dict[Contrast, float], list[str]]:
+    """The model's weights for the contrasts present (the paper's where it is not calibrated; none where the map is a
+    score), and what to tell the user where some are missing."""
+    known = info.calibration.weights if info.calibration else PAPER_WEIGHTS
+    weights = {} if scored else renormalise(known, contrasts)
     missing = [contrast.upper() for contrast in info.contrasts if contrast not in contrasts]
     if not missing:
         return weights, []
-    used = ", ".join(f"{contrast} {weight:.2f}" for contrast, weight in weights.items())
-    text = f"missing: {', '.join(missing)}; the weights of the others were renormalised ({used})"
+    text = f"missing: {', '.join(missing)}"
+    if weights:
+        used = ", ".join(f"{contrast} {weight:.2f}" for contrast, weight in weights.items())
+        text += f"; the weights of the others were renormalised ({used})"
     return weights, [text + "; the threshold was calibrated with all contrasts"]
 
 

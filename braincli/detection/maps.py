@@ -1,23 +1,43 @@
-"""Residuals -> anomaly map -> mask. numpy and scipy only.
+"""Restoration or score -> anomaly map -> mask. numpy and scipy only.
 
-Everything up to the map is linear in the residuals (Gaussian smoothing, weighted sum), so that
-calibration can try hundreds of weight vectors on smoothed residuals without smoothing again.
+Filters come before the weighted sum, contrast by contrast, so that calibration can try hundreds of weight vectors on
+filtered residuals without filtering again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from braincli.cases import CONTRASTS, Contrast
+from braincli.detection.residuals import median, residual
 from braincli.modelfolder import MapOptions
+
+if TYPE_CHECKING:
+    from braincli.detection.restore import Restoration
 
 CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26 neighbours
 
 
+def channels(found: Restoration, options: MapOptions) -> np.ndarray:
+    """What the anomaly map is the weighted sum of, float32 >= 0 and filtered.
+
+    Returns:
+        (C, S, H, W) residuals, or (1, S, H, W) where the method gives a score: that is the map, whatever else it gives.
+    """
+    slices = found.slices
+    if found.score is not None:
+        raw = found.score * slices.brain
+    else:
+        assert found.restored is not None
+        raw = residual(slices.image, found.restored, options.residual) * found.inside
+    return smooth(raw, slices.brain, slices.spacing, options)
+
+
 def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
-    """Smooth residuals inside the brain and take off its rim, where registration and masks are least sure.
+    """Filter residuals inside the brain and take off its rim, where registration and masks are least sure.
 
     Args:
         residual: (S, C, H, W) >= 0, 0 outside the brain.
@@ -31,14 +51,17 @@ def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], op
 
     inside = brain[:, 0]
     sigma = [options.smooth_mm / mm for mm in spacing]
-    share = gaussian_filter(inside.astype(np.float32), sigma, mode="constant")
+    share = gaussian_filter(inside.astype(np.float32), sigma, mode="constant") if options.smooth_mm else inside
     core = inside
     if options.erode_mm > 0:  # the top and bottom of the stack are cut planes, not edges of the brain
         framed = np.pad(inside, ((1, 1), (0, 0), (0, 0)), mode="edge")
         core = distance_transform_edt(framed, sampling=spacing)[1:-1] > options.erode_mm
     maps = np.empty((residual.shape[1], *inside.shape), dtype=np.float32)
     for channel, out in enumerate(maps):
-        out[:] = gaussian_filter(residual[:, channel].astype(np.float32), sigma, mode="constant")
+        stack = residual[:, channel].astype(np.float32)
+        if options.median > 1:
+            stack = median(stack, inside, options.median)
+        out[:] = gaussian_filter(stack, sigma, mode="constant") if options.smooth_mm else stack
     return maps * np.where(core, 1 / np.maximum(share, 1e-3), 0)
 
 
@@ -52,7 +75,9 @@ def renormalise(weights: Mapping[Contrast, float], contrasts: Sequence[Contrast]
 
 
 def fuse(maps: np.ndarray, weights: Mapping[Contrast, float]) -> np.ndarray:
-    """(C, S, H, W) smoothed residuals -> (S, H, W) weighted sum (TSGM Eq. 8 with absolute residuals)."""
+    """(C, S, H, W) filtered residuals -> (S, H, W) weighted sum (TSGM Eq. 8); a score (1, S, H, W) stays as it is."""
+    if len(maps) == 1:
+        return maps[0]
     vector = np.array([weights.get(c, 0.0) for c in CONTRASTS], dtype=np.float32)
     return np.tensordot(vector, maps, axes=1)
 

@@ -160,10 +160,10 @@ class Writer:
             self.record.add_output(self.names.table(suffix))
         if self.config.figure:
             contrast = next(reversed(found.images))
-            restored = found.restored(contrast)
+            restored = found.restored(contrast) if found.has_restoration else None
             restoration_figure(
                 self.names.picture(), found.images, mask=found.mask, brain=found.brain.data,
-                restored={contrast: restored} if restored.data.any() else None,
+                restored={contrast: restored} if restored is not None and restored.data.any() else None,
                 anomaly=found.anomaly, threshold=found.threshold, reference=reference,
                 title=title, overwrite=self.replace,
             )  # fmt: skip

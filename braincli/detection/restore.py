@@ -1,15 +1,15 @@
-"""Restore all brain slices of a case with a trained model."""
+"""Restore (or score) all brain slices of a case with a trained model."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from braincli.errors import ModelError, ResourceError
+from braincli.errors import ResourceError, UsageError
+from braincli.methods.base import Method
 from braincli.modelfolder import LoadedModel
 from braincli.progress import Reporter
 from braincli.slices import Slices
@@ -17,19 +17,24 @@ from braincli.slices import Slices
 
 @dataclass(frozen=True)
 class Restoration:
-    """A restored case.
+    """What a model made of a case: a restoration, a score, or both.
 
     Attributes:
         slices: the input.
-        restored: (S, C, H, W) float32 in [0, 1], pseudo-healthy; absent contrasts 0.
-        residual: (S, C, H, W) float32 >= 0, |input - restored| inside the brain.
+        restored: (S, C, H, W) float32 in [0, 1], pseudo-healthy, absent contrasts 0; None where the method gives none.
+        score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
     """
 
     slices: Slices
-    restored: np.ndarray
-    residual: np.ndarray
+    restored: np.ndarray | None
+    score: np.ndarray | None
     device: str
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(S, C, H, W) bool: the brain, in contrasts that are present."""
+        return self.slices.brain & (self.slices.image != 0).any(axis=(2, 3), keepdims=True)
 
 
 def generator(seed: int, case_id: str, index: int, sample: int = 0) -> torch.Generator:
@@ -44,50 +49,77 @@ def restore(
     *,
     case_id: str,
     seed: int = 0,
+    sample: int = 0,
     batch: int = 16,
     on_oom: str = "halve",
     dtype: torch.dtype | None = None,
+    needs_restored: bool = False,
     reporter: Reporter | None = None,
 ) -> Restoration:
     """Run ``model`` over all slices.
 
     Args:
         case_id: part of the noise seed.
-        batch: slices per network call; no result depends on it.
+        sample: which of several restorations of a stochastic method; part of the noise seed.
+        batch: slices per network call; no result depends on it. Sequence models get whole runs of slices.
         on_oom: when memory runs out, ``halve`` the batch (then fail), go on with the ``cpu``, or ``fail``.
         dtype: autocast type or None for float32.
+        needs_restored: a restoration was asked for.
 
     Raises:
         ResourceError: out of memory.
-        ModelError: the method gives no restoration.
+        UsageError: a restoration was asked for and the method gives none.
     """
     reporter = reporter or Reporter()
     method, device = model.method, model.device
-    restored = np.zeros_like(slices.image)
+    order = in_runs(len(slices.index), method.run)
+    batch = whole_runs(batch, method.run)
+    stacks: dict[str, np.ndarray] = {}
     done = 0
-    with reporter.step(f"restore {case_id}", total=len(slices.index) * method.calls()) as bar:
+    with reporter.step(f"restore {case_id}", total=len(order) * method.calls()) as bar:
 
-        def predict(begin: int, end: int) -> np.ndarray:
-            image = torch.from_numpy(slices.image[begin:end]).to(device)
-            brain = torch.from_numpy(slices.brain[begin:end]).to(device)
-            noise = [generator(seed, case_id, int(i)) for i in slices.index[begin:end]]
+        def predict(rows: np.ndarray) -> dict[str, np.ndarray]:
+            image = torch.from_numpy(slices.image[rows]).to(device)
+            brain = torch.from_numpy(slices.brain[rows]).to(device)
+            noise = [generator(seed, case_id, int(i), sample) for i in slices.index[rows]]
             with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                found = method.predict(image, brain, noise, lambda *_: bar.advance(end - begin)).restored
-            if found is None:
-                raise ModelError(f"The method {model.info.method} gives no restoration.")
-            return found.float().cpu().numpy()
+                found = method.predict(image, brain, noise, lambda *_: bar.advance(len(rows)))
+            return {name: part.float().cpu().numpy() for name, part in found._asdict().items() if part is not None}
 
-        while done < len(restored):
-            end = min(done + batch, len(restored))
+        while done < len(order):
+            rows = order[done : done + batch]
             try:
-                restored[done:end] = predict(done, end)
-                done = end
+                found = predict(rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
-                batch, device = _retreat(batch, device, on_oom, reporter, method.to)
-    inside = slices.brain & (slices.image != 0).any(axis=(2, 3), keepdims=True)
-    return Restoration(slices, restored, np.abs(slices.image - restored) * inside, str(device))
+                batch, device = _retreat(batch, device, on_oom, reporter, method)
+                continue
+            if needs_restored and "restored" not in found:
+                raise UsageError(
+                    f"The method {model.info.method} gives a score and no restoration.",
+                    "Leave out --restored and --residual; --anomaly-map writes the score.",
+                )
+            for name, values in found.items():
+                stack = stacks.setdefault(name, np.zeros((len(slices.index), *values.shape[1:]), np.float32))
+                stack[rows] = values
+            done += len(rows)
+    return Restoration(slices, stacks.get("restored"), stacks.get("score"), str(device))
+
+
+def in_runs(count: int, run: int) -> np.ndarray:
+    """Slice numbers in the order of prediction: whole runs of ``run`` adjacent slices that cover all ``count``.
+
+    The last run is moved back to end with the stack; its slices that an earlier run holds too are predicted again and
+    the later result stands. Fewer slices than a run: the last one is repeated.
+    """
+    first = np.minimum(np.arange(0, count, run), max(count - run, 0))
+    return np.minimum((first[:, None] + np.arange(run)).ravel(), count - 1)
+
+
+def whole_runs(batch: int, run: int) -> int:
+    """``batch`` as a multiple of ``run``, at least one."""
+    return max(batch // run, 1) * run
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -95,15 +127,16 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _retreat(
-    batch: int, device: torch.device, on_oom: str, reporter: Reporter, move: Callable[[torch.device], object]
+    batch: int, device: torch.device, on_oom: str, reporter: Reporter, method: Method
 ) -> tuple[int, torch.device]:
     """A smaller batch or another device, as the user allows."""
-    if on_oom == "halve" and batch > 1:
-        reporter.warn(f"out of memory; batch {batch} -> {batch // 2}")
-        return batch // 2, device
+    if on_oom == "halve" and batch > method.run:
+        less = whole_runs(batch // 2, method.run)
+        reporter.warn(f"out of memory; batch {batch} -> {less}")
+        return less, device
     if on_oom == "cpu" and device.type != "cpu":
         reporter.warn(f"out of memory on {device}; going on with the CPU")
-        move(torch.device("cpu"))
+        method.to(torch.device("cpu"))
         return batch, torch.device("cpu")
     raise ResourceError(
         f"Out of memory with {batch} slices at a time on {device}.",

@@ -203,15 +203,16 @@ class Detector:
         record.warnings += found.warnings
         record.facts |= {
             "model": {"name": self.info.name, "method": self.info.method, "preset": self.info.preset},
-            "contrasts": [str(contrast) for contrast in found.weights],
-            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in found.weights],
+            "map": "score" if found.restoration.score is not None else f"{self.info.map.residual} residual",
+            "contrasts": [str(contrast) for contrast in found.images],
+            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in found.images],
             "weights": {str(contrast): round(weight, 4) for contrast, weight in found.weights.items()},
             "threshold": found.threshold,
             "min_lesion_mm3": found.min_lesion_mm3,
             "brain_ml": round(float(found.brain.data.sum() * found.brain.voxel_ml), 1),
             "mask_ml": round(found.volume_ml, 3),
             "device": found.device,
-            "units": "anomaly and residual: share of the 1st..99th percentile range; restored: units of the input",
+            "units": "residual: share of the 1st..99th percentile range; restored: units of the input",
         }
         return found
 

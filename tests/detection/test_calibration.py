@@ -13,7 +13,8 @@ from braincli import api, modelfolder, modelsearch
 from braincli.cases import Case, Contrast
 from braincli.config import CalibrateConfig, TrainConfig
 from braincli.detection import calibration
-from braincli.detection.calibration import Evidence, simplex
+from braincli.detection.evidence import Evidence
+from braincli.detection.search import simplex
 from braincli.errors import InputError, ModelError
 from braincli.methods import registry
 from braincli.slices import SliceSpec, from_volumes

@@ -96,7 +96,7 @@ def test_restoration_is_in_the_units_of_the_scan_and_the_residual_in_shares_of_i
     models: Path, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def halve(slices: Slices, *args: Any, **kwargs: Any) -> Restoration:
-        return Restoration(slices, 0.5 * slices.image, 0.5 * slices.image, "cpu")
+        return Restoration(slices, 0.5 * slices.image, None, "cpu")
 
     monkeypatch.setattr("braincli.detection.find.restore", halve)
     detect(models, case, tmp_path, "tsgm", restored=True, residual=True)
