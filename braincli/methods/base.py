@@ -44,6 +44,8 @@ class Batch:
         label: (B,) int64, 0 healthy, 1 diseased, -1 unknown.
         lesion: (B, 1, H, W) bool, tissue known to be diseased; all false where unknown.
         position: (B,) float32 in [0, 1], height of the slice between the brain's lowest (0) and highest (1).
+        tissue: (B, 3, H, W) float32 in [0, 1], probabilities of grey matter, white matter and fluid, which sum to 1
+            in the brain; None unless the method asks for it (``Method.tissue``).
     """
 
     image: Tensor
@@ -51,13 +53,22 @@ class Batch:
     label: Tensor
     lesion: Tensor
     position: Tensor
+    tissue: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        return self._each(lambda part: part.to(device, non_blocking=True))
+
+    def rows(self, chosen: Tensor) -> Batch:
+        """The rows that ``chosen``, (B,) bool or indices, names."""
+        return self._each(lambda part: part[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        parts: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
+        return Batch(**parts)
 
     def with_image(self, image: Tensor) -> Batch:
         """Other intensities, same masks."""
@@ -88,6 +99,7 @@ class Method(nn.Module, ABC):
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
     map: ClassVar[dict[str, Any]] = {}  # options of modelfolder.MapOptions that the paper's maps are made with
+    tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
     stochastic: ClassVar[bool] = False  # predictions depend on their generators
     run: ClassVar[int] = 1  # rows come in runs of so many adjacent slices of one case (sequence models)
     stride: int = 1
@@ -164,7 +176,8 @@ class Method(nn.Module, ABC):
         vary = vary.to(partner.device)
         brain, lesion = augment.move(batch.brain, vary), augment.move(batch.lesion, vary)
         image, partner = (augment.recolour(augment.move(i, vary), brain, vary) for i in (batch.image, partner))
-        return replace(batch, image=image, brain=brain, lesion=lesion), partner
+        tissue = None if batch.tissue is None else augment.move(batch.tissue, vary)
+        return replace(batch, image=image, brain=brain, lesion=lesion, tissue=tissue), partner
 
 
 def present(image: Tensor) -> Tensor:

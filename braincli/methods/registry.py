@@ -27,6 +27,12 @@ METHODS: dict[str, MethodSpec] = {
     "threshold": MethodSpec(
         "threshold:Threshold", "histogram-equalised intensity, thresholded", "Meissen et al. 2022", "none"
     ),
+    "cyclegan": MethodSpec(
+        "cyclegan:CycleGAN",
+        "translates diseased slices to healthy ones, learnt unpaired; the change is the finding",
+        "Zhu et al. 2017, arXiv:1703.10593",
+        "slice labels (compact: lesion masks, to keep the rest as it is)",
+    ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",

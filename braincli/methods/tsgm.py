@@ -15,8 +15,9 @@ calls; intensities are normalised per volume inside the brain instead of per sli
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random in training, so that any subset can be restored;
 - preconditioning centred on the condition (:class:`braincli.diffusion.preconditioning.Centred`);
-- the partner y comes from G for a share of the pairs and from synthetic growth
-  (:mod:`braincli.anomalies.growth`) for the rest, because few patients do not teach a CycleGAN enough lesions;
+- the partner y comes from G for a share of the pairs, for the rest from synthetic growth
+  (:mod:`braincli.anomalies.growth`) and from lesions of other slices (:mod:`braincli.anomalies.transplant`), because
+  few patients do not teach a CycleGAN enough lesions;
 - slices with a known lesion take part as well: their lesion is left out of the loss, the tissue around it counts;
 - geometry and intensity of each pair are varied (:mod:`braincli.anomalies.augment`), both partners alike;
 - few-step sampling.
@@ -30,33 +31,22 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
-from braincli.anomalies import growth
+from braincli.anomalies import growth, transplant
 from braincli.diffusion import levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, known, masked_mean, present
-from braincli.networks.cyclegan import PatchGAN, ReplayPool, ResNetGenerator
+from braincli.methods.base import Batch, Callback, Losses, Prediction, known, masked_mean, present
+from braincli.methods.translation import Translation, TranslationConfig
 from braincli.networks.ncsnpp import NCSNpp
 
 
-class TSGMConfig(MethodConfig):
-    """Options of both stages; the defaults are the paper's."""
+class TSGMConfig(TranslationConfig):
+    """Options of stage 2, beside those of stage 1 (:class:`TranslationConfig`); the defaults are the paper's."""
 
     train_steps: dict[str, int] = Field(default={"translate": 1_000_000, "restore": 1_000_000})
     train_batch: int = 1
     warmup: int = 5000
 
-    # stage 1
-    generator_width: int = 64
-    generator_blocks: int = 9
-    generator_residual: bool = False
-    discriminator_width: int = 64
-    discriminator_layers: int = 3
-    cycle_weight: float = 10.0
-    identity_weight: float = 5.0
-    pool: int = 50
-    translate_rate: float = 2e-4
     # stage 2
     width: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 2, 2, 2)
@@ -64,13 +54,13 @@ class TSGMConfig(MethodConfig):
     attention: tuple[int, ...] = (4,)
     fir: bool = True
     pyramids: bool = True
-    patch: int = 1
     sigma_min: float = Field(default=0.1, gt=0)
     sigma_max: float = Field(default=348.0, gt=0)
     centred: bool = False
     spread: float = 0.1
     restore_rate: float = 1e-4
     synthetic: float = Field(default=0.0, ge=0, le=1)
+    transplanted: float = Field(default=0.0, ge=0, le=1)
     # sampling
     sampler: Literal["predictor-corrector", "heun", "dpm-solver-2m"] = "predictor-corrector"
     steps: int = Field(default=1000, ge=1)
@@ -81,12 +71,13 @@ COMPACT: dict[str, Any] = {
     "contrasts": "stacked", "generator_width": 24, "generator_blocks": 4, "generator_residual": True,
     "discriminator_width": 32, "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (),
     "fir": False, "pyramids": False, "patch": 2, "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
-    "synthetic": 0.8, "variation": 1.0, "contrast_dropout": 0.15, "sampler": "dpm-solver-2m", "steps": 5,
+    "synthetic": 0.4, "transplanted": 0.4, "variation": 1.0, "contrast_dropout": 0.15,
+    "sampler": "dpm-solver-2m", "steps": 5,
     "train_steps": {"translate": 450, "restore": 900}, "train_batch": 8, "warmup": 200, "decay": True,
 }  # fmt: skip
 
 
-class TSGM(Method):
+class TSGM(Translation):
     """CycleGAN partners, then joint diffusion."""
 
     Config = TSGMConfig
@@ -108,65 +99,30 @@ class TSGM(Method):
         },
     }
     stages = ("translate", "restore")
-    optional_weights = ("judge_",)
 
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
         self.options = c = config
-        shape: dict[str, Any] = {"width": c.generator_width, "blocks": c.generator_blocks, "patch": c.patch}
-        self.to_diseased, self.to_healthy = (
-            ResNetGenerator(self.folded, residual=c.generator_residual, **shape) for _ in range(2)
-        )
-        self.judge_diseased, self.judge_healthy = (
-            PatchGAN(self.folded, width=c.discriminator_width, layers=c.discriminator_layers) for _ in range(2)
-        )
         self.score = NCSNpp(
             2 * self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
             attention=c.attention, fir=c.fir, pyramids=c.pyramids, patch=c.patch,
         )  # fmt: skip
         self.stride = max(self.score.stride, 4 * c.patch)
         self.precondition = Centred(c.spread) if c.centred else VE()
-        self.pools = {"diseased": ReplayPool(c.pool), "healthy": ReplayPool(c.pool)}
 
     def diet(self, stage: str) -> str:
         """Stage 1 needs both kinds of slices, stage 2 any tissue that is known to be free of lesions."""
         if stage == "translate":
-            return "balanced"
-        return "any" if self.options.synthetic else "healthy"
+            return super().diet(stage)
+        return "any" if self.options.synthetic or self.options.transplanted else "healthy"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        c = self.options
-        if stage == "restore":
-            return {"score": torch.optim.Adam(self.score.parameters(), lr=c.restore_rate)}
-        parts = {
-            "generators": [*self.to_diseased.parameters(), *self.to_healthy.parameters()],
-            "discriminators": [*self.judge_diseased.parameters(), *self.judge_healthy.parameters()],
-        }
-        return {name: torch.optim.Adam(p, lr=c.translate_rate, betas=(0.5, 0.999)) for name, p in parts.items()}
+        if stage == "translate":
+            return super().optimizers(stage)
+        return {"score": torch.optim.Adam(self.score.parameters(), lr=self.options.restore_rate)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from self._translate(batch, generator) if stage == "translate" else self._restore(batch, generator)
-
-    def _translate(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Least-squares adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3)."""
-        c = self.options
-        healthy = self.fold(batch.image[batch.label == 0])
-        diseased = self.fold(batch.image[batch.label == 1])
-        if len(healthy) == 0 or len(diseased) == 0:
-            return
-        fake_diseased, fake_healthy = self.to_diseased(healthy), self.to_healthy(diseased)
-        adversarial = _real(self.judge_diseased(fake_diseased)) + _real(self.judge_healthy(fake_healthy))
-        cycle = F.l1_loss(self.to_healthy(fake_diseased), healthy) + F.l1_loss(self.to_diseased(fake_healthy), diseased)
-        identity = F.l1_loss(self.to_healthy(healthy), healthy) + F.l1_loss(self.to_diseased(diseased), diseased)
-        total = adversarial + c.cycle_weight * cycle + c.identity_weight * identity
-        yield "generators", total, {"adversarial": adversarial.item(), "cycle": cycle.item()}
-        judged = (
-            _real(self.judge_diseased(diseased))
-            + _fake(self.judge_diseased(self.pools["diseased"].swap(fake_diseased, generator)))
-            + _real(self.judge_healthy(healthy))
-            + _fake(self.judge_healthy(self.pools["healthy"].swap(fake_healthy, generator)))
-        ) / 2
-        yield "discriminators", judged, {"judged": judged.item()}
+        yield from self.translate(batch, generator) if stage == "translate" else self._restore(batch, generator)
 
     def _restore(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
@@ -184,19 +140,26 @@ class TSGM(Method):
 
     @torch.no_grad()
     def partner(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """(B, C, H, W): each slice with a lesion that it does not have, from stage 1 or from synthetic growth."""
+        """(B, C, H, W): each slice with a lesion that it does not have, from one of three sources.
+
+        Stage 1 (the paper's), synthetic growth, or lesions of other slices of the batch; the options give the shares.
+        """
         image, brain = batch.image, batch.brain
-        synthetic = torch.rand(len(image), generator=generator) < self.options.synthetic
-        drawn = growth.draw(tuple(image.shape), generator)  # type: ignore[arg-type]
-        if synthetic.all():
-            grown = growth.apply(image.cpu(), brain.cpu(), drawn)[0]
-            return grown.to(image)
-        translated = self.unfold(self.to_diseased(self.fold(image)))
-        translated = translated * (brain & present(image))
-        if not synthetic.any():
-            return translated
-        grown = growth.apply(image.cpu(), brain.cpu(), drawn)[0].to(image)
-        return torch.where(synthetic.to(image.device)[:, None, None, None], grown, translated)
+        shape = tuple(image.shape)
+        source = torch.rand(len(image), generator=generator).to(image.device)[:, None, None, None]
+        grown, _ = growth.apply(image, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
+        drawn = transplant.draw(shape, generator)  # type: ignore[arg-type]
+        c = self.options
+        partner = grown
+        if c.transplanted:
+            moved, alpha = transplant.apply(image, brain, batch.lesion, drawn)
+            planted = alpha.flatten(1).amax(dim=1)[:, None, None, None] > 0.5
+            partner = torch.where((source < c.transplanted) & planted, moved, partner)
+        translated = source >= c.synthetic + c.transplanted
+        if translated.any():
+            made = self.draw(self.to_diseased, image, brain & present(image))
+            partner = torch.where(translated, made, partner)
+        return partner
 
     def predict(
         self,
@@ -217,13 +180,6 @@ class TSGM(Method):
         x = samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, callback=callback, **extra)
         return Prediction(restored=x.float().clamp(0, 1) * (brain & present(image)))
 
-    def resume_state(self) -> dict[str, Any]:
-        return {name: list(pool.images) for name, pool in self.pools.items()}
-
-    def load_resume_state(self, state: dict[str, Any]) -> None:
-        for name, images in state.items():
-            self.pools[name].images = list(images)
-
     def calls(self) -> int:
         return samplers.calls(self.options.sampler, self.options.steps)
 
@@ -234,11 +190,3 @@ class TSGM(Method):
             return self.score(joint, log_sigma)
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
         return self.unfold(self.score(pairs, self.per_row(log_sigma)))
-
-
-def _real(judged: Tensor) -> Tensor:
-    return ((judged - 1) ** 2).mean()
-
-
-def _fake(judged: Tensor) -> Tensor:
-    return (judged**2).mean()

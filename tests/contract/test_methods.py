@@ -32,7 +32,8 @@ def batch(rows: int = 4, channels: int = 4) -> Batch:
     image = (steps + 0.1 * torch.sin(5 * y + 3 * x)).clamp(0.05, 1) * brain
     lesion = torch.zeros_like(brain)
     lesion[-1, 0, 10:14, 8:12] = True
-    return Batch(image, brain, torch.arange(rows) % 2, lesion, torch.linspace(0, 1, rows))
+    tissue = torch.cat([image[:, :1], 1 - image[:, :1], 0 * image[:, :1]], dim=1) * brain
+    return Batch(image, brain, torch.arange(rows) % 2, lesion, torch.linspace(0, 1, rows), tissue)
 
 
 def generators(rows: int, seed: int = 0) -> list[torch.Generator]:
@@ -123,7 +124,7 @@ def test_prediction_repeats_and_rows_are_independent(name: str) -> None:
     whole = predict(method, given)
     assert torch.equal(whole, predict(method, given)), "same generators, same result"
     for row in range(3):
-        alone = Batch(*(getattr(given, key)[row : row + 1] for key in Batch.__dataclass_fields__))
+        alone = given.rows(torch.tensor([row]))
         with torch.inference_mode():
             found = method.predict(alone.image, alone.brain, [generators(3)[row]])
         parts = torch.cat([part for part in found if part is not None], dim=1)

@@ -1,0 +1,34 @@
+"""Adversarial losses: least squares (CycleGAN), log-likelihood (ISCT), Wasserstein with gradient penalty (f-AnoGAN)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def least_squares(judged: Tensor, *, real: bool) -> Tensor:
+    """Mean squared distance of a discriminator's output from 1 (real) or 0 (Mao et al. 2017)."""
+    return ((judged - float(real)) ** 2).mean()
+
+
+def log_likelihood(judged: Tensor, *, real: bool) -> Tensor:
+    """-log D or -log(1 - D) for logits ``judged`` (Goodfellow et al. 2014); generators ask for ``real`` of a fake."""
+    return F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, float(real)))
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """Mean of (|gradient of the critic| - 1)^2 between real and fake images (Gulrajani et al. 2017, Eq. 3).
+
+    Args:
+        real, fake: (B, C, H, W).
+        share: (B,) in [0, 1], where between the two each row is looked at.
+
+    Returns:
+        The penalty. The norm is that of a whole image: over all pixels and channels of a row.
+    """
+    between = torch.lerp(fake.detach(), real, share[:, None, None, None]).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
