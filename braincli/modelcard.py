@@ -60,11 +60,12 @@ def _training(info: ModelInfo) -> str:
         return "## Training\n\nNothing is trained.\n"
     steps = ", ".join(f"{stage} {count:,}" for stage, count in found.get("steps", {}).items())
     names = ", ".join(found["cases"])
+    compute = f", {found['compute_minutes']:g} of compute time in all" if "compute_minutes" in found else ""
     return "\n".join(
         [
             "## Training\n",
             f"{found.get('slices', 0):,} slices of {len(found['cases'])} cases ({names}); steps: {steps}; "
-            f"{found.get('minutes', 0):g} minutes of wall time in the last run.\n",
+            f"{found.get('minutes', 0):g} minutes of wall time in the last run{compute}.\n",
         ]
     )
 

@@ -33,8 +33,8 @@ class LoopOptions:
         steps: per stage; stages that are missing take the method's ``train_steps``.
         batch: slices per step; None takes the method's.
         minutes: stop (with a checkpoint) after this long; None never stops early.
-        compute_minutes: CPU time for all stages (threads add up, other processes do not count). A stage ends when its
-            share is spent or its steps are done; what it leaves over, the later stages get.
+        compute_minutes: CPU time for all stages (threads add up, other processes do not count); wall time on a GPU. A
+            stage ends when its share is spent or its steps are done; what it leaves over, the later stages get.
         snapshot_every: steps between snapshots of the averaged weights.
         checkpoint_minutes: how often the state is saved.
         dtype: autocast type or None for float32.
@@ -128,7 +128,9 @@ class _Run:
         self.generator = torch.Generator().manual_seed(options.seed)
         self.begin = time.monotonic()
         self.stage_index, self.saved = 0, None
-        self.spent: dict[str, float] = {}  # seconds of CPU time by stage
+        self.spent: dict[str, float] = {}  # seconds of compute time by stage
+        # a GPU works while the CPU sleeps
+        self.clock = time.process_time if self.device.type == "cpu" else time.monotonic
         if (folder / "checkpoint.pt").exists():
             self.saved = torch.load(folder / "checkpoint.pt", map_location=self.device, weights_only=True)
             method.load_state_dict(self.saved["method"])
@@ -164,7 +166,7 @@ class _Run:
                 for name, optimizer in optimizers.items():
                     for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
                         group["lr"] = rate * scale
-                begin = time.process_time()
+                begin = self.clock()
                 try:
                     logs = self._step(stage, pools, batch, optimizers)
                 except FloatingPointError as error:
@@ -173,12 +175,14 @@ class _Run:
                         "The last checkpoint is kept; resume with a smaller learning rate or --precision fp32.",
                     ) from None
                 average.update(trained)
-                self.spent[stage] = self.spent.get(stage, 0) + time.process_time() - begin
+                self.spent[stage] = self.spent.get(stage, 0) + self.clock() - begin
                 step += 1
                 note = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
                 bar.advance(1, note)
-                if step % LOG_EVERY == 0 or step == steps:
-                    self._log({"stage": stage, "step": step, "s": round(time.monotonic() - self.begin, 1), **logs})
+                if step % LOG_EVERY == 0 or step == steps or self.spent[stage] >= allowed:
+                    seconds = {"s": time.monotonic() - self.begin, "compute_s": sum(self.spent.values())}
+                    times = {name: round(value, 1) for name, value in seconds.items()}
+                    self._log({"stage": stage, "step": step, **times, **logs})
                 if self.snapshot and self.options.snapshot_every and step % self.options.snapshot_every == 0:
                     with average.in_place(method, trained):
                         self.snapshot(stage, step)
@@ -195,7 +199,7 @@ class _Run:
         return True
 
     def _allowed(self, index: int) -> float:
-        """Seconds of CPU time that stage ``index`` may take."""
+        """Seconds of compute time that stage ``index`` may take."""
         if self.options.compute_minutes is None:
             return math.inf
         stages, share = self.method.stages, self.method.stage_share
@@ -298,6 +302,8 @@ def _minutes(since: float) -> float:
 
 
 def iterate_metrics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The entries of ``metrics.jsonl``."""
+    """The entries of ``metrics.jsonl``; none where nothing was trained."""
+    if not (folder / "metrics.jsonl").exists():
+        return
     with (folder / "metrics.jsonl").open(encoding="utf-8") as log:
         yield from (json.loads(line) for line in log)

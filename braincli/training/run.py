@@ -45,7 +45,7 @@ def train_cases(
     device = devices.prepare(config.device, config.threads)
     import torch
 
-    from braincli.training.loop import LoopOptions, fit
+    from braincli.training.loop import LoopOptions, fit, iterate_metrics
 
     torch.manual_seed(config.seed)
     kind = registry.method_class(config.method)
@@ -83,8 +83,11 @@ def train_cases(
         if not fit(method, store, work, options, reporter, snapshot):
             reporter.say(f"time is up; go on with --resume ({out.name})")
             return None
-        steps = {**method.config.train_steps, **config.steps}
-        training = {"cases": store.cases, "slices": len(store), "steps": steps, "minutes": _minutes(begin)}
+        log = list(iterate_metrics(work))
+        training = {
+            "cases": store.cases, "slices": len(store), "steps": {entry["stage"]: entry["step"] for entry in log},
+            "minutes": _minutes(begin), "compute_minutes": round(log[-1].get("compute_s", 0) / 60, 2) if log else 0.0,
+        }  # fmt: skip
     modelfolder.save(out, method, info.model_copy(update={"training": training}))
     if (work / "metrics.jsonl").exists():
         shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")

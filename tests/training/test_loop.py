@@ -143,6 +143,8 @@ def test_a_compute_budget_ends_each_stage_when_its_share_is_spent(tmp_path: Path
     last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert sum(last["spent"].values()) == pytest.approx(0.6, abs=0.3)
     assert last["spent"]["translate"] == pytest.approx(0.3, abs=0.15)
+    final = list(loop.iterate_metrics(tmp_path))[-1]  # the last step is logged, whenever the budget ends
+    assert (final["stage"], final["compute_s"]) == ("restore", pytest.approx(sum(last["spent"].values()), abs=0.06))
 
 
 def test_snapshots_hold_the_average_and_change_nothing(tmp_path: Path) -> None:
