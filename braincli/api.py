@@ -172,10 +172,7 @@ def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter 
     evidence = gather(cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent())
     found = calibration.calibrate(evidence)
     if config.cross_fit:
-        scores = calibration.cross_fit(evidence)
-        mean = sum(scores.values()) / len(scores)
-        more = {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
-        found = found.model_copy(update={"provenance": found.provenance | more})
+        found = calibration.with_cross_fit(found, calibration.cross_fit(evidence))
     if config.write:
         figures = dict(model.info.figures)
         if config.cross_fit:

@@ -7,7 +7,7 @@ the threshold is what a chosen share of healthy brain exceeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,13 @@ def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibrati
 
 
 def cross_fit(evidence: Sequence[Evidence]) -> dict[str, float]:
-    """DSC per case, each from a calibration on the other half of the cases (halves in order of id).
+    """DSC per case, each with the calibration of :func:`cross_calibrate`."""
+    found = cross_calibrate(evidence)
+    return {e.case.id: case_dsc(e, found[e.case.id]) for e in sorted(evidence, key=lambda e: e.case.id)}
+
+
+def cross_calibrate(evidence: Sequence[Evidence]) -> dict[str, Calibration]:
+    """For each case, by id, a calibration on the other half of the cases (halves in order of id).
 
     Raises:
         InputError: one case only, or a half without lesion.
@@ -87,14 +93,20 @@ def cross_fit(evidence: Sequence[Evidence]) -> dict[str, float]:
     middle = len(ordered) // 2
     if middle == 0:
         raise InputError("Cross-fitting needs at least two cases.")
-    result, top = {}, highest(ordered)  # top sets the bins of the search, nothing else
+    result: dict[str, Calibration] = {}
+    top = highest(ordered)  # sets the bins of the search, nothing else
     for fitted, reported in ((ordered[:middle], ordered[middle:]), (ordered[middle:], ordered[:middle])):
         if not any(e.reference.any() for e in fitted):
             raise InputError("Cross-fitting needs a lesion in each half of the cases.")
-        found = calibrate(fitted, top=top)
-        for e in reported:
-            result[e.case.id] = case_dsc(e, found)
+        result |= dict.fromkeys((e.case.id for e in reported), calibrate(fitted, top=top))
     return result
+
+
+def with_cross_fit(found: Calibration, scores: Mapping[str, float]) -> Calibration:
+    """``found`` with the DSC of :func:`cross_fit` in its provenance, per case and as mean."""
+    mean = sum(scores.values()) / len(scores)
+    more = {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
+    return found.model_copy(update={"provenance": found.provenance | more})
 
 
 def case_dsc(e: Evidence, found: Calibration) -> float:
