@@ -99,6 +99,7 @@ class TSGM(Translation):
         },
     }
     stages = ("translate", "restore")
+    stochastic = True
 
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
