@@ -56,7 +56,7 @@ def train_cases(
     training: dict[str, object] = {"cases": {}, "minutes": 0.0}
     info = modelfolder.ModelInfo(
         name=out.name, method=config.method, preset=config.preset, settings=method.config.model_dump(mode="json"),
-        slices=spec.model_dump(mode="json"), map=modelfolder.MapOptions(**kind.map),
+        slices=spec.model_dump(mode="json"), map=modelfolder.MapOptions(**kind.map | method.config.map),
     )  # fmt: skip
     if kind.trained:
         if not (work / "slices" / "store.json").exists():
