@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from braincli.anomalies import augment
 
 Losses = Iterator[tuple[str, Tensor, dict[str, float]]]
 Callback = Callable[[int, int], None]  # (done, total) network calls
+Drawn = TypeVar("Drawn", bound=Any)
 
 
 class MethodConfig(BaseModel):
@@ -172,9 +173,9 @@ class Method(nn.Module, ABC):
         c = self.config
         if not (c.variation or c.contrast_dropout):
             return batch, partner
-        shape = (len(batch), *batch.image.shape[1:])
+        shape = (-(-len(batch) // self.run), *batch.image.shape[1:])  # the slices of a run vary alike
         vary = augment.draw(shape, generator, strength=c.variation, drop=c.contrast_dropout)  # type: ignore[arg-type]
-        vary = vary.to(partner.device)
+        vary = repeat_rows(vary, self.run, len(batch)).to(partner.device)
         brain, lesion = augment.move(batch.brain, vary), augment.move(batch.lesion, vary)
         image, partner = (augment.recolour(augment.move(i, vary), brain, vary) for i in (batch.image, partner))
         tissue = None if batch.tissue is None else augment.move(batch.tissue, vary)
@@ -193,6 +194,13 @@ def known(batch: Batch, margin: int = 2) -> Tensor:
     """
     grown = F.max_pool2d(batch.lesion.float(), 2 * margin + 1, stride=1, padding=margin) > 0
     return (batch.brain & ~grown) & present(batch.image)
+
+
+def repeat_rows(drawn: Drawn, times: int, rows: int) -> Drawn:
+    """Drawn parameters (a dataclass of tensors) with each row ``times`` times, cut to ``rows``."""
+    if times == 1:
+        return drawn
+    return replace(drawn, **{k: v.repeat_interleave(times, dim=0)[:rows] for k, v in vars(drawn).items()})
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
