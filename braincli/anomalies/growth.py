@@ -1,9 +1,10 @@
 """Tumour-like growth: infiltrating oedema, enhancing rim and necrotic core, or several small foci, on a 2-D slice.
 
 :func:`draw` takes everything random from a generator, :func:`apply` is deterministic, so that a growth can be
-repeated. Compartments are irregular (low-frequency noise bends their outline), soft-edged and textured; their
-intensities follow what gliomas show on each contrast, with a share of deliberately arbitrary ones, so that
-a detector learns "does not belong" and not one look. Lengths are in pixels.
+repeated. Compartments are irregular (low-frequency noise bends their outline), soft-edged and textured; many
+spread along the tissue that they begin in, as oedema does in white matter; their intensities follow what gliomas show
+on each contrast, with a share of deliberately arbitrary ones, so that a detector learns "does not belong" and not
+one look. Lengths are in pixels. Everything runs on the image's device.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Growth:
         stretch: (B, FOCI, 2) and angle: (B, FOCI): the ellipse.
         core, necrosis: (B,) radius of the core and of the necrosis as a share of the growth's; 0 for none.
         softness: (B,) width of the edge in pixels.
+        spread: (B,) 0 grows evenly, 1 only into tissue as bright (on the first contrast) as where it begins.
         outline, texture: (B, 3, H, W) and (B, C, H, W) noise, about unit size.
         level: (B, 3, C) target intensity per compartment.
         opacity: (B, C) how much of the tissue below is replaced.
@@ -51,18 +53,23 @@ class Growth:
     core: Tensor
     necrosis: Tensor
     softness: Tensor
+    spread: Tensor
     outline: Tensor
     texture: Tensor
     level: Tensor
     opacity: Tensor
     grain: Tensor
 
+    def to(self, device: torch.device) -> Growth:
+        """The same parameters on ``device``."""
+        return Growth(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 def draw(
     shape: tuple[int, int, int, int],
     generator: torch.Generator,
     *,
-    radius: tuple[float, float] = (3.0, 18.0),
+    radius: tuple[float, float] = (3.0, 24.0),
     arbitrary: float = 0.15,
 ) -> Growth:
     """Parameters for images of ``shape`` (B, C, H, W).
@@ -87,7 +94,7 @@ def draw(
     level = level[:, :, :c] if c <= 4 else level.mean(dim=2, keepdim=True).expand(b, 3, c)
     free = torch.rand(b, generator=generator) < arbitrary
     level = torch.where(free[:, None, None], torch.rand(b, 3, c, generator=generator), level)
-    opacity = uniform(0.35, 1.0, b, c)
+    opacity = uniform(0.5, 1.0, b, c)
     faint = torch.rand(b, c, generator=generator) < 0.15
     opacity = torch.where(faint, opacity * 0.3, opacity)
     with_core = (torch.rand(b, generator=generator) < 0.6) & ~several
@@ -99,12 +106,13 @@ def draw(
         angle=uniform(0, torch.pi, b, FOCI),
         core=uniform(0.3, 0.9, b) * with_core,
         necrosis=uniform(0.4, 0.85, b) * (with_core & with_necrosis),
-        softness=uniform(0.4, 2.5, b),
+        softness=uniform(0.4, 4.0, b),
+        spread=uniform(0.0, 1.0, b) * (torch.rand(b, generator=generator) < 0.6),
         outline=_clouds(b, 3, h, w, generator),
-        texture=_clouds(b, c, h, w, generator),
+        texture=_clouds(b, c, h, w, generator, fine=torch.rand(b, generator=generator)),
         level=level,
         opacity=opacity,
-        grain=uniform(0.0, 0.12, b),
+        grain=uniform(0.0, 0.2, b),
     )
 
 
@@ -119,8 +127,9 @@ def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]
         The diseased image, and the growth's alpha (B, 1, H, W) in [0, 1] (0 outside the brain).
     """
     h, w = image.shape[2:]
-    rows = torch.arange(h, dtype=torch.float32)[None, None, :, None]
-    columns = torch.arange(w, dtype=torch.float32)[None, None, None, :]
+    growth = growth.to(image.device)
+    rows = torch.arange(h, dtype=torch.float32, device=image.device)[None, None, :, None]
+    columns = torch.arange(w, dtype=torch.float32, device=image.device)[None, None, None, :]
     centre = _in_brain(growth.centre, brain)
     dy, dx = rows - centre[..., 0, None, None], columns - centre[..., 1, None, None]
     cos, sin = growth.angle.cos()[..., None, None], growth.angle.sin()[..., None, None]
@@ -135,7 +144,7 @@ def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]
         return torch.sigmoid(inside / growth.softness[:, None, None, None]) * brain
 
     bends = growth.outline[:, :, None]
-    whole = alpha(torch.ones_like(growth.core), bends[:, OEDEMA])
+    whole = alpha(torch.ones_like(growth.core), bends[:, OEDEMA]) * _tissue(image, centre, growth.spread)
     core = alpha(growth.core, bends[:, RIM]) * whole
     necrosis = alpha(growth.core * growth.necrosis, bends[:, CORE]) * core
     level = growth.level[..., None, None]
@@ -145,6 +154,16 @@ def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]
     present = image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
     blend = whole * growth.opacity[..., None, None] * present
     return (image + blend * (target - image)).clamp(0, 1) * brain, whole
+
+
+def _tissue(image: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1]: how willingly each pixel takes the growth (see ``Growth.spread``)."""
+    first = image.ne(0).flatten(2).any(dim=2).int().argmax(dim=1)
+    tissue = F.avg_pool2d(image[torch.arange(len(image)), first][:, None], 3, stride=1, padding=1)
+    at = centre[:, 0].round().long()
+    begin = tissue[torch.arange(len(image)), 0, at[:, 0], at[:, 1]][:, None, None, None]
+    alike = torch.exp(-(((tissue - begin) / 0.18) ** 2))
+    return 1 - spread[:, None, None, None] * (1 - alike)
 
 
 def _in_brain(share: Tensor, brain: Tensor) -> Tensor:
@@ -159,10 +178,16 @@ def _in_brain(share: Tensor, brain: Tensor) -> Tensor:
     return positions
 
 
-def _clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator) -> Tensor:
-    """Smooth noise of about unit size: three octaves of interpolated white noise."""
+def _clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator, fine: Tensor | None = None) -> Tensor:
+    """Smooth noise of about unit size: three octaves of interpolated white noise.
+
+    ``fine`` (B,) in [0, 1] mixes in grains down to two pixels.
+    """
     total = torch.zeros(b, channels, h, w)
     for cells, gain in ((4, 0.8), (8, 0.5), (20, 0.3)):
         coarse = torch.randn(b, channels, cells, cells, generator=generator)
         total += gain * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=True)
+    if fine is not None:
+        grains = torch.randn(b, channels, (h + 1) // 2, (w + 1) // 2, generator=generator)
+        total += fine[:, None, None, None] * F.interpolate(grains, size=(h, w), mode="bilinear", align_corners=True)
     return total
