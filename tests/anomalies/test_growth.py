@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from braincli.anomalies import augment, growth
@@ -79,3 +81,22 @@ def test_variation_of_strength_zero_only_flips() -> None:
         kept = torch.allclose(row, original, atol=1e-3)
         flipped = torch.allclose(row, original.flip(2), atol=1e-3)
         assert kept or flipped
+
+
+def test_spreading_growth_keeps_to_the_tissue_it_begins_in() -> None:
+    brain = torch.ones(1, 1, 40, 40, dtype=torch.bool)
+    image = torch.full((1, 4, 40, 40), 0.8)
+    image[..., 20:] = 0.3  # another tissue on the right
+    drawn = growth.draw((1, 4, 40, 40), torch.Generator().manual_seed(2), radius=(12.0, 12.1))
+    begin = torch.full((1, growth.FOCI, 2), (20 * 40 + 15.5) / 1600)  # row 20, column 15
+    radius = torch.tensor([[12.0] + [0.0] * (growth.FOCI - 1)])
+    sums = []
+    for spread in (0.0, 1.0):
+        _, alpha = growth.apply(
+            image, brain, replace(drawn, centre=begin, radius=radius, spread=torch.full((1,), spread))
+        )
+        sums.append((float(alpha[..., :20].sum()), float(alpha[..., 21:].sum())))
+    (left, right), (left_kept, right_kept) = sums
+    assert right > 50
+    assert right_kept < 0.05 * right
+    assert left_kept > 0.9 * left
