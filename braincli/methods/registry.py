@@ -27,6 +27,39 @@ METHODS: dict[str, MethodSpec] = {
     "threshold": MethodSpec(
         "threshold:Threshold", "histogram-equalised intensity, thresholded", "Meissen et al. 2022", "none"
     ),
+    "ae": MethodSpec(
+        "ae:AE",
+        "autoencoder: what does not fit through the latent is not restored",
+        "Baur et al. 2021",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        ("paper", "baur", "spatial", "compact", "tiny"),
+    ),
+    "vae": MethodSpec(
+        "vae:VAE",
+        "variational autoencoder",
+        "Baur et al. 2021",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        ("paper", "baur", "wang", "compact", "tiny"),
+    ),
+    "svae": MethodSpec(
+        "svae:SVAE",
+        "VAE whose slices know their neighbours, linked by a recurrent network",
+        "Behrendt et al. 2022 (MIDL)",
+        "healthy volumes (compact: lesion masks, to leave lesions out)",
+    ),
+    "gmvae": MethodSpec(
+        "gmvae:GMVAE",
+        "Gaussian-mixture VAE; the slice is changed until it is likely (MAP restoration)",
+        "You et al. 2019 (MIDL)",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+    ),
+    "dae": MethodSpec(
+        "dae:DAE",
+        "denoising autoencoder: removes coarse noise, and what looks like it",
+        "Kascenas et al. 2022 (MIDL)",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        ("paper", "behrendt", "compact", "tiny"),
+    ),
     "cyclegan": MethodSpec(
         "cyclegan:CycleGAN",
         "translates diseased slices to healthy ones, learnt unpaired; the change is the finding",

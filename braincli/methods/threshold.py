@@ -2,34 +2,54 @@
 segmentation methods for brain MRI").
 
 The image is histogram-equalised inside the brain (once per volume, by the slice stage), so that its value is the
-share of brain voxels that are darker. The "restoration" is zero, hence the residual is the equalised intensity
-itself and contrast weights, threshold and smallest lesion are calibrated as for every other method.
+share of brain voxels that are darker. Each contrast has a tail: with ``high`` (the paper's) the "restoration" is 0,
+hence the residual is the equalised intensity itself; with ``low`` it is 1, and dark tissue stands out (tumours on T1);
+with ``both`` it is the median, and either end stands out; ``off`` leaves the contrast out. Contrast weights (one
+contrast, or several fused), threshold and smallest lesion are calibrated as for every other method.
 
-Deviations: the paper uses FLAIR alone; here any contrast takes part, weighted by calibration (default FLAIR only).
+Presets: ``paper`` is FLAIR alone, its map not filtered. ``compact`` lets all contrasts take part, weighted by
+calibration, and smooths the map by 2 mm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction
+from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, present
+
+Tail = Literal["high", "low", "both", "off"]
+HEALTHY = {"high": 0.0, "low": 1.0, "both": 0.5}  # the value that counts as healthy
 
 
 class ThresholdConfig(MethodConfig):
-    """Nothing to choose: threshold and weights are calibration, not training."""
+    """Which end of each contrast's histogram is abnormal; images with other than four channels take the last ones."""
+
+    t1: Tail = "high"
+    t1ce: Tail = "high"
+    t2: Tail = "high"
+    flair: Tail = "high"
 
 
 class Threshold(Method):
-    """Restores every slice to zero, so that the residual is the equalised intensity."""
+    """Restores every slice to the end of the histogram that is healthy."""
 
     Config = ThresholdConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "compact": {}, "tiny": {}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"t1": "off", "t1ce": "off", "t2": "off", "map": {"smooth_mm": 0.0, "erode_mm": 0.0}},
+        "compact": {},
+        "tiny": {},
+    }
     normalisation = "equalise"
     trained = False
+
+    def __init__(self, config: ThresholdConfig, *, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels=channels, size=size)
+        tails: list[Tail] = [config.t1, config.t1ce, config.t2, config.flair]
+        self.tails = tails[-channels:] if channels <= len(tails) else [config.flair] * channels
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {}
@@ -46,4 +66,8 @@ class Threshold(Method):
     ) -> Prediction:
         if callback is not None:
             callback(1, 1)
-        return Prediction(restored=torch.zeros_like(image))
+        restored = image.clone()
+        for channel, tail in enumerate(self.tails):
+            if tail != "off":
+                restored[:, channel] = HEALTHY[tail]
+        return Prediction(restored=restored * (brain & present(image)))
