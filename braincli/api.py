@@ -115,7 +115,7 @@ def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Report
         out: folder of the new model.
 
     Returns:
-        The model's description, or None if ``config.minutes`` ran out (call again with ``resume=True``).
+        The model's description, or None if ``config.max_time`` ran out (call again with ``resume=True``).
 
     Raises:
         InputError, UsageError, ResourceError: see :func:`braincli.training.run.train_cases`.
@@ -149,14 +149,22 @@ def check(
     return survey([Path(path) for path in paths], volume=volume, prefer=prefer, phi=phi, reporter=reporter)
 
 
-def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter | None = None) -> Calibration:
+def calibrate(
+    data: Sequence[Path],
+    config: CalibrateConfig,
+    reporter: Reporter | None = None,
+    *,
+    healthy: Sequence[Path] = (),
+) -> Calibration:
     """Fit contrast weights, threshold and smallest lesion of a model, and store them in its ``model.json``.
 
     Args:
-        data: cohort folders or manifests with lesion masks, disjoint from training.
+        data: cohort folders or manifests, disjoint from training; with lesion masks for ``objective="dsc"``.
+        healthy: prepared cases of healthy people, to count false positives in.
 
     Raises:
-        InputError: no lesion, a case without mask, or a case that was trained on.
+        InputError: no lesion, a case without mask, a case that was trained on, or one that lies in both cohorts.
+        UsageError: cross-fitting without masks.
         ModelError: no such model.
     """
     from braincli import device, modelfolder
@@ -164,21 +172,11 @@ def calibrate(data: Sequence[Path], config: CalibrateConfig, reporter: Reporter 
     from braincli.progress import Reporter as Silent
 
     chosen = device.prepare(config.device, config.threads)
-    from braincli.detection import calibration
-    from braincli.detection.evidence import gather
+    from braincli.detection.calibration import calibrate_model
 
     model = modelfolder.load(config.model, chosen)
-    cases = [case for path in data for case in find_cases(Path(path))]
-    evidence = gather(cases, model, seed=config.seed, batch=config.batch, reporter=reporter or Silent())
-    found = calibration.calibrate(evidence)
-    if config.cross_fit:
-        found = calibration.with_cross_fit(found, calibration.cross_fit(evidence))
-    if config.write:
-        figures = dict(model.info.figures)
-        if config.cross_fit:
-            figures["DSC (cross-fitted)"] = found.provenance["dsc_cross_fit"]
-        modelfolder.write_info(model.folder, model.info.model_copy(update={"calibration": found, "figures": figures}))
-    return found
+    cases, well = ([case for path in paths for case in find_cases(Path(path))] for paths in (data, healthy))
+    return calibrate_model(model, cases, config, reporter or Silent(), healthy=well)
 
 
 def detect(

@@ -55,12 +55,16 @@ class DetectConfig(Options):
     preprocess: bool = False
     threshold: float | None = Field(default=None, ge=0)
     min_lesion_mm3: float | None = Field(default=None, ge=0)
+    min_lesion_voxels: int = Field(default=0, ge=0)  # of the scan's own grid
+    samples: int = Field(default=1, ge=1)
+    uncertainty: Path | None = None  # of one case; folders get <case>_uncertainty.nii.gz with samples > 1
     anomaly_map: bool = False
     restored: bool = False
     residual: bool = False
     figure: bool = True
     batch: int = Field(default=16, ge=1)
     on_oom: Literal["halve", "cpu", "fail"] = "halve"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     overwrite: bool = False
     resume: bool = False
     seed: int = 0
@@ -105,9 +109,12 @@ class CalibrateConfig(Options):
     """Contrast weights, threshold and smallest lesion from a cohort that the model has not seen."""
 
     model: str = "tsgm"
+    objective: Literal["dsc", "healthy-quantile"] = "dsc"
+    false_positive_rate: float = Field(default=0.01, gt=0, lt=1)  # share of healthy brain, for healthy-quantile
     cross_fit: bool = False
     write: bool = True
     batch: int = Field(default=16, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"

@@ -67,8 +67,8 @@ def precision(device: torch.device, wanted: str = "auto") -> torch.dtype | None:
 
     if wanted == "fp32":
         return None
-    if wanted == "bf16":
-        return torch.bfloat16
+    if wanted in ("bf16", "fp16"):
+        return torch.bfloat16 if wanted == "bf16" else torch.float16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
     native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -6,7 +6,7 @@ What stands below the line :data:`NOTES` is written by hand and survives.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from braincli import RESEARCH_USE_ONLY, files
 from braincli.methods.registry import METHODS
@@ -48,7 +48,7 @@ def _input(info: ModelInfo) -> str:
             "| | |\n|---|---|",
             f"| method, preset | `{info.method}`, `{info.preset}` |",
             f"| parameters | {info.parameters:,} |",
-            f"| map | residuals smoothed with {info.map.smooth_mm:g} mm, brain eroded by {info.map.erode_mm:g} mm |",
+            f"| map | {_map(info)} |",
             f"| licence | {info.licence} |\n",
         ]
     )
@@ -74,17 +74,44 @@ def _calibration(info: ModelInfo) -> str:
     c = info.calibration
     if c is None:
         return "## Calibration\n\nNot calibrated yet: `braincli calibrate --model ... --data ...`\n"
-    weights = " | ".join(f"{c.weights.get(name, 0):.2f}" for name in info.contrasts)
+    names = [str(name) for name in info.contrasts if c.weights]
+    cells = [*(f"{c.weights[name]:.2f}" for name in info.contrasts if c.weights), f"{c.threshold:.4f}"]
+    facts = c.provenance
     lines = [
         "## Calibration\n",
-        f"| {' | '.join(info.contrasts)} | threshold | smallest lesion |",
-        "|---" * (len(info.contrasts) + 2) + "|",
-        f"| {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 |\n",
-        f"Fitted on {', '.join(c.provenance.get('cases', []))} (objective: {c.provenance.get('objective', '?')}); "
-        f"mean DSC {c.provenance.get('dsc_fitted', float('nan')):.3f} on these very cases: optimistic.\n",
+        f"| {' | '.join([*names, 'threshold', 'smallest lesion'])} |",
+        "|---" * (len(names) + 2) + "|",
+        f"| {' | '.join(cells)} | {c.min_lesion_mm3:g} mm3 |\n",
+        f"Fitted on {', '.join(facts.get('cases', []))} (objective: {facts.get('objective', '?')})"
+        + (f"; mean DSC {facts['dsc_fitted']:.3f} on these very cases: optimistic." if "dsc_fitted" in facts else ".")
+        + (f" {facts['false_positive_rate']:.2%} of healthy brain lie above." if "false_positive_rate" in facts else "")
+        + "\n",
     ]
-    if "cross_fit" in c.provenance:
+    if "cross_fit" in facts:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
-        lines += [f"| {case} | {dsc:.3f} |" for case, dsc in c.provenance["cross_fit"].items()]
-        lines += [f"| **mean** | **{c.provenance['dsc_cross_fit']:.3f}** |\n"]
-    return "\n".join(lines)
+        lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts["cross_fit"].items()]
+        lines += [f"| **mean** | **{facts['dsc_cross_fit']:.3f}** |\n"]
+    return "\n".join(lines + _healthy(facts.get("healthy", {})))
+
+
+def _healthy(found: dict[str, Any]) -> list[str]:
+    """What is marked where nothing is to be found."""
+    if not found:
+        return []
+    lines = [
+        "Healthy tissue (slices two or more away from a lesion, and healthy people): what is marked there is false.\n",
+        "| case | slices | brain, ml | marked, ml | map, mean | map, 99th percentile |\n|---|---|---|---|---|---|",
+    ]
+    for case, f in found.items():
+        lines.append(
+            f"| {case} | {f['slices']} | {f['brain_ml']:.0f} | {f['mask_ml']:.2f} | {f['map_mean']:.4f} | "
+            f"{f['map_p99']:.4f} |"
+        )
+    return [*lines, ""]
+
+
+def _map(info: ModelInfo) -> str:
+    o = info.map
+    filters = [f"median of {o.median} pixels"] if o.median > 1 else []
+    filters += [f"smoothed with {o.smooth_mm:g} mm", f"brain eroded by {o.erode_mm:g} mm"]
+    return f"{o.residual} residuals (or the method's score), {', '.join(filters)}"

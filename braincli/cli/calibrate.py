@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, DeviceName, Quiet, Seed, Threads
+from braincli.cli.common import AsJson, Debug, DeviceName, Precision, PrecisionName, Quiet, Seed, Threads
+
+
+class Objective(StrEnum):
+    """What calibration looks for."""
+
+    DSC = "dsc"
+    HEALTHY = "healthy-quantile"
 
 
 def command(
-    data: Annotated[list[Path], typer.Option("--data", help="Cases with lesion masks that were not trained on.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Cases that were not trained on, with lesion masks.")],
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "tsgm",
+    objective: Annotated[
+        Objective,
+        typer.Option(
+            help="dsc: highest mean DSC. healthy-quantile: the threshold that --false-positive-rate of healthy brain "
+            "exceeds; needs no masks (cases without mask count as healthy)."
+        ),
+    ] = Objective.DSC,
+    false_positive_rate: Annotated[
+        float, typer.Option(help="Share of healthy brain above the threshold (healthy-quantile).", min=1e-6, max=0.5)
+    ] = 0.01,
+    healthy: Annotated[
+        list[Path] | None,
+        typer.Option(help="Healthy cases, prepared; what the calibrated model marks in them goes to the card."),
+    ] = None,
     cross_fit: Annotated[
         bool, typer.Option("--cross-fit", help="Also report DSC with each half calibrated on the other.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only; leave model.json as it is.")] = False,
     batch: Annotated[int, typer.Option(help="Slices per network call.", min=1)] = 16,
+    precision: PrecisionName = Precision.AUTO,
     seed: Seed = 0,
     threads: Threads = None,
     device: DeviceName = "auto",
@@ -28,24 +51,34 @@ def command(
 ) -> None:
     """Fit contrast weights, threshold and smallest lesion; they are stored in the model's model.json.
 
+    Also measured: what the values mark in the slices that show no lesion (two slices or more away from one).
+
     Example: braincli calibrate --model models/mine --data validation/ --cross-fit
     """
     from braincli import api, config
     from braincli.progress import reporter
 
     values = {
-        "model": model, "cross_fit": cross_fit, "write": not dry_run, "batch": batch,
+        "model": model, "objective": objective.value, "false_positive_rate": false_positive_rate,
+        "cross_fit": cross_fit, "write": not dry_run, "batch": batch, "precision": precision.value,
         "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     options = config.parse(config.CalibrateConfig, values)
-    found = api.calibrate(data, options, reporter(quiet=quiet))
+    found = api.calibrate(data, options, reporter(quiet=quiet), healthy=healthy or ())
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json"), indent=2))
         return
-    weights = "  ".join(f"{name} {weight:.2f}" for name, weight in found.weights.items())
+    weights = "  ".join(f"{name} {weight:.2f}" for name, weight in found.weights.items()) or "none: the map is a score"
     typer.echo(f"weights    {weights}\nthreshold  {found.threshold:.4f}\nsmallest   {found.min_lesion_mm3:g} mm3")
-    typer.echo(f"mean DSC   {found.provenance['dsc_fitted']:.3f} on the cases it was fitted on")
-    if "cross_fit" in found.provenance:
-        for case, dsc in found.provenance["cross_fit"].items():
+    facts = found.provenance
+    if "dsc_fitted" in facts:
+        typer.echo(f"mean DSC   {facts['dsc_fitted']:.3f} on the cases it was fitted on")
+    if "cross_fit" in facts:
+        for case, dsc in facts["cross_fit"].items():
             typer.echo(f"  {dsc:.3f}  {case} (cross-fitted)")
-        typer.echo(f"mean DSC   {found.provenance['dsc_cross_fit']:.3f} cross-fitted")
+        typer.echo(f"mean DSC   {facts['dsc_cross_fit']:.3f} cross-fitted")
+    for case, found_there in facts.get("healthy", {}).items():
+        typer.echo(
+            f"healthy    {found_there['mask_ml']:.2f} ml marked in {found_there['brain_ml']:.0f} ml of "
+            f"{found_there['slices']} slices: {case}"
+        )

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,16 @@ import typer
 from braincli.errors import BraincliError
 
 COMMANDS = ("preprocess", "train", "calibrate", "detect", "score", "check", "models", "weights", "demo", "cite")
+
+
+class Precision(StrEnum):
+    """What the network multiplies in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -29,6 +40,10 @@ Threads = Annotated[
     typer.Option(help="CPU threads (default: what this process may use).", min=1, envvar="BRAINCLI_NUM_THREADS"),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", envvar="BRAINCLI_DEVICE")]
+PrecisionName = Annotated[
+    Precision,
+    typer.Option("--precision", help="Of the network (auto: bf16 where the hardware multiplies it, else fp32)."),
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, DeviceName, Overwrite, Quiet, Resume, Seed, Threads
+from braincli.cli.common import (
+    AsJson,
+    Debug,
+    DeviceName,
+    Overwrite,
+    Precision,
+    PrecisionName,
+    Quiet,
+    Resume,
+    Seed,
+    Threads,
+)
 from braincli.errors import CohortError, UsageError
 
 
@@ -58,12 +69,27 @@ def command(
     min_lesion_mm3: Annotated[
         float | None, typer.Option(help="Smallest lesion kept (default: the model's calibration).", min=0)
     ] = None,
+    min_lesion_voxels: Annotated[
+        int, typer.Option(help="Smallest lesion kept, in voxels of the scan; the larger limit counts.", min=0)
+    ] = 0,
+    samples: Annotated[
+        int, typer.Option(help="Restorations per slice; their mean makes the map (stochastic methods).", min=1)
+    ] = 1,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the standard deviation of the anomaly map over the samples, in the map's units, voxel by voxel "
+            "(folders get <case>_uncertainty.nii.gz anyway).",
+        ),
+    ] = None,
     anomaly_map: Annotated[bool, typer.Option("--anomaly-map", help="Write the anomaly map.")] = False,
     restored: Annotated[bool, typer.Option("--restored", help="Write the pseudo-healthy restorations.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Write |input - restoration| per contrast.")] = False,
     figure: Annotated[bool, typer.Option(help="Draw the most abnormal slices (folders only).")] = True,
     batch: Annotated[int, typer.Option(help="Slices per network call; changes speed, not results.", min=1)] = 16,
     on_oom: Annotated[OnOom, typer.Option(help="When memory runs out.")] = OnOom.HALVE,
+    precision: PrecisionName = Precision.AUTO,
     device: DeviceName = "auto",
     threads: Threads = None,
     seed: Seed = 0,
@@ -91,9 +117,10 @@ def command(
         DetectConfig,
         {
             "model": model, "preprocess": preprocess, "threshold": threshold, "min_lesion_mm3": min_lesion_mm3,
+            "min_lesion_voxels": min_lesion_voxels, "samples": samples, "uncertainty": uncertainty,
             "anomaly_map": anomaly_map, "restored": restored, "residual": residual, "figure": figure, "batch": batch,
-            "on_oom": on_oom.value, "overwrite": overwrite, "resume": resume, "seed": seed, "threads": threads,
-            "device": device,
+            "on_oom": on_oom.value, "precision": precision.value, "overwrite": overwrite, "resume": resume,
+            "seed": seed, "threads": threads, "device": device,
         },
     )  # fmt: skip
     words = reporter(quiet=quiet)

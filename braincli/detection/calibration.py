@@ -12,18 +12,69 @@ from typing import Any
 
 import numpy as np
 
-from braincli import files
-from braincli.cases import CONTRASTS, Contrast
-from braincli.detection.evidence import Evidence
+from braincli import device, files, modelfolder
+from braincli.cases import CONTRASTS, Case, Contrast
+from braincli.config import CalibrateConfig
+from braincli.detection.evidence import Evidence, gather
 from braincli.detection.maps import CONNECTED
 from braincli.detection.search import around, edges, simplex
-from braincli.errors import InputError
-from braincli.modelfolder import PAPER_WEIGHTS, Calibration
+from braincli.errors import InputError, UsageError
+from braincli.modelfolder import PAPER_WEIGHTS, Calibration, LoadedModel
+from braincli.progress import Reporter
 
 TOLERANCE = 0.01  # of mean DSC
 SMALLEST_MM3 = (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0)
 SCORE = np.ones((1, 1), dtype=np.float32)  # the only weight vector of methods that give a score
 PRIOR = np.array([PAPER_WEIGHTS[c] for c in CONTRASTS], dtype=np.float32)
+
+
+def calibrate_model(
+    model: LoadedModel,
+    cases: Sequence[Case],
+    config: CalibrateConfig,
+    reporter: Reporter,
+    *,
+    healthy: Sequence[Case] = (),
+) -> Calibration:
+    """Fit ``model`` on ``cases``, count what it then marks in healthy tissue, and store both in its ``model.json``.
+
+    Args:
+        healthy: cases of healthy people, in which false positives are counted too; nothing is fitted on them.
+
+    Raises:
+        InputError: see :func:`braincli.detection.evidence.gather`; or a case lies in both cohorts.
+        UsageError: cross-fitting without masks.
+    """
+    by_masks = config.objective == "dsc"
+    if config.cross_fit and not by_masks:
+        raise UsageError("Cross-fitting compares with masks.", "Leave out --cross-fit, or use --objective dsc.")
+    if twice := sorted({case.id for case in cases} & {case.id for case in healthy}):
+        raise InputError(f"{twice[0]} lies in both cohorts.", "False positives are counted on cases of their own.")
+    dtype = device.precision(model.device, config.precision)
+
+    def restored(these: Sequence[Case], masks: bool) -> list[Evidence]:
+        return gather(these, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks, dtype=dtype)
+
+    evidence = restored(cases, by_masks)
+    if by_masks:
+        found = calibrate(evidence)
+    else:
+        found = healthy_quantile(evidence, config.false_positive_rate, model.info.calibration)
+    more: dict[str, Any] = {}
+    if config.cross_fit:
+        scores = cross_fit(evidence)
+        mean = sum(scores.values()) / len(scores)
+        more |= {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
+    marked = {e.case.id: false_positives(e, found) for e in [*evidence, *restored(healthy, False)]}
+    more["healthy"] = {case: facts for case, facts in marked.items() if facts}
+    found = found.model_copy(update={"provenance": found.provenance | more})
+    if config.write:
+        figures = dict(model.info.figures)
+        figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
+        if config.cross_fit:
+            figures["DSC (cross-fitted)"] = more["dsc_cross_fit"]
+        modelfolder.write_info(model.folder, model.info.model_copy(update={"calibration": found, "figures": figures}))
+    return found
 
 
 def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Calibration:

@@ -13,7 +13,9 @@ from braincli.detection.lesions import Lesion, lesion_table
 from braincli.detection.maps import channels, fuse, renormalise, segment
 from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
-from braincli.errors import ModelError
+from braincli.detection.samples import averaged
+from braincli.device import precision
+from braincli.errors import ModelError, UsageError
 from braincli.modelfolder import PAPER_WEIGHTS, LoadedModel, ModelInfo
 from braincli.progress import Reporter
 from braincli.slices import Slices, SliceSpec, from_volumes, normalise
@@ -37,6 +39,8 @@ class Findings:
         threshold, min_lesion_mm3: what made the mask.
         warnings: what the user should know, in words.
         device: where the network ran in the end.
+        restoration: mean over samples.
+        uncertainty: float32 >= 0, standard deviation of the anomaly map over samples; None for one sample.
     """
 
     images: dict[Contrast, Volume]
@@ -51,6 +55,7 @@ class Findings:
     device: str
     restoration: Restoration
     spec: SliceSpec
+    uncertainty: Volume | None = None
 
     @property
     def volume_ml(self) -> float:
@@ -120,26 +125,50 @@ def find_lesions(
     Raises:
         InputError: grids differ, or there is no brain.
         ModelError: the model is not calibrated and ``config.threshold`` is not set.
-        UsageError: a restoration was asked for and the method gives none.
+        UsageError: a restoration or several samples were asked for and the method does not give them.
         ResourceError: out of memory.
     """
     spec = SliceSpec.model_validate(model.info.slices)
     slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
+    refuse_samples(model.info.method, model.method.stochastic, config.samples)
     threshold, smallest = limits(model.info, config)
-    result = restore(
-        slices, model, case_id=case_id, seed=config.seed, batch=config.batch, on_oom=config.on_oom,
-        needs_restored=config.restored or config.residual, reporter=reporter,
-    )  # fmt: skip
+
+    def draw(sample: int) -> Restoration:
+        return restore(
+            slices, model, case_id=case_id, seed=config.seed, sample=sample, batch=config.batch, on_oom=config.on_oom,
+            dtype=precision(model.device, config.precision), needs_restored=config.restored or config.residual,
+            reporter=reporter,
+        )  # fmt: skip
+
+    def to_map(found: Restoration) -> np.ndarray:
+        return fuse(channels(found, model.info.map), contrast_weights(model.info, slices.contrasts)[0])
+
+    result, spread = averaged(draw, config.samples, to_map)
     scored = result.score is not None
     weights, warnings = contrast_weights(model.info, slices.contrasts, scored=scored)
-    anomaly = slices.to_volume(fuse(channels(result, model.info.map), weights))
-    mask = anomaly.with_data(segment(anomaly.data, threshold, anomaly.voxel_ml * 1000, smallest))
+    anomaly = slices.to_volume(to_map(result))
+    voxel_mm3 = anomaly.voxel_ml * 1000
+    smallest = max(smallest, config.min_lesion_voxels * voxel_mm3)
+    mask = anomaly.with_data(segment(anomaly.data, threshold, voxel_mm3, smallest))
     brain = inside(slices)
     warnings += sanity(mask, brain)
     return Findings(
         dict(images), brain, mask, anomaly, lesion_table(mask, anomaly), weights, threshold, smallest,
-        warnings, result.device, result, spec,
+        warnings, result.device, result, spec, None if spread is None else slices.to_volume(spread),
     )  # fmt: skip
+
+
+def refuse_samples(method: str, stochastic: bool, samples: int) -> None:
+    """Raise where several samples would all be the same.
+
+    Raises:
+        UsageError: the method is deterministic.
+    """
+    if samples > 1 and not stochastic:
+        raise UsageError(
+            f"The method {method} is deterministic: all its samples are the same.",
+            "Leave out --samples and --uncertainty.",
+        )
 
 
 def inside(slices: Slices) -> Volume:

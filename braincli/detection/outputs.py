@@ -90,6 +90,10 @@ class Writer:
         yield self.names.volume("mask", space)
         if self.config.anomaly_map:
             yield self.names.volume("anomaly", space)
+        if self.config.uncertainty is not None:
+            yield self.config.uncertainty
+        elif self.uncertain:
+            yield self.names.volume("uncertainty", space)
         for contrast in contrasts:
             if self.config.restored:
                 yield self.names.volume(f"restored-{contrast}", space)
@@ -101,6 +105,8 @@ class Writer:
                 yield self.names.volume("mask", contrast)
                 if self.config.anomaly_map:
                     yield self.names.volume("anomaly", contrast)
+                if self.uncertain:
+                    yield self.names.volume("uncertainty", contrast)
         if not self.names.single:
             yield from (self.names.table(".json"), self.names.table(".tsv"))
             if self.config.figure:
@@ -136,10 +142,28 @@ class Writer:
         volume.save(content, path, overwrite=self.replace, inputs=self.inputs)
         return self.record.add_output(path)
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether uncertainty goes to the case's folder: there are samples, and no file was named."""
+        return self.config.samples > 1 and self.config.uncertainty is None and not self.names.single
+
+    def uncertainty(self, content: Volume | None, space: str = "") -> None:
+        """Write the uncertainty to where it was asked for.
+
+        A file that the user named lies anywhere: the record holds its name and hash among the facts.
+        """
+        path = self.config.uncertainty
+        if content is not None and self.uncertain:
+            self.volume(content, "uncertainty", space)
+        elif content is not None and path is not None and space != ATLAS_SPACE:
+            volume.save(content, path, overwrite=self.replace, inputs=self.inputs)
+            self.record.facts["uncertainty"] = {"file": path.name, "sha256": files.sha256(path)}
+
     def maps(self, found: Findings, space: str = "") -> None:
         """The volumes that were asked for, on the grid that was searched."""
         if self.config.anomaly_map:
             self.volume(found.anomaly, "anomaly", space)
+        self.uncertainty(found.uncertainty, space)
         for contrast, image in found.images.items():
             if self.config.restored:
                 self.volume(found.restored_like_input(contrast), f"restored-{contrast}", space)

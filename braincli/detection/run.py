@@ -16,9 +16,10 @@ from braincli import brain as brains
 from braincli import device, files, modelfolder, modelsearch, provenance, volume
 from braincli.cases import CONTRASTS, Case, Contrast, find_cases, read_name, stem
 from braincli.config import DetectConfig, PreprocessConfig
-from braincli.detection.find import Findings, find_lesions
+from braincli.detection.find import Findings, find_lesions, refuse_samples
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, is_file
 from braincli.errors import BraincliError, InputError, UsageError
+from braincli.methods import registry
 from braincli.progress import Reporter
 from braincli.provenance import RunRecord
 from braincli.volume import Volume
@@ -107,7 +108,7 @@ class Detector:
             if not path.is_file():
                 raise InputError(f"{path.name}: no such file.", "Check the path.")
             inputs[path.name] = files.sha256(path)
-        options = self.config.model_dump(mode="json", exclude={"model"})
+        options = self.config.model_dump(mode="json", exclude={"model", "uncertainty"})
         return RunRecord(
             "detect", case.id, {"model": self.info.name, **options}, inputs,
             weights=files.sha256(self.folder / "model.json"),
@@ -126,7 +127,9 @@ class Detector:
         """
         begin = time.perf_counter()
         writer = self.writer(case, output)
-        if self.config.resume and provenance.is_done(writer.names.record(), writer.record):
+        named = self.config.uncertainty
+        complete = named is None or named.is_file()
+        if self.config.resume and complete and provenance.is_done(writer.names.record(), writer.record):
             return _skipped(case, writer.names.record())
         writer.refuse(tuple(case.images), raw=self.config.preprocess)
         masks, found = (self._raw if self.config.preprocess else self._prepared)(case, writer)
@@ -164,6 +167,11 @@ class Detector:
                 "Several raw scans lie on several grids; one mask file cannot serve them all.",
                 "Name a folder: -o OUT/.",
             )
+        if self.config.uncertainty is not None and len(case.images) > 1:
+            raise UsageError(
+                "Several raw scans lie on several grids; one uncertainty file cannot serve them all.",
+                "Leave out --uncertainty: a folder (-o OUT/) gets one per grid.",
+            )
         stripped = not any(brains.has_skull(volume.load(path)) for path in case.images.values())
         config = PreprocessConfig(
             already_stripped=stripped and case.brain is None, brain_mask=case.brain,
@@ -190,6 +198,8 @@ class Detector:
                     masks[space] = writer.volume(ready.to_native(found.mask, contrast), "mask", space)
                     if self.config.anomaly_map:
                         writer.volume(ready.to_native(found.anomaly, contrast), "anomaly", space)
+                    if found.uncertainty is not None:
+                        writer.uncertainty(ready.to_native(found.uncertainty, contrast), space)
                 writer.summary(found, self._title(case.id), reference_of(prepared, found.mask))
         writer.finish()
         return masks, found
@@ -211,6 +221,7 @@ class Detector:
             "min_lesion_mm3": found.min_lesion_mm3,
             "brain_ml": round(float(found.brain.data.sum() * found.brain.voxel_ml), 1),
             "mask_ml": round(found.volume_ml, 3),
+            "samples": self.config.samples,
             "device": found.device,
             "units": "residual: share of the 1st..99th percentile range; restored: units of the input",
         }
@@ -231,7 +242,8 @@ def detect_cases(
         output: a folder (``OUT/<case>/<case>_mask.nii.gz`` ...), or a ``.nii(.gz)`` file for one case.
 
     Raises:
-        UsageError: two cases share an id, a file is named for several cases, or (one case) an output exists.
+        UsageError: two cases share an id, a file is named for several cases, samples are asked of a deterministic
+            method, or (one case) an output exists.
         ModelError: the model is missing or damaged.
         BraincliError: of any kind, where there is one case.
     """
@@ -243,8 +255,17 @@ def detect_cases(
     ]
     if repeated:
         raise UsageError(f"Two cases are called {repeated[0].name}.", "Run them apart, into two folders.")
+    if config.uncertainty is not None and len(cases) > 1:
+        raise UsageError(
+            f"{config.uncertainty.name} is one file for {len(cases)} cases.",
+            "Leave out --uncertainty: with --samples each case's folder gets one.",
+        )
+    if config.uncertainty is not None and config.samples < 2:
+        raise UsageError("Uncertainty is how far samples differ; there is one.", "Add --samples 5, for example.")
     detector = Detector(config, reporter)
-    _ = detector.info  # a missing or damaged model is no case's fault
+    method = detector.info.method  # a missing or damaged model is no case's fault
+    if config.samples > 1:
+        refuse_samples(method, registry.method_class(method).stochastic, config.samples)
     if len(cases) == 1:
         return DetectReport(detector.info.name, [detector.run(cases[0], output)])
     results = []

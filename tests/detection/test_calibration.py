@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from braincli.cases import Case, Contrast
 from braincli.config import CalibrateConfig, TrainConfig
 from braincli.detection import calibration
 from braincli.detection.evidence import Evidence
-from braincli.detection.search import simplex
-from braincli.errors import InputError, ModelError
+from braincli.detection.search import around, edges, present_only, simplex
+from braincli.errors import InputError, ModelError, UsageError
 from braincli.methods import registry
+from braincli.modelfolder import PAPER_WEIGHTS, Calibration
 from braincli.slices import SliceSpec, from_volumes
 from braincli.volume import Volume
 
@@ -56,6 +58,76 @@ def test_weights_and_threshold_find_the_lesion() -> None:
     assert min(scores.values()) > 0.75
 
 
+def scored(case_id: str) -> Evidence:
+    """A score in units of its own: 60 on the lesion, 15 elsewhere."""
+    e = evidence(case_id)
+    return replace(e, maps=e.maps[3:] * 150, curves={})
+
+
+def test_a_score_beyond_one_is_calibrated_without_weights() -> None:
+    cases = [scored("a"), scored("b")]
+    found = calibration.calibrate(cases)
+    assert found.weights == {} and 15 < found.threshold < 60
+    assert found.provenance["dsc_fitted"] > 0.8
+    assert min(calibration.cross_fit(cases).values()) > 0.75
+
+
+def test_the_search_counts_what_segmentation_counts() -> None:
+    """Every DSC of the curves is that of a mask made with that threshold."""
+    e = evidence("a")
+    vectors, top = np.array([[0.2, 0.3, 0.1, 0.4], [0, 0, 0, 1]], np.float32), 0.9
+    curves = e.dsc(vectors, top)
+    inside = e.slices.brain[:, 0]
+    weights = present_only(vectors, e.slices.contrasts)
+    np.testing.assert_allclose(weights[0], [1 / 3, 0, 0, 2 / 3], rtol=1e-6)
+    for vector, curve in zip(weights, curves, strict=True):
+        fused = np.tensordot(vector, e.maps, axes=1)
+        for cut in (0, 37, 180, 499):
+            mask = (fused >= edges(top)[cut] - 1e-7) & inside
+            expected = 2 * (mask & e.lesion).sum() / (mask.sum() + e.lesion.sum())
+            assert curve[cut] == pytest.approx(expected, abs=2e-3)
+
+
+def test_finer_weights_are_tried_around_the_best() -> None:
+    near = around(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+    np.testing.assert_allclose(near.sum(axis=1), 1, rtol=1e-6)
+    assert np.abs(near - [0.1, 0.2, 0.3, 0.4]).max() < 0.11
+    assert any(np.allclose(row, [0.05, 0.2, 0.3, 0.45]) for row in near)
+    assert 50 < len(near) < 150
+    weights = calibration.calibrate([evidence("a")]).weights
+    assert all(round(20 * weight, 6) == round(20 * weight) for weight in weights.values())
+
+
+def test_a_healthy_quantile_needs_no_mask() -> None:
+    healthy = replace(evidence("h"), curves={})
+    healthy.reference[:] = False
+    found = calibration.healthy_quantile([healthy], 0.02, None)
+    assert found.weights == PAPER_WEIGHTS and found.provenance["false_positive_rate"] == 0.02
+    inside = healthy.slices.brain[:, 0]
+    share = (healthy.fused(found.weights)[inside] > found.threshold).mean()
+    assert share == pytest.approx(0.02, abs=0.002)
+    known = Calibration(weights={Contrast.FLAIR: 1.0}, threshold=9, min_lesion_mm3=50)
+    kept = calibration.healthy_quantile([healthy], 0.02, known)
+    assert kept.weights == known.weights and kept.min_lesion_mm3 == 50
+
+
+def test_healthy_slices_keep_away_from_the_lesion() -> None:
+    e = evidence("a")
+    sick = np.flatnonzero(e.reference.any(axis=(0, 1)))
+    kept = e.slices.index[e.healthy_slices()]
+    assert set(kept) == {z for z in e.slices.index if np.abs(z - sick).min() >= 2}
+    loose = Calibration(weights={Contrast.FLAIR: 1.0}, threshold=0.05)
+    found = calibration.false_positives(e, loose)
+    assert found is not None
+    assert found["slices"] == len(kept) and 0.5 * found["brain_ml"] < found["mask_ml"] <= found["brain_ml"]
+    assert found["map_mean"] == pytest.approx(0.1, abs=0.03)
+    strict = loose.model_copy(update={"threshold": 0.3})
+    none = calibration.false_positives(e, strict)
+    assert none is not None and none["mask_ml"] == 0
+    e.reference[:] = True
+    assert calibration.false_positives(e, loose) is None
+
+
 def cohort(folder: Path, names: tuple[str, ...], *, lesions: bool = True) -> Path:
     matrix = phantoms.affine("LPS", (3.0, 3.0, 4.0))
     for seed, name in enumerate(names):
@@ -76,6 +148,20 @@ def test_the_intensity_baseline_is_trained_calibrated_and_stored(tmp_path: Path)
     info = modelfolder.read_info(tmp_path / "m")
     assert info.calibration == found
     assert info.figures["DSC (cross-fitted)"] == found.provenance["dsc_cross_fit"]
+    assert set(found.provenance["images"]) == {"v1", "v2", "v3"}
+    healthy = cohort(tmp_path / "healthy", ("h1",), lesions=False)
+    (healthy / "h1" / "h1_seg.nii.gz").unlink()
+    options = CalibrateConfig(model=str(tmp_path / "m"), objective="healthy-quantile", false_positive_rate=0.05)
+    quiet = api.calibrate([healthy], options, healthy=[val])
+    assert quiet.weights == found.weights and set(quiet.provenance["healthy"]) == {"h1", "v1", "v2", "v3"}
+    assert quiet.provenance["healthy"]["h1"]["mask_ml"] < 0.1 * quiet.provenance["healthy"]["h1"]["brain_ml"]
+    assert "DSC (cross-fitted)" not in modelfolder.read_info(tmp_path / "m").figures
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "5.00% of healthy brain" in card and "| h1 |" in card
+    with pytest.raises(UsageError, match="Cross-fitting"):
+        api.calibrate([healthy], options.model_copy(update={"cross_fit": True}))
+    with pytest.raises(InputError, match="h1 lies in both"):
+        api.calibrate([healthy], options, healthy=[healthy])
 
 
 def test_cases_that_were_trained_on_are_refused(tmp_path: Path) -> None:
