@@ -66,6 +66,24 @@ METHODS: dict[str, MethodSpec] = {
         "Zhu et al. 2017, arXiv:1703.10593",
         "slice labels (compact: lesion masks, to keep the rest as it is)",
     ),
+    "pii": MethodSpec(
+        "pii:PII",
+        "segments patches of other slices that were blended in without a seam",
+        "Tan et al. 2021, arXiv:2107.02622",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+    ),
+    "draem": MethodSpec(
+        "draem:DRAEM",
+        "one network restores, another one compares; both learn from synthetic anomalies",
+        "Zavrtanik et al. 2021, arXiv:2108.07610",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+    ),
+    "unet": MethodSpec(
+        "unet:UNet",
+        "supervised U-Net on real or synthetic masks: the reference from above",
+        "Behrendt et al. 2024 (MIDL)",
+        "lesion masks (masks=synthetic: healthy slices)",
+    ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",

@@ -1,0 +1,163 @@
+"""DRAEM: a network that restores and a network that compares (Zavrtanik et al. 2021, arXiv:2108.07610).
+
+Synthetic anomalies (:mod:`braincli.anomalies.draem`) are planted into half of the slices. The reconstructive network
+learns to give back the clean slice (squared error and SSIM), the discriminative one gets restoration and input and
+learns where they were planted (focal loss, gamma 2); both are trained together (DRAEM Eq. 4). The prediction is both:
+the restoration, and the anomaly channel's softmax as the score.
+
+All presets: where several contrasts are rows of their own, the score is their mean; losses are means inside the brain;
+the learning rate is constant or decays as the shared loop does it (the paper: x 0.2 at 80 % and 90 % of the epochs).
+
+Preset ``paper``: single contrasts, 69,043,969 + 28,371,842 parameters, Perlin masks with the reference code's
+threshold of 0.5. There is no folder of foreign pictures: half of the textures are other slices, half the mask's own
+noise, as SADM's code does it. Batch statistics are those of the last weights, so the weights are not averaged.
+
+Preset ``compact`` runs on a laptop CPU and deviates deliberately:
+- all contrasts in one stack, with contrasts dropped at random, narrow networks on patches of 2 x 2 pixels, group norm;
+- most anomalies are tumour-like growth (:mod:`braincli.anomalies.growth`), the rest Perlin masks that cover at least
+  1 % of the brain; geometry and intensity are varied;
+- slices with a known lesion take part: it is left out of the losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from braincli.anomalies import draem as anomalies
+from braincli.anomalies import growth
+from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, known, masked_mean, present
+from braincli.methods.segmenter import other_slices, pooled
+from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
+from braincli.networks.ssim import ssim
+
+
+class DRAEMConfig(MethodConfig):
+    """The defaults are the paper's."""
+
+    train_steps: dict[str, int] = Field(default={"main": 100_000})
+    train_batch: int = 8
+    ema: float = 0.0
+    # networks
+    restore_width: int = 128
+    restore_levels: tuple[int, ...] = RESTORE
+    compare_width: int = 64
+    compare_levels: tuple[int, ...] = COMPARE
+    norm: Literal["batch", "group"] = "batch"
+    patch: int = Field(default=1, ge=1)
+    # losses
+    rate: float = 1e-4
+    ssim_weight: float = 1.0
+    window: int = 11
+    focus: float = 2.0  # gamma of the focal loss
+    # anomalies
+    clean: float = Field(default=0.5, ge=0, le=1)
+    foreign: float = Field(default=0.5, ge=0, le=1)
+    uniform_threshold: bool = False
+    least: float = Field(default=0.0, ge=0, le=1)
+    octaves: tuple[int, int] = (0, 6)
+    grown: float = Field(default=0.0, ge=0, le=1)  # share of the anomalies that are tumour-like growth
+
+
+COMPACT: dict[str, Any] = {
+    "contrasts": "stacked", "restore_width": 32, "restore_levels": (1, 2, 4, 4), "compare_width": 32,
+    "compare_levels": (1, 2, 4, 4), "norm": "group", "patch": 2, "rate": 1e-3, "least": 0.01, "octaves": (1, 5),
+    "clean": 0.3, "grown": 0.7, "variation": 1.0, "contrast_dropout": 0.15,
+    "train_steps": {"main": 800}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
+}  # fmt: skip
+
+
+class DRAEM(Method):
+    """Restores, and compares restoration and input."""
+
+    Config = DRAEMConfig
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "compact": COMPACT,
+        "tiny": COMPACT
+        | {
+            "restore_width": 8, "restore_levels": (1, 2), "compare_width": 8, "compare_levels": (1, 2),
+            "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2,
+        },
+    }  # fmt: skip
+
+    def __init__(self, config: DRAEMConfig, *, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels=channels, size=size)
+        self.options = c = config
+        self.restorer = Restorer(
+            self.folded, width=c.restore_width, multipliers=c.restore_levels, norm=c.norm, patch=c.patch
+        )
+        self.comparer = Comparer(
+            2 * self.folded, width=c.compare_width, multipliers=c.compare_levels, norm=c.norm, patch=c.patch
+        )
+        self.stride = max(self.restorer.stride, self.comparer.stride)
+
+    def diet(self, stage: str) -> str:
+        """The paper learns health from healthy slices; growth may be planted beside lesions."""
+        return "any" if self.options.grown else "healthy"
+
+    def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
+        return {"both": torch.optim.Adam(self.parameters(), lr=self.options.rate)}
+
+    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+        c = self.options
+        batch = self.varied(batch, generator)
+        planted, where = self.planted(batch, generator)
+        clean, mask = self.fold(batch.image), self.fold(known(batch))
+        restored, logits = self._networks(self.fold(planted))
+        change = masked_mean((restored - clean) ** 2, mask)
+        unlike = masked_mean(1 - ssim(restored, clean, window=c.window), mask)
+        missed = focal(logits, self.per_row(where), mask.any(dim=1, keepdim=True), c.focus)
+        logs = {"l2": change.item(), "ssim": unlike.item(), "focal": missed.item()}
+        yield "both", change + c.ssim_weight * unlike + missed, logs
+
+    @torch.no_grad()
+    def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Slices with anomalies (B, C, H, W), and where they are (B, 1, H, W) bool."""
+        c = self.options
+        image, brain, shape = batch.image, batch.brain, tuple(batch.image.shape)
+        drawn = anomalies.draw(
+            shape, generator, octaves=c.octaves, uniform_threshold=c.uniform_threshold, foreign=c.foreign,
+            clean=c.clean, least=c.least,
+        )  # type: ignore[arg-type]  # fmt: skip
+        planted, alpha = anomalies.apply(image, brain, drawn, other_slices(batch, generator))
+        if c.grown:
+            grown, tumour = growth.apply(image, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
+            chosen = drawn.planted & (torch.rand(len(batch), generator=generator) < c.grown)
+            rows = chosen.to(image.device)[:, None, None, None]
+            planted, alpha = torch.where(rows, grown, planted), torch.where(rows, tumour, alpha)
+        return planted, alpha > 0.5
+
+    def predict(
+        self,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        callback: Callback | None = None,
+    ) -> Prediction:
+        restored, logits = self._networks(self.fold(image))
+        if callback is not None:
+            callback(1, 1)
+        score = self.unfold(logits.softmax(dim=1)[:, 1:])
+        healthy = self.unfold(restored).clamp(0, 1) * (brain & present(image))
+        return Prediction(healthy, pooled(score, image, brain))
+
+    def _networks(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Restoration (R, folded, H, W) and logits (R, 2, H, W), float32."""
+        restored = self.restorer(rows)
+        return restored.float(), self.comparer(torch.cat([restored, rows], dim=1)).float()
+
+
+def focal(logits: Tensor, target: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Focal loss (Lin et al. 2017): -(1 - p)^gamma log p of the true class, its mean over ``mask``.
+
+    Args:
+        logits: (B, 2, H, W). target: (B, 1, H, W) bool. mask: (B, 1, H, W) bool.
+    """
+    likelihood = torch.where(target, *reversed(F.log_softmax(logits, dim=1).chunk(2, dim=1)))
+    return masked_mean(-((1 - likelihood.exp()) ** gamma) * likelihood, mask)

@@ -1,0 +1,115 @@
+"""PII: Poisson image interpolation (Tan et al. 2021, arXiv:2107.02622).
+
+A patch of another slice of the same height is blended into each healthy slice without a seam
+(:mod:`braincli.anomalies.poisson`), and a segmenter regresses the share alpha of foreign tissue: cross-entropy with a
+soft label. Its sigmoid is the score; nothing is restored.
+
+All presets: the partner is the slice of the batch nearest in height (the paper pairs slices of equal index of
+registered volumes); the network is the denoising autoencoder's U-Net (the paper: a residual encoder-decoder with 4.16 M
+parameters); patches are placed in the brain's box, and means are taken inside the brain.
+
+Preset ``paper``: single contrasts, patches of 10 % to 40 % of the brain's box, alpha U(0.05, 0.95), Adam 1e-3.
+
+Preset ``compact`` runs on a laptop CPU and deviates deliberately:
+- all contrasts in one stack, with contrasts dropped at random; geometry and intensity are varied row by row;
+- partners get a tumour-like growth first (:mod:`braincli.anomalies.growth`) in most rows, and the patch is cut around
+  it, so that what is blended in looks like lesions on all contrasts and not only like other tissue;
+- the label is how much the slice changed, not alpha (as in NSA, Schlueter et al. 2022): a rectangle that a patch left
+  as it was is no anomaly;
+- slices with a known lesion take part: it is left out of the loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from braincli.anomalies import growth, poisson
+from braincli.methods.base import Batch, Losses, known
+from braincli.methods.segmenter import Segmenter, SegmenterConfig, other_slices
+
+MARGIN = 0.03  # of the brain's box, around a growth that is cut out
+
+
+class PIIConfig(SegmenterConfig):
+    """The defaults are the paper's."""
+
+    train_steps: dict[str, int] = Field(default={"main": 50_000})
+    train_batch: int = 32
+    rate: float = 1e-3
+    half: tuple[float, float] = (0.05, 0.2)
+    alpha: tuple[float, float] = (0.05, 0.95)
+    grown: float = Field(default=0.0, ge=0, le=1)  # share of rows whose partner gets a growth
+    label: Literal["alpha", "change"] = "alpha"
+    full_change: float = Field(default=0.25, gt=0)  # change of intensity that is a label of 1
+
+
+COMPACT: dict[str, Any] = {
+    "contrasts": "stacked", "widths": (32, 64, 128, 160), "patch": 2, "rate": 1e-3, "dice": 0.5,
+    "alpha": (0.6, 1.0), "half": (0.08, 0.25), "grown": 0.75, "label": "change",
+    "variation": 1.0, "contrast_dropout": 0.15,
+    "train_steps": {"main": 1000}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
+}  # fmt: skip
+
+
+class PII(Segmenter):
+    """Regresses how much of each pixel is foreign."""
+
+    Config = PIIConfig
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "compact": COMPACT,
+        "tiny": COMPACT | {"widths": (8, 16), "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2},
+    }
+
+    def __init__(self, config: PIIConfig, *, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels=channels, size=size)
+        self.options = config
+
+    def diet(self, stage: str) -> str:
+        """Growths and changes of intensity need no healthy slices; the paper's alpha does."""
+        return "any" if self.options.grown else "healthy"
+
+    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+        batch = self.varied(batch, generator)
+        blended, label = self.blended(batch, generator)
+        loss = self.segmentation_loss(blended, label, known(batch))
+        yield "network", loss, {"segment": loss.item()}
+
+    @torch.no_grad()
+    def blended(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The slices with a blended patch (B, C, H, W), and what the network shall say (B, 1, H, W)."""
+        c = self.options
+        donor = other_slices(batch, generator)
+        shape = tuple(batch.image.shape)
+        patch = poisson.draw(shape, generator, half=c.half, alpha=c.alpha)  # type: ignore[arg-type]
+        if c.grown:
+            brain = donor.ne(0).any(dim=1, keepdim=True)
+            planted, where = growth.apply(donor, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
+            chosen = torch.rand(len(batch), generator=generator) < c.grown
+            donor = torch.where(chosen.to(donor.device)[:, None, None, None], planted, donor)
+            patch = around(where, batch.brain, patch, chosen)
+        blended, label = poisson.apply(batch.image, batch.brain, donor, patch)
+        if c.label == "change":
+            change = (blended - batch.image).abs().amax(dim=1, keepdim=True) / c.full_change
+            label = F.avg_pool2d(change, 3, stride=1, padding=1).clamp_max(1) * batch.brain
+        return blended, label
+
+
+def around(alpha: Tensor, brain: Tensor, patch: poisson.Patch, chosen: Tensor) -> poisson.Patch:
+    """``patch``, in the ``chosen`` rows (B,) moved to hold what ``alpha`` (B, 1, H, W) marks, with a margin."""
+    centre, half = patch.centre.clone(), patch.half.clone()
+    for row in chosen.nonzero()[:, 0].tolist():
+        for axis in (0, 1):
+            box = brain[row, 0].any(dim=1 - axis).nonzero()[:, 0]
+            held = (alpha[row, 0] > 0.1).any(dim=1 - axis).nonzero()[:, 0]
+            if len(box) and len(held):
+                length = float(box[-1] + 1 - box[0])
+                low, high = (float(held[0] - box[0]) / length, float(held[-1] + 1 - box[0]) / length)
+                centre[row, axis], half[row, axis] = (low + high) / 2, (high - low) / 2 + MARGIN
+    return replace(patch, centre=centre, half=half)

@@ -1,0 +1,83 @@
+"""What methods share that look for lesions directly: a weight-standardised U-Net whose sigmoid is the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from braincli.anomalies import poisson
+from braincli.methods.base import Batch, Callback, Method, MethodConfig, Prediction, masked_mean, present
+from braincli.networks.patched import Patched
+from braincli.networks.wsunet import WIDTHS, WSUNet
+
+
+class SegmenterConfig(MethodConfig):
+    """Network and loss of a segmenter; the defaults are the denoising autoencoder's U-Net and cross-entropy alone."""
+
+    widths: tuple[int, ...] = WIDTHS
+    patch: int = Field(default=1, ge=1)  # pixels per side folded into channels
+    rate: float = 1e-4
+    dice: float = Field(default=0.0, ge=0)  # weight of 1 - soft Dice beside the cross-entropy
+
+
+class Segmenter(Method):
+    """Base of score-only methods with one U-Net."""
+
+    Config = SegmenterConfig
+
+    def __init__(self, config: SegmenterConfig, *, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels=channels, size=size)
+        folds = config.patch**2
+        self.network = Patched(WSUNet(self.folded * folds, folds, widths=config.widths), config.patch)
+        self.stride = self.network.stride
+
+    def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
+        assert isinstance(self.config, SegmenterConfig)
+        return {"network": torch.optim.Adam(self.network.parameters(), lr=self.config.rate)}
+
+    def segmentation_loss(self, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Binary cross-entropy with a soft target, and Dice where the options ask for it.
+
+        Args:
+            image: (B, C, H, W). target: (B, 1, H, W) in [0, 1].
+            mask: (B, C, H, W) or (B, 1, H, W) bool, what counts; contrasts are pooled where the network sees all.
+        """
+        assert isinstance(self.config, SegmenterConfig)
+        logits = self.network(self.fold(image)).float()
+        target = self.per_row(target)
+        mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask.expand_as(image))
+        loss = masked_mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), mask)
+        if self.config.dice:
+            p = logits.sigmoid() * mask
+            overlap = (2 * (p * target).sum() + 1) / (p.sum() + (target * mask).sum() + 1)
+            loss = loss + self.config.dice * (1 - overlap)
+        return loss
+
+    def predict(
+        self,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        callback: Callback | None = None,
+    ) -> Prediction:
+        rows = self.network(self.fold(image)).float().sigmoid()
+        if callback is not None:
+            callback(1, 1)
+        return Prediction(None, pooled(self.unfold(rows), image, brain))
+
+
+def pooled(score: Tensor, image: Tensor, brain: Tensor) -> Tensor:
+    """(B, 1 or C, H, W) scores -> (B, 1, H, W), their mean over the contrasts that are there; 0 outside the brain."""
+    there = present(image).to(score.dtype)
+    if score.shape[1] == 1:
+        return score * (brain & present(image).any(dim=1, keepdim=True))
+    return (score * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp_min(1) * brain
+
+
+def other_slices(batch: Batch, generator: torch.Generator) -> Tensor:
+    """(B, C, H, W): for every row another one of about the same height."""
+    return batch.image[poisson.partners(batch.position, generator)]
