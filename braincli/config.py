@@ -6,13 +6,15 @@ and names the valid keys where one is unknown.
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from braincli.cases import Contrast
 from braincli.errors import UsageError
@@ -85,20 +87,30 @@ class ScoreConfig(Options):
     seed: int = 0
 
 
+def _minutes(value: object) -> object:
+    """``HH:MM:SS`` as minutes; anything else as it is."""
+    match = re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", value) if isinstance(value, str) else None
+    return int(match[1]) * 60 + int(match[2]) + int(match[3]) / 60 if match else value
+
+
 class TrainConfig(Options):
     """Cohort -> trained model folder."""
 
     method: str = "tsgm"
     preset: str = "compact"
-    steps: dict[str, int] = {}  # per stage; empty: the preset's own
-    batch: int | None = Field(default=None, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    store: Path | None = None  # slices to share between trainings on the same cases; made if not there
+    steps: dict[str, Annotated[int, Field(ge=0)]] = {}  # per stage; empty: the preset's own
+    batch: int | None = Field(default=None, ge=1)  # slices per step, of all processes together
+    shards: int | None = Field(default=None, ge=1)  # parts of a batch, computed one by one; None: one per process
+    max_time: Annotated[float, Field(gt=0), BeforeValidator(_minutes)] | None = None  # minutes, or HH:MM:SS
     compute_minutes: float | None = Field(default=None, gt=0)  # CPU time of all stages together
     snapshot_every: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
+    keep_checkpoints: int = Field(default=2, ge=1)
     resume: bool = False
     overwrite: bool = False
+    dry_run: bool = False
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
@@ -156,6 +168,17 @@ def load(
         _assign(values, key.strip(), text.strip())
     values.update({key: value for key, value in (flags or {}).items() if value is not None})
     return parse(kind, values)
+
+
+def to_toml(values: Mapping[str, Any], table: str = "") -> str:
+    """``values`` (scalars, lists of scalars, nested mappings) as TOML that :func:`load` reads; None is left out."""
+    plain = {key: value for key, value in values.items() if value is not None and not isinstance(value, Mapping)}
+    lines = [f"[{table}]"] if table else []
+    # JSON writes strings, lists and booleans as TOML does; str() also knows nan and inf
+    lines += [f"{key} = {value if type(value) is float else json.dumps(value)}" for key, value in plain.items()]
+    tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    below = [to_toml(value, f"{table}.{key}" if table else key) for key, value in tables.items()]
+    return "\n".join(["\n".join(lines) + "\n", *below] if lines else below)
 
 
 def _assign(values: dict[str, Any], key: str, text: str) -> None:

@@ -178,6 +178,7 @@ class SliceStore:
         label: (N,) int8, 0 healthy, 1 diseased, -1 unknown. case: (N,) index into ``cases``.
         position: (N,) float32 in [0, 1], height between the lowest and the highest slice with brain.
         cases: id -> SHA-256 of its images, in order.
+        spec: how the slices were cut.
     """
 
     image: np.ndarray
@@ -187,6 +188,7 @@ class SliceStore:
     case: np.ndarray
     position: np.ndarray
     cases: dict[str, list[str]]
+    spec: SliceSpec = SliceSpec()
 
     def __len__(self) -> int:
         return len(self.image)
@@ -229,7 +231,7 @@ def open_store(folder: Path) -> SliceStore:
     """Open a store written by :func:`build_store`."""
     content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ARRAYS}
-    return SliceStore(**arrays, cases=content["cases"])
+    return SliceStore(**arrays, cases=content["cases"], spec=SliceSpec.model_validate(content["spec"]))
 
 
 def _fit(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,27 +1,35 @@
-"""The training loop that all methods share: stages, averaged weights, precision, checkpoints, resume."""
+"""The training loop that all methods share: stages, steps, averaged weights, stopping and exact resume.
+
+Everything random of a step comes from (seed, stage, step, shard), so a step depends on nothing but the weights, the
+optimisers and the method's own memory, which a checkpoint holds: a resumed training equals one that never stopped.
+"""
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from braincli import files
-from braincli.errors import InputError, ResourceError, UsageError
-from braincli.methods.base import Batch, Method
+from braincli.errors import ResourceError, UsageError
+from braincli.methods.base import Losses, Method
 from braincli.progress import Reporter
 from braincli.slices import SliceStore
+from braincli.training import data, parallel
+from braincli.training.average import Average
+from braincli.training.checkpoints import Checkpoints
+from braincli.training.log import Log
+from braincli.training.signals import Request
 
-LOG_EVERY = 20
+Optimizers = dict[str, torch.optim.Optimizer]
+Made = tuple[str, Tensor, dict[str, float]]  # what Method.losses yields
 Snapshot = Callable[[str, int], None]  # (stage, step)
 
 
@@ -31,54 +39,26 @@ class LoopOptions:
 
     Attributes:
         steps: per stage; stages that are missing take the method's ``train_steps``.
-        batch: slices per step; None takes the method's.
+        batch: slices per step, of all processes together; None takes the method's.
+        shards: parts of a batch that are computed one by one, see :mod:`parallel`; None: one per process.
         minutes: stop (with a checkpoint) after this long; None never stops early.
         compute_minutes: CPU time for all stages (threads add up, other processes do not count); wall time on a GPU. A
             stage ends when its share is spent or its steps are done; what it leaves over, the later stages get.
         snapshot_every: steps between snapshots of the averaged weights.
-        checkpoint_minutes: how often the state is saved.
-        dtype: autocast type or None for float32.
+        checkpoint_minutes, keep_checkpoints: how often the state is saved, how many of the newest stay.
+        log_every: steps between entries of the log.
     """
 
     steps: dict[str, int]
     batch: int | None = None
+    shards: int | None = None
     minutes: float | None = None
     compute_minutes: float | None = None
     snapshot_every: int | None = None
     checkpoint_minutes: float = 5.0
-    dtype: torch.dtype | None = None
+    keep_checkpoints: int = 2
+    log_every: int = 20
     seed: int = 0
-
-
-class Average:
-    """Exponential moving average of parameters; with a short memory at the start (Karras et al. 2022)."""
-
-    def __init__(self, parameters: dict[str, Tensor], decay: float) -> None:
-        self.decay, self.steps = decay, 0
-        self.shadow = {name: p.detach().clone() for name, p in parameters.items()}
-
-    def update(self, parameters: dict[str, Tensor]) -> None:
-        """Take in the current parameters."""
-        self.steps += 1
-        decay = min(self.decay, self.steps / (10 + self.steps))
-        shadow, now = list(self.shadow.values()), [parameters[name].detach() for name in self.shadow]
-        torch._foreach_lerp_(shadow, now, 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, parameters: dict[str, Tensor]) -> None:
-        """The averaged weights become the weights."""
-        for name, value in self.shadow.items():
-            parameters[name].copy_(value)
-
-    @contextmanager
-    def in_place(self, method: Method, parameters: dict[str, Tensor]) -> Iterator[None]:
-        """``method`` predicts with the averaged weights meanwhile; afterwards it is as it was."""
-        state = {name: value.clone() for name, value in method.state_dict().items()}
-        self.copy_to(parameters)
-        method.eval()
-        yield
-        method.load_state_dict(state)
-        method.train()
 
 
 def fit(
@@ -87,29 +67,63 @@ def fit(
     folder: Path,
     options: LoopOptions,
     reporter: Reporter,
+    *,
+    fabric: Any = None,
+    log: Log | None = None,
+    stop: Request = lambda: None,
     snapshot: Snapshot | None = None,
 ) -> bool:
     """Train every stage of ``method`` in place; its weights end as the averaged ones.
 
-    The state lives in ``folder/checkpoint.pt``; if that exists, training goes on from there, exactly as if it had never
-    stopped. Figures go to ``folder/metrics.jsonl``. ``snapshot(stage, step)`` is called every
-    ``options.snapshot_every`` steps, while the averaged weights are in place.
+    The state lies in ``folder/checkpoints``; if there is some, training goes on from there, exactly as if it had never
+    stopped. Figures go to ``folder/metrics.jsonl``.
+
+    Args:
+        fabric: from :func:`parallel.launch`; by default this process alone, in float32, on the method's device.
+        stop: asked before each step for the reason to stop, e.g. a signal's name; None goes on.
+        snapshot: called every ``options.snapshot_every`` steps, while the averaged weights are in place.
 
     Returns:
-        False if ``options.minutes`` ran out first (call again to go on).
+        False if it was stopped, or ``options.minutes`` ran out first, with a checkpoint (call again to go on).
 
     Raises:
-        UsageError: a stage that the method does not have.
+        UsageError: a stage that the method does not have; a batch that does not split; a checkpoint that does not fit.
         InputError: the store holds no slices of the kind that a stage needs.
+        ModelError: every checkpoint is damaged.
         ResourceError: a loss or gradient is not finite; the last checkpoint is kept.
     """
     if unknown := set(options.steps) - set(method.stages):
         raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(method.stages)}.")
-    run = _Run(method, store, folder, options, reporter, snapshot)
-    for index, stage in enumerate(method.stages):
-        if index >= run.stage_index and not run.fit_stage(index, stage):
-            return False
-    return True
+    fabric = fabric or parallel.launch(next(method.parameters()).device)
+    run = _Run(method, store, folder, options, reporter, fabric, log or Log(folder / "metrics.jsonl"), stop, snapshot)
+    return all(run.fit_stage(i, name) for i, name in enumerate(method.stages) if i >= run.first)
+
+
+def rate(step: int, progress: float, warmup: int, decay: bool) -> float:
+    """Factor of the learning rate: linear rise, then constant or a cosine down to 2 % as ``progress`` reaches 1."""
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)) if decay else 1.0)
+
+
+@dataclass
+class _Stage:
+    """One stage while it is trained."""
+
+    index: int
+    name: str
+    steps: int
+    optimizers: Optimizers
+    trained: dict[str, Tensor]
+    average: Average
+    feed: data.Feed
+    rates: dict[str, list[float]]
+    allowed: float  # seconds of compute time
+    step: int = 0
+
+    def set_rates(self, factor: float) -> None:
+        for name, optimizer in self.optimizers.items():
+            for group, full in zip(optimizer.param_groups, self.rates[name], strict=True):
+                group["lr"] = full * factor
 
 
 class _Run:
@@ -120,83 +134,144 @@ class _Run:
         folder: Path,
         options: LoopOptions,
         reporter: Reporter,
-        snapshot: Snapshot | None = None,
+        fabric: Any,
+        log: Log,
+        stop: Request,
+        snapshot: Snapshot | None,
     ) -> None:
-        self.method, self.store, self.folder, self.options, self.reporter = method, store, folder, options, reporter
-        self.snapshot = snapshot
-        self.device = next(method.parameters()).device
-        self.generator = torch.Generator().manual_seed(options.seed)
+        self.method, self.store, self.options, self.reporter = method, store, options, reporter
+        self.fabric, self.log, self.stop, self.snapshot = fabric, log, stop, snapshot
+        self.source = data.Source(store, fabric.device)
+        self.batch = options.batch or method.config.train_batch
+        self.shards, self.mine = parallel.shards_of(fabric, options.shards, self.batch)
+        self.memory = [method.resume_state() for _ in self.mine]
         self.begin = time.monotonic()
-        self.stage_index, self.saved = 0, None
-        self.spent: dict[str, float] = {}  # seconds of compute time by stage
         # a GPU works while the CPU sleeps
-        self.clock = time.process_time if self.device.type == "cpu" else time.monotonic
-        if (folder / "checkpoint.pt").exists():
-            self.saved = torch.load(folder / "checkpoint.pt", map_location=self.device, weights_only=True)
-            method.load_state_dict(self.saved["method"])
-            method.load_resume_state(self.saved["extra"])
-            self.generator.set_state(self.saved["generator"].cpu())
-            self.stage_index, self.spent = self.saved["stage"], self.saved["spent"]
+        self.clock = time.process_time if fabric.device.type == "cpu" else time.monotonic
+        self.spent: dict[str, float] = {}  # seconds of compute time by stage
+        self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
+        self.last_saved: float | None = None
+        self.told = (time.monotonic(), 0, 0.0)  # when, step and seconds waited at the last entry of the log
+        self.first, self.saved = 0, self.checkpoints.load(fabric.device, reporter)
+        if self.saved is not None:
+            self._take_back(self.saved)
 
-    def fit_stage(self, index: int, stage: str) -> bool:
-        """Train one stage; False if the time ran out."""
-        method, config = self.method, self.method.config
-        steps = self.options.steps.get(stage, config.train_steps.get(stage, 0))
-        batch = self.options.batch or config.train_batch
-        optimizers = method.optimizers(stage)
-        rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
-        trained = _trained(method, optimizers)
-        average, step = Average(trained, config.ema), 0
-        if self.saved is not None and self.saved["step"] > 0:
-            for name, optimizer in optimizers.items():
-                optimizer.load_state_dict(self.saved["optimizers"][name])
-            average.shadow, average.steps, step = self.saved["shadow"], self.saved["averaged"], self.saved["step"]
-        pools = _pools(self.store, method.diet(stage), stage)
-        method.train()
-        last_saved = time.monotonic()
-
-        def checkpoint(at: int) -> None:
-            self._save(index, at, optimizers, average)
-
-        with self.reporter.step(f"train {stage}", total=steps) as bar:
-            bar.skip(step)
-            allowed = self._allowed(index)
-            while (progress := max(step / max(steps, 1), self.spent.get(stage, 0) / allowed)) < 1 and step < steps:
-                scale = _rate(step, progress, config.warmup, config.decay)
-                for name, optimizer in optimizers.items():
-                    for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
-                        group["lr"] = rate * scale
-                begin = self.clock()
-                try:
-                    logs = self._step(stage, pools, batch, optimizers)
-                except FloatingPointError as error:
-                    raise ResourceError(
-                        f"{error} in stage {stage}, step {step}.",
-                        "The last checkpoint is kept; resume with a smaller learning rate or --precision fp32.",
-                    ) from None
-                average.update(trained)
-                self.spent[stage] = self.spent.get(stage, 0) + self.clock() - begin
-                step += 1
-                note = "  ".join(f"{k} {v:.4g}" for k, v in logs.items())
-                bar.advance(1, note)
-                if step % LOG_EVERY == 0 or step == steps or self.spent[stage] >= allowed:
-                    seconds = {"s": time.monotonic() - self.begin, "compute_s": sum(self.spent.values())}
-                    times = {name: round(value, 1) for name, value in seconds.items()}
-                    self._log({"stage": stage, "step": step, **times, **logs})
-                if self.snapshot and self.options.snapshot_every and step % self.options.snapshot_every == 0:
-                    with average.in_place(method, trained):
-                        self.snapshot(stage, step)
-                out_of_time = self.options.minutes is not None and _minutes(self.begin) >= self.options.minutes
-                if out_of_time or _minutes(last_saved) >= self.options.checkpoint_minutes:
-                    checkpoint(step)
-                    last_saved = time.monotonic()
-                if out_of_time:
+    def fit_stage(self, index: int, name: str) -> bool:
+        """Train one stage; False if it was stopped."""
+        stage, config = self._open(index, name), self.method.config
+        self.told = (time.monotonic(), stage.step, 0.0)
+        with closing(stage.feed), self.reporter.step(f"train {name}", total=stage.steps) as bar:
+            bar.skip(stage.step)
+            while (progress := self._progress(stage)) < 1:
+                if self._halted(stage):
                     return False
-        average.copy_to(trained)
-        method.eval()
-        self.saved = None
-        self._save(index + 1, 0, {}, None)
+                stage.set_rates(rate(stage.step, progress, config.warmup, config.decay))
+                begin = self.clock()
+                logs = self._step(stage)
+                stage.average.update(stage.trained)
+                self._spend(name, self.clock() - begin)
+                stage.step += 1
+                bar.advance(1, self._note(stage, logs))
+                if stage.step % self.options.log_every == 0 or self._progress(stage) >= 1:
+                    self._tell(stage, logs)
+                self._take_snapshot(stage)
+        stage.average.copy_to(stage.trained)
+        self.method.eval()
+        self._save({"stage": index + 1, "step": 0})
         return True
+
+    def _open(self, index: int, name: str) -> _Stage:
+        """The stage at its beginning, or where the checkpoint left it."""
+        method, config = self.method, self.method.config
+        optimizers = method.optimizers(name)
+        held = {id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]}
+        trained: dict[str, Tensor] = {key: p for key, p in method.named_parameters() if id(p) in held}
+
+        def seeds(step: int) -> list[int]:
+            return [parallel.seed(self.options.seed, index, step, shard) for shard in self.mine]
+
+        stage = _Stage(
+            index=index,
+            name=name,
+            steps=self.options.steps.get(name, config.train_steps.get(name, 0)),
+            optimizers=optimizers,
+            trained=trained,
+            average=Average(trained, config.ema),
+            feed=data.Feed(
+                self.source,
+                data.pools(self.store, method.diet(name), name),
+                self.batch // self.shards,
+                method.run,
+                seeds,
+            ),
+            rates={key: [group["lr"] for group in o.param_groups] for key, o in optimizers.items()},
+            allowed=self._allowed(index),
+        )
+        saved, self.saved = self.saved, None
+        if saved is not None and saved["step"] > 0:
+            for key, optimizer in optimizers.items():
+                optimizer.load_state_dict(saved["optimizers"][key])
+            stage.average.shadow, stage.average.steps, stage.step = saved["shadow"], saved["averaged"], saved["step"]
+        method.train()
+        return stage
+
+    def _step(self, stage: _Stage) -> dict[str, float]:
+        """One loss after the other, each over all shards and followed by its optimiser's step."""
+        draws = stage.feed.step(stage.step)
+        sources = [self.method.losses(draw.batch, stage.name, draw.generator) for draw in draws]
+        logs: dict[str, float] = {}
+        for turn in itertools.count():
+            sums: list[Tensor | None] = []
+            for position, source in enumerate(sources):
+                made = self._next(source, position, (self.options.seed, stage.index, stage.step, turn))
+                if made is None:
+                    return logs
+                name, loss, more = made
+                parameters = [p for group in stage.optimizers[name].param_groups for p in group["params"]]
+                found: list[Tensor | None] = [
+                    *torch.autograd.grad(loss, parameters, allow_unused=True),
+                    loss.detach().float(),
+                ]
+                sums = [_plus(a, b) for a, b in zip(sums, found, strict=True)] if sums else found
+                for key, value in more.items():
+                    logs[key] = logs.get(key, 0.0) + value / len(sources)
+            self._descend(stage, name, parameters, sums)
+        raise AssertionError("unreachable")
+
+    def _next(
+        self, source: Losses, position: int, path: tuple[int, ...]
+    ) -> tuple[str, Tensor, dict[str, float]] | None:
+        """A shard's next loss, computed with random numbers and (where there are several) a memory of its own."""
+        several = len(self.mine) > 1
+        if several:
+            self.method.load_resume_state(self.memory[position])
+        torch.manual_seed(parallel.seed(*path, self.mine[position]))  # dropout has no generator of its own
+        with self.fabric.autocast():
+            made = next(source, None)
+        if several:
+            self.memory[position] = self.method.resume_state()
+        return made
+
+    def _descend(self, stage: _Stage, name: str, parameters: list[Tensor], sums: list[Tensor | None]) -> None:
+        """Step optimiser ``name`` along the mean over all shards of the gradients and, last, the loss."""
+        whole = iter(parallel.summed(self.fabric, [part for part in sums if part is not None]))
+        *gradients, loss = [None if part is None else next(whole) / self.shards for part in sums]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        assert loss is not None
+        if not torch.isfinite(loss + norm):
+            what = f"loss of {name} is {loss.item()}" if not torch.isfinite(loss) else f"gradient of {name} is {norm}"
+            raise ResourceError(
+                f"The {what} in stage {stage.name}, step {stage.step}.",
+                "The last checkpoint is kept; go on from it with --resume and a smaller learning rate (--set), or "
+                "with --precision fp32.",
+            )
+        stage.optimizers[name].step()
+
+    def _progress(self, stage: _Stage) -> float:
+        """Share of the stage that is done: of its steps or of its compute time, whichever is further."""
+        return max(stage.step / stage.steps if stage.steps else 1.0, self.spent.get(stage.name, 0) / stage.allowed)
 
     def _allowed(self, index: int) -> float:
         """Seconds of compute time that stage ``index`` may take."""
@@ -207,103 +282,83 @@ class _Run:
         later = sum(share.get(stage, 1.0) for stage in stages[index:])
         return max(left * share.get(stages[index], 1.0) / later, 1e-9)
 
-    def _step(
-        self, stage: str, pools: list[np.ndarray], batch: int, optimizers: dict[str, torch.optim.Optimizer]
-    ) -> dict[str, float]:
-        rows = _choose(pools, batch, self.generator, self.method.run)
-        logs: dict[str, float] = {}
-        with torch.autocast(self.device.type, dtype=self.options.dtype, enabled=self.options.dtype is not None):
-            for name, loss, more in self.method.losses(self._batch(rows), stage, self.generator):
-                with torch.autocast(self.device.type, enabled=False):
-                    optimizer = optimizers[name]
-                    if not torch.isfinite(loss):
-                        raise FloatingPointError(f"The loss of {name} is {loss.item()}")
-                    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-                    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-                    for parameter, gradient in zip(parameters, gradients, strict=True):
-                        parameter.grad = gradient
-                    torch.nn.utils.clip_grad_norm_(parameters, 1.0, error_if_nonfinite=False)
-                    optimizer.step()
-                logs |= more
-        return logs
+    def _spend(self, stage: str, seconds: float) -> None:
+        if self.options.compute_minutes is not None:  # all processes must agree on when it is spent
+            seconds = parallel.total(self.fabric, [seconds])[0]
+        self.spent[stage] = self.spent.get(stage, 0) + seconds
 
-    def _batch(self, rows: np.ndarray) -> Batch:
-        store = self.store
-        image = torch.from_numpy(store.image[rows]).float() / 255
-        parts = (
-            torch.from_numpy(np.ascontiguousarray(part[rows]))
-            for part in (store.brain, store.label, store.lesion, store.position)
-        )
-        brain, label, lesion, position = parts
-        return Batch(image * brain, brain, label.long(), lesion, position).to(self.device)
+    def _halted(self, stage: _Stage) -> bool:
+        """Write a checkpoint if one is due; whether to stop here. All processes decide alike."""
+        options, why = self.options, self.stop()
+        if options.minutes is not None and _minutes(self.begin) >= options.minutes:
+            why = why or "time is up"
+        due = self.last_saved is None or _minutes(self.last_saved) >= options.checkpoint_minutes
+        halt, due = (votes > 0 for votes in parallel.total(self.fabric, [why is not None, due]))
+        if halt or due:
+            self._save({
+                "stage": stage.index,
+                "step": stage.step,
+                "optimizers": {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()},
+                "shadow": stage.average.shadow,
+                "averaged": stage.average.steps,
+            })  # fmt: skip
+        if halt:
+            self.reporter.say(f"{why or 'stopped'}: checkpoint written at step {stage.step} of {stage.name}")
+        return halt
 
-    def _save(
-        self, stage: int, step: int, optimizers: dict[str, torch.optim.Optimizer], average: Average | None
-    ) -> None:
-        state: dict[str, Any] = {
-            "stage": stage,
-            "step": step,
-            "method": self.method.state_dict(),
-            "extra": self.method.resume_state(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
-            "shadow": average.shadow if average else {},
-            "spent": self.spent,
-            "averaged": average.steps if average else 0,
-            "generator": self.generator.get_state(),
-        }
-        with files.atomic_path(self.folder / "checkpoint.pt") as temporary:
-            torch.save(state, temporary)
+    def _save(self, state: dict[str, Any]) -> None:
+        memory = self.memory if len(self.mine) > 1 else [self.method.resume_state()]
+        state |= {"method": self.method.state_dict(), "memory": parallel.gathered(self.fabric, memory)}
+        if self.fabric.is_global_zero:
+            self.checkpoints.save(state | {"spent": self.spent})
+        self.last_saved = time.monotonic()
 
-    def _log(self, entry: dict[str, Any]) -> None:
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+    def _take_back(self, saved: dict[str, Any]) -> None:
+        """Everything that a checkpoint holds, but for what :meth:`_open` takes."""
+        try:
+            self.method.load_state_dict(saved["method"])
+        except RuntimeError as error:
+            raise UsageError(
+                "The checkpoint does not fit these options.",
+                f"Resume with the options that it was begun with, or add --overwrite. ({str(error).splitlines()[-1]})",
+            ) from None
+        self.memory = [saved["memory"][shard % len(saved["memory"])] for shard in self.mine]
+        self.method.load_resume_state(self.memory[0])
+        self.first, self.spent, self.last_saved = saved["stage"], saved["spent"], time.monotonic()
+        if self.fabric.is_global_zero:
+            self.log.forget_after(self.method.stages, saved["stage"], saved["step"])
 
+    def _note(self, stage: _Stage, logs: dict[str, float]) -> str:
+        """Losses and rate, beside the progress bar."""
+        when, step, _ = self.told
+        speed = (stage.step - step) / max(time.monotonic() - when, 1e-9)
+        return "  ".join([*(f"{name} {value:.4g}" for name, value in logs.items()), f"{speed:.2f} steps/s"])
 
-def _trained(method: Method, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Parameters that the stage's optimisers hold, by name."""
-    held = {id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]}
-    return {name: p for name, p in method.named_parameters() if id(p) in held}
+    def _tell(self, stage: _Stage, logs: dict[str, float]) -> None:
+        """An entry of the log: means over all processes, speed, share of the time spent waiting for data."""
+        logs = dict(zip(logs, parallel.total(self.fabric, list(logs.values())), strict=True))
+        (when, step, waited), now = self.told, time.monotonic()
+        self.told = (now, stage.step, stage.feed.waited)
+        if self.fabric.is_global_zero:
+            figures = {
+                "s": round(now - self.begin, 1),
+                "compute_s": round(sum(self.spent.values()), 1),
+                "steps_per_s": round((stage.step - step) / max(now - when, 1e-9), 3),
+                "wait": round((stage.feed.waited - waited) / max(now - when, 1e-9), 4),
+            }
+            means = {name: value / self.fabric.world_size for name, value in logs.items()}
+            self.log.scalars(stage.name, stage.step, figures | means)
 
-
-def _pools(store: SliceStore, diet: str, stage: str) -> list[np.ndarray]:
-    """Indices to draw from: one pool, or two of which each gives half of a batch."""
-    diets: dict[str, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
-    kinds = diets[diet]
-    pools = [np.flatnonzero(store.label >= 0 if kind is None else store.label == kind) for kind in kinds]
-    if any(len(pool) == 0 for pool in pools):
-        needs = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}[diet]
-        raise InputError(
-            f"The cohort has no {needs}, which stage {stage} needs.",
-            "Put lesion masks (*_seg.nii.gz) beside the scans, or mark healthy cases in a manifest (group = healthy).",
-        )
-    return pools
-
-
-def _choose(pools: list[np.ndarray], batch: int, generator: torch.Generator, run: int = 1) -> np.ndarray:
-    """``batch`` slice indices with replacement, an equal share from each pool (at least one).
-
-    With ``run`` > 1 they come in runs of adjacent entries of the pool: one case's slices, in order.
-    """
-    share = max(1, batch // len(pools) // run)
-    first = [torch.randint(max(1, len(pool) - run + 1), (share,), generator=generator).numpy() for pool in pools]
-    steps = np.arange(run)
-    parts = [pool[(f[:, None] + steps).clip(max=len(pool) - 1).ravel()] for pool, f in zip(pools, first, strict=True)]
-    return np.concatenate(parts)
+    def _take_snapshot(self, stage: _Stage) -> None:
+        every = self.options.snapshot_every
+        if self.snapshot and every and stage.step % every == 0 and self.fabric.is_global_zero:
+            with stage.average.in_place(self.method, stage.trained):
+                self.snapshot(stage.name, stage.step)
 
 
-def _rate(step: int, progress: float, warmup: int, decay: bool) -> float:
-    """Factor of the learning rate: linear rise, then constant or a cosine down to 2 % as ``progress`` reaches 1."""
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)) if decay else 1.0)
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
 
 
 def _minutes(since: float) -> float:
     return (time.monotonic() - since) / 60
-
-
-def iterate_metrics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The entries of ``metrics.jsonl``; none where nothing was trained."""
-    if not (folder / "metrics.jsonl").exists():
-        return
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as log:
-        yield from (json.loads(line) for line in log)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import shutil
 import time
+import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from braincli import device as devices
 from braincli import files, modelfolder
 from braincli.cases import CONTRASTS, Case
-from braincli.config import TrainConfig
+from braincli.config import TrainConfig, to_toml
 from braincli.errors import InputError, UsageError
 from braincli.methods import registry
 from braincli.progress import Reporter
-from braincli.slices import SliceSpec, build_store, open_store
+from braincli.slices import SliceSpec, SliceStore, build_store, open_store
+
+if TYPE_CHECKING:
+    from braincli.methods.base import Method
+    from braincli.training.log import Log
+
+CONFIG = "train.toml"  # the resolved options, in ``work`` and then beside the model
+# options that say how a training runs, not what comes of it
+HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store"} | {
+    "checkpoint_minutes", "keep_checkpoints"
+}  # fmt: skip
 
 
 def train_cases(
@@ -22,86 +35,218 @@ def train_cases(
 ) -> modelfolder.ModelInfo | None:
     """Train ``config.method`` on prepared ``cases`` and write the model folder ``out``.
 
-    The slice store and the checkpoint lie in ``out/work`` until training is complete.
+    Slice store, checkpoints and resolved options lie in ``out/work`` until training is complete. Under torchrun every
+    process calls this; the first one writes.
 
     Returns:
-        What was written, or None if ``config.minutes`` ran out first (run again with ``resume``).
+        What was written (where ``resume`` finds a complete model: what is there), or None if training stopped before
+        its end (``dry_run``, ``max_time``, SIGTERM or SIGUSR1; run again with ``resume``).
 
     Raises:
-        UsageError: ``out`` holds a model, or an unfinished training without ``resume``.
+        UsageError: ``out`` holds a model, or an unfinished training without ``resume``; an option that does not fit.
         InputError: no usable cases.
+        ResourceError: a loss or gradient is not finite; the last checkpoint is kept.
     """
-    work = out / "work"
-    if (out / "model.json").exists() and not config.overwrite:
-        raise UsageError(f"{out.name} holds a model.", "Choose another folder, or add --overwrite.")
-    if work.exists() and not config.resume:
-        if not config.overwrite:
-            raise UsageError(f"{out.name} holds an unfinished training.", "Add --resume to go on, or --overwrite.")
-        shutil.rmtree(work)
-    if not config.resume:
-        shutil.rmtree(out / "snapshots", ignore_errors=True)
+    from braincli.training import signals
+
+    if _complete(out, config):
+        reporter.say(f"{out.name} is complete")
+        return modelfolder.read_info(out)
     if not cases:
         raise InputError("There are no cases to train on.")
-    device = devices.prepare(config.device, config.threads)
-    import torch
+    with signals.noted() as stop:
+        return _Training(cases, config, out, reporter, stop).run()
 
-    from braincli.training.loop import LoopOptions, fit, iterate_metrics
 
-    torch.manual_seed(config.seed)
-    kind = registry.method_class(config.method)
-    spec = SliceSpec(normalisation=kind.normalisation)
-    method = registry.build(
-        config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS), size=spec.size
-    ).to(device)
-    training: dict[str, object] = {"cases": {}, "minutes": 0.0}
-    info = modelfolder.ModelInfo(
-        name=out.name, method=config.method, preset=config.preset, settings=method.config.model_dump(mode="json"),
-        slices=spec.model_dump(mode="json"), map=modelfolder.MapOptions(**kind.map | method.config.map),
-    )  # fmt: skip
-    if kind.trained:
-        if not (work / "slices" / "store.json").exists():
-            with reporter.step("cut slices"):
-                build_store(cases, spec, work / "slices", stride=method.stride)
-        store = open_store(work / "slices")
-        reporter.say(f"{len(store)} slices of {len(store.cases)} cases: {_labels(store.label)}")
-        options = LoopOptions(
-            steps=config.steps, batch=config.batch, minutes=config.minutes, seed=config.seed,
-            compute_minutes=config.compute_minutes, snapshot_every=config.snapshot_every,
-            checkpoint_minutes=config.checkpoint_minutes, dtype=devices.precision(device, config.precision),
+def _complete(out: Path, config: TrainConfig) -> bool:
+    """Whether nothing is left to do.
+
+    Raises:
+        UsageError: ``out`` may not be written.
+    """
+    unfinished = (out / "work").exists()
+    if unfinished and not (config.resume or config.overwrite):
+        raise UsageError(f"{out.name} holds an unfinished training.", "Add --resume to go on, or --overwrite.")
+    if unfinished or not (out / "model.json").exists() or config.overwrite:
+        return False
+    if not config.resume:
+        raise UsageError(f"{out.name} holds a model.", "Choose another folder, or add --overwrite.")
+    return True
+
+
+class _Training:
+    def __init__(self, cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter, stop: Any) -> None:
+        self.begin = time.monotonic()
+        device = devices.prepare(config.device, config.threads)
+        import torch
+
+        from braincli.training import parallel
+
+        self.fabric = parallel.launch(device, devices.precision(device, config.precision))
+        torch.manual_seed(config.seed)
+        kind = registry.method_class(config.method)
+        self.spec = SliceSpec(normalisation=kind.normalisation)
+        self.method: Method = registry.build(
+            config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS), size=self.spec.size
+        ).to(self.fabric.device)
+        self.config = _resolved(config, self.method)
+        if kind.trained:
+            parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
+        self.cases, self.out, self.work, self.stop = cases, out, out / "work", stop
+        self.first: bool = self.fabric.is_global_zero
+        self.reporter = reporter if self.first else Reporter()
+        self.info = modelfolder.ModelInfo(
+            name=out.name, method=config.method, preset=config.preset, settings=self.config.settings,
+            slices=self.spec.model_dump(mode="json"), map=modelfolder.MapOptions(**kind.map | self.method.config.map),
         )  # fmt: skip
-        files.write_json(
-            work / "config.json", {**config.model_dump(mode="json"), "method_config": method.config.model_dump()}
-        )
-        begin = time.monotonic()
 
-        def snapshot(stage: str, step: int) -> None:
-            name = f"{stage}-{step}"
-            facts = {"cases": store.cases, "slices": len(store), "steps": {stage: step}, "minutes": _minutes(begin)}
-            found = info.model_copy(update={"name": f"{out.name}-{name}", "training": facts})
-            modelfolder.save(out / "snapshots" / name, method, found)
+    def run(self) -> modelfolder.ModelInfo | None:
+        self.fabric.barrier()  # every process has looked at the folder before the first one writes
+        if self.first:
+            self._clear()
+        self.fabric.barrier()
+        training: dict[str, Any] = {"cases": {}, "minutes": 0.0}
+        if type(self.method).trained:
+            found = self._fit()
+            if found is None:
+                return None
+            training = found
+        if self.first:
+            modelfolder.save(self.out, self.method, self.info.model_copy(update={"training": training}))
+            for name in ("metrics.jsonl", CONFIG):
+                if (self.work / name).exists():
+                    shutil.copyfile(self.work / name, self.out / name)
+            shutil.rmtree(self.work, ignore_errors=True)
+        self.fabric.barrier()
+        return modelfolder.read_info(self.out) if self.first else None
 
-        if not fit(method, store, work, options, reporter, snapshot):
-            reporter.say(f"time is up; go on with --resume ({out.name})")
+    def _clear(self) -> None:
+        """Drop what an earlier training left, unless this one goes on from it."""
+        if not (self.config.resume and self.work.exists()):
+            for folder in (self.work, self.out / "snapshots", self.out / "tensorboard"):
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+        for line in _changes(self.work / CONFIG, self.config):
+            self.reporter.warn(f"resumed with another option: {line}")
+
+    def _fit(self) -> dict[str, Any] | None:
+        """Train; what ``model.json`` tells about it, or None if it stopped before its end."""
+        from braincli.training import log, plan
+        from braincli.training.loop import LoopOptions, fit
+
+        store = self._store()
+        config, text = self.config, plan.describe(self.method, self.config, store)
+        self.reporter.say(text)
+        if self.first:
+            files.write_text(self.work / CONFIG, text)
+        if config.dry_run:
+            self.reporter.say(f"dry run: start it with --resume ({self.out.name})")
             return None
-        log = list(iterate_metrics(work))
-        training = {
-            "cases": store.cases, "slices": len(store), "steps": {entry["stage"]: entry["step"] for entry in log},
-            "minutes": _minutes(begin), "compute_minutes": round(log[-1].get("compute_s", 0) / 60, 2) if log else 0.0,
+        left = None if config.max_time is None else config.max_time - _minutes(self.begin)
+        options = LoopOptions(
+            steps=config.steps, batch=config.batch, shards=config.shards, minutes=left, seed=config.seed,
+            compute_minutes=config.compute_minutes, snapshot_every=config.snapshot_every,
+            checkpoint_minutes=config.checkpoint_minutes, keep_checkpoints=config.keep_checkpoints,
+        )  # fmt: skip
+        metrics = self.work / "metrics.jsonl"
+        told = log.Log(metrics, self.out / "tensorboard" if self.first else None)
+        watch = _Watch(self.out, self.info, self.method, store, told, config)
+        if not fit(
+            self.method, store, self.work, options, self.reporter,
+            fabric=self.fabric, log=told, stop=self.stop, snapshot=watch.snapshot,
+        ):  # fmt: skip
+            self.reporter.say(f"go on with the same command and --resume ({self.out.name})")
+            return None
+        entries = list(log.iterate_metrics(metrics))
+        watch.pictures(str(type(self.method).stages[-1]), entries[-1]["step"] if entries else 0)
+        compute = entries[-1]["compute_s"] / 60 if entries else 0.0
+        steps = {entry["stage"]: entry["step"] for entry in entries}
+        return {
+            "cases": store.cases, "slices": len(store), "steps": steps, "minutes": round(_minutes(self.begin), 1),
+            "compute_minutes": round(compute, 2),
         }  # fmt: skip
-    modelfolder.save(out, method, info.model_copy(update={"training": training}))
-    if (work / "metrics.jsonl").exists():
-        shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
-    shutil.rmtree(work, ignore_errors=True)
-    return modelfolder.read_info(out)
+
+    def _store(self) -> SliceStore:
+        """The slices of all cases, cut by the first process or by an earlier training.
+
+        Raises:
+            UsageError: the shared store holds other cases, or slices cut otherwise.
+        """
+        folder = self.config.store or self.work / "slices"
+        done = folder / "store.json"
+        if self.first and not done.exists():
+            with self.reporter.step("cut slices"):
+                build_store(self.cases, self.spec, folder, stride=self.method.stride)
+        while not done.exists():  # a barrier would give up after some minutes
+            time.sleep(0.2)
+        store = open_store(folder)
+        if list(store.cases) != [case.id for case in self.cases] or store.spec != self.spec:
+            raise UsageError(
+                f"The slices in {folder.name} are of other cases, or cut for another kind of method.",
+                "Name another --store, or --overwrite an unfinished training.",
+            )
+        return store
 
 
-def _labels(label: object) -> str:
-    import numpy as np
+@dataclass
+class _Watch:
+    """What is kept of the weights on the way: models, and pictures for TensorBoard."""
 
-    values = np.asarray(label)
-    counts = {name: int((values == code).sum()) for name, code in (("healthy", 0), ("diseased", 1), ("unknown", -1))}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    out: Path
+    info: modelfolder.ModelInfo
+    method: Method
+    store: SliceStore
+    log: Log
+    config: TrainConfig
+
+    def snapshot(self, stage: str, step: int) -> None:
+        """Save the weights that are in place as a model of its own."""
+        name = f"{stage}-{step}"
+        training = {"cases": self.store.cases, "slices": len(self.store), "steps": {stage: step}}
+        info = self.info.model_copy(update={"name": f"{self.out.name}-{name}", "training": training})
+        modelfolder.save(self.out / "snapshots" / name, self.method, info)
+        self.pictures(stage, step)
+
+    def pictures(self, stage: str, step: int) -> None:
+        """The same few slices each time, restored."""
+        from braincli.training.pictures import restored_slices
+
+        if self.log.board is not None:
+            for name, image in restored_slices(self.method, self.store, seed=self.config.seed):
+                self.log.picture(f"{stage}/{name}", step, image)
+
+
+def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
+    """``config`` with everything spelled out that the preset decides.
+
+    Raises:
+        UsageError: a stage that the method does not have.
+    """
+    stages = type(method).stages
+    if unknown := set(config.steps) - set(stages):
+        raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(stages)}.")
+    own = method.config
+    steps = {stage: config.steps.get(stage, own.train_steps.get(stage, 0)) for stage in stages}
+    settings = own.model_dump(mode="json")
+    return config.model_copy(update={"steps": steps, "batch": config.batch or own.train_batch, "settings": settings})
+
+
+def _changes(file: Path, config: TrainConfig) -> list[str]:
+    """Options that differ from those in ``file``, as ``name: before -> now``; none where there is no file."""
+    if not file.exists():
+        return []
+    before = _flat(tomllib.loads(file.read_text(encoding="utf-8")))
+    now = _flat(tomllib.loads(to_toml(config.model_dump(mode="json"))))
+    names = sorted(name for name in {*before, *now} if name not in HOW)
+    return [f"{n}: {before.get(n)} -> {now.get(n)}" for n in names if before.get(n) != now.get(n)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def _minutes(begin: float) -> float:
-    return round((time.monotonic() - begin) / 60, 1)
+    return (time.monotonic() - begin) / 60

@@ -9,6 +9,7 @@ import numpy as np
 import phantoms
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from braincli import modelfolder
@@ -72,10 +73,21 @@ def test_train_refuses_to_overwrite_and_names_mistakes(trained: Path, cohort: Pa
     assert code == 3 and "nothing" in words
 
 
+def test_trainings_share_slices_of_the_same_cases_only(trained: Path, cohort: Path, tmp_path: Path) -> None:
+    arguments = [*TINY, "--store", tmp_path / "slices"]
+    for name in ("one", "two"):
+        code, _, words = run("train", "--data", cohort / "train", "-o", tmp_path / name, *arguments)
+        assert code == 0 and ("cut slices" in words) == (name == "one"), words
+    first, *others = (load_file(path / "weights.safetensors") for path in (trained, tmp_path / "one", tmp_path / "two"))
+    assert all(torch.equal(other[key], value) for other in others for key, value in first.items())
+    code, _, words = run("train", "--data", cohort / "val", "-o", tmp_path / "three", *arguments)
+    assert code == 2 and "holds other slices" in words
+
+
 def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "slow"
     arguments = ["train", "--data", cohort / "train", "-o", out, *TINY]
-    code, _, words = run(*arguments, "--minutes", "0.00001")
+    code, _, words = run(*arguments, "--max-time", "0.00001")
     assert code == 0 and "--resume" in words
     assert not (out / "model.json").exists()
     code, _, words = run(*arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from braincli.methods import registry
 from braincli.progress import Reporter
 from braincli.slices import SliceStore
 from braincli.training import loop
-from braincli.training.loop import LoopOptions, fit
+from braincli.training.average import Average
+from braincli.training.log import Log, iterate_metrics
+from braincli.training.loop import LoopOptions, fit, rate
 
 SIZE = (32, 24)
 
@@ -55,12 +58,15 @@ def test_all_stages_run_and_leave_figures(tmp_path: Path) -> None:
     assert changed == {"to_diseased", "to_healthy", "judge_diseased", "judge_healthy", "score"}
 
 
-def test_restoration_loss_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+def test_restoration_loss_falls(tmp_path: Path) -> None:
     method = fresh(restore_rate=3e-3, synthetic=1.0, variation=0, contrast_dropout=0)
-    fit(method, store(), tmp_path, LoopOptions(steps={"translate": 0, "restore": 60}, batch=8), Reporter())
-    losses = [entry["restore"] for entry in loop.iterate_metrics(tmp_path)]
+    fit(method, store(), tmp_path, LoopOptions(steps={"translate": 0, "restore": 60}, batch=8, log_every=1), Reporter())
+    losses = [entry["restore"] for entry in iterate_metrics(tmp_path / "metrics.jsonl")]
     assert np.mean(losses[-15:]) < 0.7 * np.mean(losses[:15]), losses
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("*.pt"))
 
 
 class Killed(Exception):
@@ -100,11 +106,11 @@ def test_resumed_equals_never_stopped(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_time_limit_leaves_a_checkpoint(tmp_path: Path) -> None:
     options = LoopOptions(steps={"translate": 2, "restore": 50}, minutes=1e-6)
     assert not fit(fresh(), store(), tmp_path, options, Reporter())
-    assert (tmp_path / "checkpoint.pt").is_file()
+    assert len(checkpoints(tmp_path)) == 1
 
 
 def test_the_average_is_what_remains(tmp_path: Path) -> None:
-    average = loop.Average({"w": torch.zeros(1)}, 0.5)
+    average = Average({"w": torch.zeros(1)}, 0.5)
     weights = {"w": torch.ones(1)}
     for _ in range(3):
         average.update(weights)
@@ -113,11 +119,31 @@ def test_the_average_is_what_remains(tmp_path: Path) -> None:
     assert weights["w"].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path: Path) -> None:
-    method = fresh(spread=float("nan"))
-    with pytest.raises(ResourceError, match=r"loss of score is nan in stage restore, step 0") as error:
-        fit(method, store(), tmp_path, LoopOptions(steps={"translate": 0, "restore": 2}), Reporter())
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_stops_and_leaves_a_usable_checkpoint(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, calls = fresh(), 0
+    original = method.losses
+
+    def losses(*arguments: object) -> Iterator[tuple[str, torch.Tensor, dict[str, float]]]:
+        nonlocal calls
+        calls += 1
+        for name, loss, logs in original(*arguments):
+            if calls == 4:  # the root of 0 has an infinite gradient
+                loss = loss * float("nan") if what == "loss" else loss + (0 * parameter.sum()).sqrt()
+            yield name, loss, logs
+
+    parameter = next(method.score.parameters())
+    monkeypatch.setattr(method, "losses", losses)
+    options = LoopOptions(steps={"translate": 0, "restore": 6}, checkpoint_minutes=1e-9)
+    with pytest.raises(ResourceError, match=rf"{what} of score is (nan|inf) in stage restore, step 3") as error:
+        fit(method, store(), tmp_path, options, Reporter())
     assert "checkpoint is kept" in error.value.hint
+    assert checkpoints(tmp_path)[-1].name.startswith("01-000000003-")
+    resumed = fresh(1)
+    assert fit(resumed, store(), tmp_path, options, Reporter())
+    assert all(torch.isfinite(value).all() for value in resumed.state_dict().values())
 
 
 def test_missing_kinds_of_slices_and_unknown_stages_are_named(tmp_path: Path) -> None:
@@ -129,10 +155,10 @@ def test_missing_kinds_of_slices_and_unknown_stages_are_named(tmp_path: Path) ->
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    assert loop._rate(0, 0.0, 10, True) < 0.11
-    assert loop._rate(10, 0.1, 10, True) > 0.9
-    assert loop._rate(99, 0.99, 10, True) < 0.03
-    assert loop._rate(99, 0.99, 0, False) == 1.0
+    assert rate(0, 0.0, 10, True) < 0.11
+    assert rate(10, 0.1, 10, True) > 0.9
+    assert rate(99, 0.99, 10, True) < 0.03
+    assert rate(99, 0.99, 0, False) == 1.0
 
 
 def test_a_compute_budget_ends_each_stage_when_its_share_is_spent(tmp_path: Path) -> None:
@@ -140,10 +166,10 @@ def test_a_compute_budget_ends_each_stage_when_its_share_is_spent(tmp_path: Path
     before = time.process_time()
     assert fit(fresh(), store(), tmp_path, options, Reporter())
     assert time.process_time() - before < 3
-    last = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    last = torch.load(checkpoints(tmp_path)[-1], weights_only=True)
     assert sum(last["spent"].values()) == pytest.approx(0.6, abs=0.3)
     assert last["spent"]["translate"] == pytest.approx(0.3, abs=0.15)
-    final = list(loop.iterate_metrics(tmp_path))[-1]  # the last step is logged, whenever the budget ends
+    final = list(iterate_metrics(tmp_path / "metrics.jsonl"))[-1]  # the last step is logged, whenever the budget ends
     assert (final["stage"], final["compute_s"]) == ("restore", pytest.approx(sum(last["spent"].values()), abs=0.06))
 
 
@@ -160,8 +186,41 @@ def test_snapshots_hold_the_average_and_change_nothing(tmp_path: Path) -> None:
     plain, observed = fresh(), fresh()
     for name, method in (("plain", plain), ("observed", observed)):
         (tmp_path / name).mkdir()
-        fit(method, store(), tmp_path / name, options, Reporter(), snapshot if method is observed else None)
+        fit(method, store(), tmp_path / name, options, Reporter(), snapshot=snapshot if method is observed else None)
     assert list(taken) == [("translate", 2), ("restore", 2), ("restore", 4)]
     assert not torch.equal(taken["restore", 2], taken["restore", 4])
     for key, value in plain.state_dict().items():
         assert torch.equal(value, observed.state_dict()[key]), key
+
+
+def test_shards_are_computed_one_by_one_with_a_memory_each(tmp_path: Path) -> None:
+    """Stopped, killed or not: two shards per step, whose replay pools hold what each has seen."""
+    options = LoopOptions(steps={"translate": 3, "restore": 2}, shards=2, batch=8, checkpoint_minutes=1e-9)
+    asked = iter([None, None, "SIGUSR1"])
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    whole, stopped, resumed = fresh(), fresh(), fresh(1)
+    assert fit(whole, store(), tmp_path / "whole", options, Reporter())
+    assert not fit(stopped, store(), tmp_path / "parts", options, Reporter(), stop=lambda: next(asked))
+    memory = torch.load(checkpoints(tmp_path / "parts")[-1], weights_only=True)["memory"]
+    assert [len(part["diseased"]) for part in memory] == [4, 4]  # two steps, two of a shard's four are diseased
+    assert not torch.equal(memory[0]["diseased"][0], memory[1]["diseased"][0])
+    assert fit(resumed, store(), tmp_path / "parts", options, Reporter())
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_batches_that_do_not_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch of 4 does not split into 3 shards"):
+        fit(fresh(), store(), tmp_path, LoopOptions(steps={}, shards=3), Reporter())
+
+
+def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    log = Log(tmp_path / "metrics.jsonl")
+    for stage, step in (("translate", 20), ("translate", 40), ("restore", 20), ("restore", 40)):
+        log.scalars(stage, step, {"loss": 1.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "restore", "st')  # killed while writing
+    log.forget_after(("translate", "restore"), 1, 25)
+    kept = [(entry["stage"], entry["step"]) for entry in iterate_metrics(tmp_path / "metrics.jsonl")]
+    assert kept == [("translate", 20), ("translate", 40), ("restore", 20)]

@@ -1,0 +1,124 @@
+"""Batches from the slice store. The whole store lies on the GPU where it fits, so that no step waits for the CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from braincli.errors import InputError
+from braincli.methods.base import Batch
+from braincli.slices import SliceStore
+
+PARTS = ("image", "brain", "label", "lesion", "position")
+SHARE = 0.5  # of the GPU's free memory that the store may take
+
+
+class Source:
+    """The store's arrays as tensors: on the GPU as they are (bytes) if they fit, else memory maps read per batch."""
+
+    def __init__(self, store: SliceStore, device: torch.device) -> None:
+        self.store, self.device = store, device
+        self.parts = PARTS if getattr(store, "tissue", None) is None else (*PARTS, "tissue")
+        size = sum(getattr(store, name).nbytes for name in self.parts)
+        self.resident = device.type == "cuda" and size < SHARE * torch.cuda.mem_get_info(device)[0]
+        self.whole = {n: torch.from_numpy(np.array(getattr(store, n))).to(device) for n in self.parts if self.resident}
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Slices ``rows`` on the device."""
+        if self.resident:
+            index = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            parts = {name: tensor[index] for name, tensor in self.whole.items()}
+        else:
+            parts = {name: self._read(name, rows) for name in self.parts}
+        image = parts["image"].float() / 255 * parts["brain"]
+        tissue = parts["tissue"].float() / 255 if "tissue" in parts else None
+        return Batch(image, parts["brain"], parts["label"].long(), parts["lesion"], parts["position"], tissue)
+
+    def _read(self, name: str, rows: np.ndarray) -> Tensor:
+        part = torch.from_numpy(np.ascontiguousarray(getattr(self.store, name)[rows]))
+        pinned = part.pin_memory() if self.device.type == "cuda" else part
+        return pinned.to(self.device, non_blocking=True)
+
+
+class Draw(NamedTuple):
+    """One shard of one step, and the generator of everything random that is done with it."""
+
+    batch: Batch
+    generator: torch.Generator
+
+
+class Feed:
+    """The shards of any step; where the store is not on the device, the next step is read while this one is computed.
+
+    Args:
+        pools: what to draw from, see :func:`pools`.
+        size: slices per shard, in runs of ``run`` adjacent ones.
+        seeds: one seed per shard of a step.
+
+    Attributes:
+        waited: seconds that :meth:`step` took in all.
+    """
+
+    def __init__(
+        self, source: Source, pools: list[np.ndarray], size: int, run: int, seeds: Callable[[int], list[int]]
+    ) -> None:
+        self.source, self.pools, self.size, self.run, self.seeds = source, pools, size, run, seeds
+        self.waited = 0.0
+        ahead = source.device.type != "cpu" and not source.resident
+        self._reader = ThreadPoolExecutor(1) if ahead else None
+        self._next: tuple[int, Future[list[Draw]]] | None = None
+
+    def step(self, number: int) -> list[Draw]:
+        """The shards of step ``number``; depends on nothing that went before."""
+        begin = time.perf_counter()
+        ready = self._next is not None and self._next[0] == number
+        drawn = self._next[1].result() if self._next is not None and ready else self._draw(number)
+        if self._reader is not None:
+            self._next = (number + 1, self._reader.submit(self._draw, number + 1))
+        self.waited += time.perf_counter() - begin
+        return drawn
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+
+    def _draw(self, number: int) -> list[Draw]:
+        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds(number)]
+        return [Draw(self.source.batch(choose(self.pools, self.size, g, self.run)), g) for g in generators]
+
+
+def pools(store: SliceStore, diet: str, stage: str) -> list[np.ndarray]:
+    """Indices to draw from: one pool, or two of which each gives half of a batch.
+
+    Raises:
+        InputError: the store holds none of the kind that ``diet`` asks for.
+    """
+    diets: dict[str, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
+    label = np.asarray(store.label)
+    found = [np.flatnonzero(label >= 0 if kind is None else label == kind) for kind in diets[diet]]
+    if any(len(pool) == 0 for pool in found):
+        needs = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}[diet]
+        raise InputError(
+            f"The cohort has no {needs}, which stage {stage} needs.",
+            "Put lesion masks (*_seg.nii.gz) beside the scans, or mark healthy cases in a manifest (group = healthy).",
+        )
+    return found
+
+
+def choose(pools: list[np.ndarray], size: int, generator: torch.Generator, run: int = 1) -> np.ndarray:
+    """``size`` slice indices with replacement, an equal share from each pool (at least one).
+
+    With ``run`` > 1 they come in runs of adjacent entries of the pool: one case's slices, in order.
+    """
+    share = max(1, size // len(pools) // run)
+    first = [torch.randint(max(1, len(pool) - run + 1), (share,), generator=generator).numpy() for pool in pools]
+    steps = np.arange(run)
+    parts = [pool[(f[:, None] + steps).clip(max=len(pool) - 1).ravel()] for pool, f in zip(pools, first, strict=True)]
+    return np.concatenate(parts)

@@ -1,0 +1,46 @@
+"""A fixed set of slices and what the method makes of them, to be looked at while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from braincli.methods.base import Method
+from braincli.slices import SliceStore
+from braincli.training.data import Source
+
+ROWS = 4
+
+
+def fixed_rows(store: SliceStore, count: int = ROWS) -> np.ndarray:
+    """Up to ``count`` slices spread evenly over the diseased ones (over all, where none is known to be diseased)."""
+    diseased = np.flatnonzero(np.asarray(store.label) == 1)
+    pool = diseased if len(diseased) else np.arange(len(store))
+    return pool[np.linspace(0, len(pool) - 1, min(count, len(pool))).round().astype(int)]
+
+
+def restored_slices(method: Method, store: SliceStore, seed: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """For each fixed slice a name and a picture (1, h, w) in [0, 1].
+
+    Columns are contrasts; rows are the slice, its restoration, their absolute difference. Of a method that only scores,
+    they are the slice and its score.
+    """
+    rows = fixed_rows(store)
+    if method.run > 1:  # whole runs of adjacent slices; the first of each is shown
+        rows = (rows[:, None] + np.arange(method.run)).clip(max=len(store) - 1).ravel()
+    device = next(method.parameters()).device
+    batch = Source(store, torch.device("cpu")).batch(rows).to(device)
+    generators = [torch.Generator().manual_seed(seed + row) for row in range(len(rows))]
+    with torch.inference_mode():
+        found = method.predict(batch.image, batch.brain, generators)
+    for row in range(0, len(rows), method.run):
+        image = batch.image[row]
+        if found.restored is not None:
+            parts = [image, found.restored[row], (image - found.restored[row]).abs()]
+        else:
+            assert found.score is not None
+            parts = [image, found.score[row].expand_as(image)]
+        yield f"slice-{rows[row]}", torch.cat([torch.cat(list(p), dim=1) for p in parts]).cpu()[None].clamp(0, 1)

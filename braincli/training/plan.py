@@ -1,0 +1,31 @@
+"""What a training is about to do, in words that are also its configuration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braincli.config import TrainConfig, to_toml
+from braincli.methods.base import Method
+from braincli.slices import SliceStore
+
+LABELS = {"healthy": 0, "diseased": 1, "unknown": -1}
+
+
+def describe(method: Method, config: TrainConfig, store: SliceStore) -> str:
+    """The resolved options as TOML (``train --config`` takes them back), below comments with counts.
+
+    The comments give slices per label, parameters per network and the steps of each stage.
+    """
+    label = np.asarray(store.label)
+    counts = {name: int((label == code).sum()) for name, code in LABELS.items()}
+    networks = {name: sum(p.numel() for p in part.parameters()) for name, part in method.named_children()}
+    loose = sum(p.numel() for p in method.parameters(recurse=False))
+    networks |= {"itself": loose} if loose else {}
+    lines = [
+        f"{len(store)} slices of {len(store.cases)} cases: "
+        + ", ".join(f"{count} {name}" for name, count in counts.items() if count),
+        "parameters: " + ", ".join(f"{name} {count:,}" for name, count in networks.items() if count),
+        "steps: " + ", ".join(f"{stage} {steps}" for stage, steps in config.steps.items()) + f" of {config.batch}",
+    ]
+    options = config.model_dump(mode="json", exclude={"resume", "overwrite", "dry_run"})
+    return "".join(f"# {line}\n" for line in lines) + to_toml(options)
