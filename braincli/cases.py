@@ -11,11 +11,11 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from braincli.errors import InputError
 
@@ -32,12 +32,13 @@ class Contrast(StrEnum):
 CONTRASTS: tuple[Contrast, ...] = tuple(Contrast)
 
 
+TISSUES = ("gm", "wm", "csf")  # grey matter, white matter, fluid
 GROUPS = ("healthy", "diseased")
-MANIFEST_COLUMNS = ("id", *CONTRASTS, "brain", "lesion", "group")
+MANIFEST_COLUMNS = ("id", *CONTRASTS, "brain", "lesion", *TISSUES, "group")
 MANIFEST_HINT = f"Columns, separated by tabs: {', '.join(MANIFEST_COLUMNS)}; paths relative to the manifest."
 MAX_DEPTH = 5  # dataset / subject / session / anat, and one to spare
 
-Role = Contrast | Literal["brain", "lesion", "mask", "other"]
+Role = Contrast | Literal["brain", "lesion", "gm", "wm", "csf", "mask", "other"]
 SUFFIXES: dict[Role, str] = {
     Contrast.T1CE: r"t1[_-]?(?:ce|c|gd|post)w?",
     Contrast.T1: r"t1[wn]?",
@@ -45,6 +46,9 @@ SUFFIXES: dict[Role, str] = {
     Contrast.T2: r"t2w?",
     "brain": r"brain[_-]?mask",
     "lesion": r"seg|segmentation|(?:lesions?|tumou?r)(?:[_-]?(?:mask|seg|segmentation))?",
+    "csf": r"csf|pve_0",  # pve_0 to pve_2: as FSL FAST names them, given a T1
+    "gm": r"gm|pve_1",
+    "wm": r"wm|pve_2",
     "mask": r"mask|dseg|probseg",
 }
 OTHER_SUFFIXES = (  # BIDS names of what is known not to be one of the four contrasts
@@ -75,6 +79,7 @@ class Case:
         brain: brain mask, if one lies beside the images.
         lesion: reference lesion mask, if one lies beside the images.
         group: ``healthy``, ``diseased`` or None when unknown.
+        tissue: probability maps of tissues (``TISSUES``) that lie beside the images.
     """
 
     id: str
@@ -82,6 +87,7 @@ class Case:
     brain: Path | None = None
     lesion: Path | None = None
     group: str | None = None
+    tissue: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,8 @@ def _role(suffix: str, entities: dict[str, str]) -> Role | None:
         return Contrast.T1CE if role is Contrast.T1 and "ce" in entities else role
     if role != "mask":
         return role
+    if (label := entities.get("label", "").lower()) in TISSUES and suffix == "probseg":
+        return label  # type: ignore[return-value]
     if desc == "brain":
         return "brain"
     if desc.endswith("lesion") or (entities.get("label") == "L" and not desc):
@@ -246,7 +254,12 @@ def _assemble(id: str, files: list[Named], folder: Path) -> Case | None:
         placed[file.role] = file.path
     images = {contrast: placed[contrast] for contrast in CONTRASTS if contrast in placed}
     own = folder.parent if folder.name == "anat" else folder
-    return Case(id or _folder_name(own), images, placed.get("brain"), placed.get("lesion")) if images else None
+    masks = placed.get("brain"), placed.get("lesion"), None
+    return Case(id or _folder_name(own), images, *masks, _tissue(placed)) if images else None
+
+
+def _tissue(files: Mapping[Any, Path]) -> dict[str, Path]:
+    return {name: files[name] for name in TISSUES if name in files}
 
 
 def _unique(found: list[tuple[Path, Case]]) -> list[Case]:
@@ -291,7 +304,7 @@ def _from_manifest(path: Path) -> list[Case]:
 def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
     where = f"{manifest.name}, line {number}"
     cells = {key: value.strip() for key, value in row.items() if key and value and value.strip() not in ("", "n/a")}
-    files = {key: manifest.parent / cells[key] for key in (*CONTRASTS, "brain", "lesion") if key in cells}
+    files = {key: manifest.parent / cells[key] for key in (*CONTRASTS, "brain", "lesion", *TISSUES) if key in cells}
     if missing := [file for file in files.values() if not file.is_file()]:
         raise InputError(f"{where}: no such file: {missing[0].name}.", "Paths are relative to the manifest.")
     images = {contrast: files[contrast] for contrast in CONTRASTS if contrast in files}
@@ -300,4 +313,4 @@ def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
     group = cells.get("group")
     if group not in (None, *GROUPS):
         raise InputError(f"{where}: group is {group!r}.", "Write healthy, diseased, or leave it empty.")
-    return Case(cells["id"], images, files.get("brain"), files.get("lesion"), group)
+    return Case(cells["id"], images, files.get("brain"), files.get("lesion"), group, _tissue(files))

@@ -179,6 +179,7 @@ class SliceStore:
         position: (N,) float32 in [0, 1], height between the lowest and the highest slice with brain.
         cases: id -> SHA-256 of its images, in order.
         spec: how the slices were cut.
+        tissue: (N, 3, H, W) uint8, 255 = 1.0, tissue probabilities (:mod:`braincli.tissue`); None where not asked for.
     """
 
     image: np.ndarray
@@ -189,15 +190,27 @@ class SliceStore:
     position: np.ndarray
     cases: dict[str, list[str]]
     spec: SliceSpec = SliceSpec()
+    tissue: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
 
 
-def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride: int = 1) -> SliceStore:
-    """Write the store of ``cases`` to ``folder`` (which must be new or empty) and open it."""
+def build_store(
+    cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride: int = 1, tissue: bool = False
+) -> SliceStore:
+    """Write the store of ``cases`` to ``folder`` (which must be new or empty) and open it.
+
+    Args:
+        tissue: keep tissue probabilities, too; some seconds per case without maps of its own.
+
+    Raises:
+        InputError: a file is unusable, or the grids differ.
+    """
+    from braincli.tissue import of_case
+
     folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*ARRAYS, *(["tissue"] if tissue else []))}
     hashes: dict[str, list[str]] = {}
     label: np.ndarray
     for number, case in enumerate(cases):
@@ -210,14 +223,17 @@ def build_store(cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride:
             sick = _fit(lesion[:, None] > 0, spec.size)
             label = np.asarray(sick.any(axis=(1, 2, 3)), np.int8)
         hashes[case.id] = [files.sha256(path) for path in case.images.values()]
-        rows = (
+        rows = [
             np.rint(fitted[0] * 255).astype(np.uint8),
             fitted[1],
             sick,
             label,
             np.full(len(label), number, np.int32),
             np.linspace(0, 1, len(label), dtype=np.float32),
-        )
+        ]
+        if tissue:
+            found = _fit(of_case(case, slices, spec, lesion), spec.size)
+            rows.append(np.rint(found * 255).astype(np.uint8))
         for name, row in zip(parts, rows, strict=True):
             parts[name].append(row)
     for name, rows_ in parts.items():
@@ -231,6 +247,8 @@ def open_store(folder: Path) -> SliceStore:
     """Open a store written by :func:`build_store`."""
     content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ARRAYS}
+    if (folder / "tissue.npy").exists():
+        arrays["tissue"] = np.load(folder / "tissue.npy", mmap_mode="r")
     return SliceStore(**arrays, cases=content["cases"], spec=SliceSpec.model_validate(content["spec"]))
 
 

@@ -24,7 +24,7 @@ class Source:
 
     def __init__(self, store: SliceStore, device: torch.device) -> None:
         self.store, self.device = store, device
-        self.parts = PARTS if getattr(store, "tissue", None) is None else (*PARTS, "tissue")
+        self.parts = PARTS if store.tissue is None else (*PARTS, "tissue")
         size = sum(getattr(store, name).nbytes for name in self.parts)
         self.resident = device.type == "cuda" and size < SHARE * torch.cuda.mem_get_info(device)[0]
         self.whole = {n: torch.from_numpy(np.array(getattr(store, n))).to(device) for n in self.parts if self.resident}

@@ -176,11 +176,14 @@ class _Training:
         done = folder / "store.json"
         if self.first and not done.exists():
             with self.reporter.step("cut slices"):
-                build_store(self.cases, self.spec, folder, stride=self.method.stride)
+                build_store(
+                    self.cases, self.spec, folder, stride=self.method.stride, tissue=type(self.method).tissue
+                )
         while not done.exists():  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)
-        if list(store.cases) != [case.id for case in self.cases] or store.spec != self.spec:
+        untold = type(self.method).tissue and store.tissue is None
+        if untold or list(store.cases) != [case.id for case in self.cases] or store.spec != self.spec:
             raise UsageError(
                 f"The slices in {folder.name} are of other cases, or cut for another kind of method.",
                 "Name another --store, or --overwrite an unfinished training.",
