@@ -73,7 +73,7 @@ COMPACT: dict[str, Any] = {
     "fir": False, "pyramids": False, "patch": 2, "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
     "synthetic": 0.4, "transplanted": 0.4, "variation": 1.0, "contrast_dropout": 0.15,
     "sampler": "dpm-solver-2m", "steps": 5,
-    "train_steps": {"translate": 450, "restore": 900}, "train_batch": 8, "warmup": 200, "decay": True,
+    "train_steps": {"translate": 450, "restore": 1200}, "train_batch": 8, "warmup": 200,
 }  # fmt: skip
 
 
