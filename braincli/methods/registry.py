@@ -84,6 +84,12 @@ METHODS: dict[str, MethodSpec] = {
         "Behrendt et al. 2024 (MIDL)",
         "lesion masks (masks=synthetic: healthy slices)",
     ),
+    "isct": MethodSpec(
+        "isct:ISCT",
+        "resynthesises the slice from its own grey matter, white matter and fluid; lesions have no such code",
+        "Li et al. 2021, arXiv:2103.09094",
+        "healthy slices and tissue maps, fitted or given (compact: lesion masks, to leave lesions out)",
+    ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",

@@ -16,15 +16,23 @@ class ResNetGenerator(nn.Module):
         residual: the network writes a change that is added to its input (ours, for small networks: identity is
             where training starts, so few lesion-free details are lost); else it draws the whole image.
         patch: pixels per side folded into channels first (ours: affordable on a CPU).
+        inputs: channels of what it is given, if not ``channels`` (then it cannot be residual).
     """
 
     def __init__(
-        self, channels: int, *, width: int = 64, blocks: int = 9, residual: bool = False, patch: int = 1
+        self,
+        channels: int,
+        *,
+        width: int = 64,
+        blocks: int = 9,
+        residual: bool = False,
+        patch: int = 1,
+        inputs: int | None = None,
     ) -> None:
         super().__init__()
         self.residual, self.patch = residual, patch
-        folded = channels * patch**2
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(folded, width, 7), *_normed(width)]
+        entering, folded = (inputs or channels) * patch**2, channels * patch**2
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(entering, width, 7), *_normed(width)]
         for factor in (1, 2):
             wide = width * factor
             layers += [nn.Conv2d(wide, wide * 2, 3, stride=2, padding=1), *_normed(wide * 2)]
