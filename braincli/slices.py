@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +189,7 @@ class SliceStore:
     case: np.ndarray
     position: np.ndarray
     cases: dict[str, list[str]]
-    spec: SliceSpec = SliceSpec()
+    spec: SliceSpec = field(default_factory=SliceSpec)
     tissue: np.ndarray | None = None
 
     def __len__(self) -> int:
