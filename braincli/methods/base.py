@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -140,6 +140,14 @@ class Method(nn.Module, ABC):
                 ``run`` > 1: on the rows of its run, of which the first is at a multiple of ``run``).
             callback: told (done, total) after each network call.
         """
+
+    @property
+    def pretrained(self) -> str:
+        """Name of the published weights that training needs (:mod:`braincli.pretrained`); empty for none."""
+        return ""
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights that :attr:`pretrained` names, as they were published."""
 
     def resume_state(self) -> dict[str, Any]:
         """What besides parameters and optimisers an exact resume needs (tensors, numbers, lists, dicts)."""
