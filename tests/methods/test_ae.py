@@ -1,0 +1,131 @@
+"""AE, VAE and SVAE: sizes of the presets, weights of the divergence, what teaches, larger canvases, runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from braincli.errors import UsageError
+from braincli.methods import registry
+from braincli.methods.base import Batch, Method
+
+SIZE = (32, 24)
+
+
+def build(name: str, **settings: Any) -> Method:
+    torch.manual_seed(0)
+    return registry.build(name, preset="tiny", settings=settings, size=SIZE)
+
+
+def batch(rows: int = 4, size: tuple[int, int] = SIZE) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    brain = torch.zeros(rows, 1, *size, dtype=torch.bool)
+    brain[..., 2:-2, 2:-2] = True
+    image = (0.2 + 0.6 * torch.rand(rows, 4, *size, generator=generator)) * brain
+    lesion = torch.zeros_like(brain)
+    lesion[-1, 0, 10:14, 8:12] = True
+    return Batch(image, brain, torch.zeros(rows, dtype=torch.long), lesion, torch.linspace(0, 1, rows))
+
+
+def loss(method: Method, given: Batch) -> tuple[float, dict[str, float]]:
+    ((name, value, logs),) = method.losses(given, "main", torch.Generator().manual_seed(1))
+    assert name == "net"
+    return value.item(), logs
+
+
+def size_of(name: str, preset: str, side: int) -> int:
+    with torch.device("meta"):
+        method = registry.build(name, preset=preset, size=(side, side))
+        return sum(p.numel() for p in method.parameters())
+
+
+def test_presets_have_the_papers_sizes() -> None:
+    assert size_of("ae", "baur", 128) == 1_627_249
+    assert size_of("vae", "baur", 128) == 1_758_449
+    assert round(size_of("ae", "paper", 96), -4) == 1_520_000
+    assert round(size_of("vae", "wang", 256), -4) == 2_200_000
+    assert size_of("svae", "paper", 96) < 1.1 * size_of("vae", "paper", 96), "comparable to the 2-D VAE"
+
+
+def test_summed_divergence_counts_one_pixels_share() -> None:
+    """Weight 1 beside a sum over pixels is 1 / pixels beside their mean."""
+    given = batch()
+    for reduction, share in (("mean", 1.0), ("sum", 1 / (4 * 32 * 24))):
+        total, logs = loss(build("vae", kl_weight=0.5, reduction=reduction), given)
+        assert total == pytest.approx(logs["l1"] + 0.5 * share * logs["kl"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "svae"])
+def test_lesions_teach_nothing(name: str) -> None:
+    """Drawing is compared with healthy tissue only, so that a lesion's look does not matter."""
+    method = build(name, planted=0.0, variation=0.0, contrast_dropout=0.0)
+    assert method.diet("main") == "any"
+    given = batch()
+    taught = method.taught(given)  # type: ignore[operator]
+    assert not taught[given.lesion.expand_as(taught)].any()
+    assert taught[0][given.brain[0].expand_as(taught[0])].all()
+    assert not taught[~given.brain.expand_as(taught)].any()
+    paper = build(name, known_only=False)
+    assert paper.diet("main") == "healthy"
+    assert paper.taught(given).all()  # type: ignore[operator]
+
+
+def test_growth_is_planted_into_the_input_and_not_into_the_target() -> None:
+    method, given = build("ae", planted=1.0, variation=0.0, contrast_dropout=0.0), batch()
+    target, seen = method.pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
+    assert torch.equal(target.image, given.image)
+    assert (seen != given.image).flatten(1).any(dim=1).all()
+    untouched = build("ae", planted=0.0, variation=0.0, contrast_dropout=0.0)
+    assert torch.equal(untouched.pair(given, torch.Generator())[1], given.image)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "svae", "gmvae"])
+def test_dense_latents_take_larger_canvases(name: str) -> None:
+    method, given = build(name), batch(2, (40, 36))
+    assert method.stride == 1
+    with torch.inference_mode():
+        found = method.eval().predict(given.image, given.brain, [torch.Generator()] * 2)
+    assert found.restored is not None
+    assert found.restored.shape == given.image.shape
+
+
+def test_spatial_latents_keep_the_canvas() -> None:
+    method, given = build("ae", spatial=True), batch(1, (40, 36))
+    with torch.inference_mode():
+        found = method.eval().predict(given.image, given.brain, [torch.Generator()])
+    assert method.stride > 1
+    assert found.restored is not None and found.restored.shape == given.image.shape
+
+
+def test_slices_of_a_run_know_each_other_and_only_each_other() -> None:
+    method, given = build("svae").eval(), batch(20)
+    first, last = given.image.clone(), given.image.clone()
+    first[0] = first[0].flip(-1)
+    last[19] = last[19].flip(-1)
+
+    def drawn(image: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return method.draw(image)  # type: ignore[operator, no-any-return]
+
+    before, changed, other = drawn(given.image), drawn(first), drawn(last)
+    assert not torch.equal(before[15], changed[15]), "the other end of the run"
+    torch.testing.assert_close(before[16:], changed[16:])
+    torch.testing.assert_close(before[:16], other[:16])
+
+
+def test_runs_vary_and_grow_alike() -> None:
+    method = build("svae", planted=1.0)
+    image = batch(1).image.expand(32, -1, -1, -1)
+    given = Batch(image, *(batch(1).rows(torch.zeros(32, dtype=torch.long)).__dict__[k] for k in ("brain", "label")),
+                  torch.zeros(32, 1, *SIZE, dtype=torch.bool), torch.zeros(32))  # fmt: skip
+    target, seen = method.pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
+    for part in (target.image, seen):
+        assert torch.equal(part[0], part[15])
+        assert not torch.equal(part[15], part[16])
+
+
+def test_sequences_have_no_spatial_latent() -> None:
+    with pytest.raises(UsageError, match="spatial"):
+        build("svae", spatial=True)
