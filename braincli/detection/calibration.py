@@ -7,7 +7,7 @@ the threshold is what a chosen share of healthy brain exceeds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,14 @@ def calibrate_model(
     def restored(these: Sequence[Case], masks: bool) -> list[Evidence]:
         return gather(these, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks, dtype=dtype)
 
-    evidence = restored(cases, by_masks)
-    if by_masks:
+    return conclude(model, restored(cases, by_masks), config, healthy=restored(healthy, False))
+
+
+def conclude(
+    model: LoadedModel, evidence: Sequence[Evidence], config: CalibrateConfig, *, healthy: Sequence[Evidence] = ()
+) -> Calibration:
+    """What :func:`calibrate_model` does once the cases are restored."""
+    if config.objective == "dsc":
         found = calibrate(evidence)
     else:
         found = healthy_quantile(evidence, config.false_positive_rate, model.info.calibration)
@@ -65,7 +71,7 @@ def calibrate_model(
         scores = cross_fit(evidence)
         mean = sum(scores.values()) / len(scores)
         more |= {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
-    marked = {e.case.id: false_positives(e, found) for e in [*evidence, *restored(healthy, False)]}
+    marked = {e.case.id: false_positives(e, found) for e in [*evidence, *healthy]}
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
     found = found.model_copy(update={"provenance": found.provenance | more})
     if config.write:
@@ -151,13 +157,6 @@ def cross_calibrate(evidence: Sequence[Evidence]) -> dict[str, Calibration]:
             raise InputError("Cross-fitting needs a lesion in each half of the cases.")
         result |= dict.fromkeys((e.case.id for e in reported), calibrate(fitted, top=top))
     return result
-
-
-def with_cross_fit(found: Calibration, scores: Mapping[str, float]) -> Calibration:
-    """``found`` with the DSC of :func:`cross_fit` in its provenance, per case and as mean."""
-    mean = sum(scores.values()) / len(scores)
-    more = {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
-    return found.model_copy(update={"provenance": found.provenance | more})
 
 
 def case_dsc(e: Evidence, found: Calibration) -> float:
