@@ -60,6 +60,13 @@ METHODS: dict[str, MethodSpec] = {
         "healthy slices (compact: lesion masks, to leave lesions out)",
         ("paper", "behrendt", "compact", "tiny"),
     ),
+    "fanogan": MethodSpec(
+        "fanogan:FAnoGAN",
+        "GAN of healthy slices, and an encoder that finds the nearest one",
+        "Schlegl et al. 2019",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        ("paper", "wang", "compact", "tiny"),
+    ),
     "cyclegan": MethodSpec(
         "cyclegan:CycleGAN",
         "translates diseased slices to healthy ones, learnt unpaired; the change is the finding",

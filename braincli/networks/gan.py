@@ -1,12 +1,15 @@
-"""Adversarial losses: least squares (CycleGAN), log-likelihood (ISCT), Wasserstein with gradient penalty (f-AnoGAN)."""
+"""Adversarial losses: least squares (CycleGAN), log-likelihood (ISCT), Wasserstein with gradient penalty (f-AnoGAN),
+and the critic of the last."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from braincli.networks.autoencoder import Encoder, halvings
 
 
 def least_squares(judged: Tensor, *, real: bool) -> Tensor:
@@ -32,3 +35,23 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = torch.lerp(fake.detach(), real, share[:, None, None, None]).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+class Critic(nn.Module):
+    """Wasserstein critic on Baur's encoder: one value per image.
+
+    Args:
+        size: (H, W) of the images. width, widest, least: see :class:`braincli.networks.autoencoder.Autoencoder`.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], *, width: int, widest: int, least: int) -> None:
+        super().__init__()
+        levels = halvings(size, least)
+        self.features = Encoder(channels, levels, width=width, widest=widest, norm="layer")
+        narrow = max(1, self.features.channels // 8)
+        self.squeeze = nn.Conv2d(self.features.channels, narrow, 1)
+        self.last = nn.Linear(narrow * (size[0] >> levels) * (size[1] >> levels), 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B,), unbounded."""
+        return self.last(self.squeeze(self.features(image)).flatten(1))[:, 0]
