@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from braincli.cases import Case, Contrast
     from braincli.checks.survey import CheckReport
-    from braincli.config import CalibrateConfig, DetectConfig, PreprocessConfig, ScoreConfig, TrainConfig
+    from braincli.config import CalibrateConfig, DetectConfig, PreprocessConfig, ScoreConfig, SynthConfig, TrainConfig
     from braincli.demo.run import DemoReport
     from braincli.detection.run import DetectReport
     from braincli.modelfolder import Calibration, ModelInfo
     from braincli.preprocess.result import Preprocessed
     from braincli.progress import Reporter
     from braincli.scoring.report import ScoreReport
+    from braincli.synth.run import Synthetic
 
 
 def preprocess(
@@ -126,6 +127,31 @@ def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Report
 
     cases = [case for path in data for case in find_cases(Path(path))]
     return train_cases(cases, config, Path(out), reporter or Silent())
+
+
+def synth(
+    paths: Path | Sequence[Path], out: Path, config: SynthConfig | None = None, reporter: Reporter | None = None
+) -> list[Synthetic]:
+    """Plant synthetic anomalies into prepared scans, and write both with their masks, for testing detectors.
+
+    Args:
+        paths: case folders, cohorts or TSV manifests; skull-stripped, on one grid per case.
+        out: each case gets a folder below it.
+
+    Returns:
+        One result per case.
+
+    Raises:
+        CohortError: several cases, some of which failed; see :mod:`braincli.synth.run` for the others.
+    """
+    from braincli.cases import find_cases
+    from braincli.config import SynthConfig as Config
+    from braincli.progress import Reporter as Silent
+    from braincli.synth.run import synthesise
+
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    cases = [case for path in given for case in find_cases(Path(path))]
+    return synthesise(cases, Path(out), config or Config(), reporter or Silent())
 
 
 def check(

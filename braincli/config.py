@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from braincli.cases import Contrast
 from braincli.errors import UsageError
@@ -130,6 +130,26 @@ class CalibrateConfig(Options):
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
+
+
+class SynthConfig(Options):
+    """Prepared scans -> the same with planted anomalies, and their masks."""
+
+    kind: Literal["draem", "pii", "growth", "coarse", "sink"] = "growth"
+    count: int = Field(default=1, ge=1)  # anomalies per case
+    radius_mm: tuple[float, float] = (6.0, 20.0)
+    margin_mm: float = Field(default=10.0, ge=0)  # distance from lesions that the case already has
+    pixel_mm: float = Field(default=1.0, gt=0)  # in-plane grid that anomalies are drawn on
+    overwrite: bool = False
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+
+    @field_validator("radius_mm")
+    @classmethod
+    def _ordered(cls, radius: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < radius[0] <= radius[1]:
+            raise ValueError("the smallest radius comes first, and is above 0")
+        return radius
 
 
 def parse(kind: type[C], values: dict[str, Any]) -> C:

@@ -17,7 +17,7 @@ import typer
 
 from braincli.errors import BraincliError
 
-COMMANDS = ("preprocess", "train", "calibrate", "detect", "score", "check", "models", "weights", "demo", "cite")
+COMMANDS = ("preprocess", "train", "calibrate", "detect", "score", "check", "synth", "models", "weights", "demo", "cite")
 
 
 class Precision(StrEnum):

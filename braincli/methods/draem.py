@@ -120,17 +120,19 @@ class DRAEM(Method):
     def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Slices with anomalies (B, C, H, W), and where they are (B, 1, H, W) bool."""
         c = self.options
-        image, brain, shape = batch.image, batch.brain, tuple(batch.image.shape)
+        image, brain = batch.image, batch.brain
+        rows, channels, height, width = image.shape
+        shape = (rows, channels, height, width)
         drawn = anomalies.draw(
             shape, generator, octaves=c.octaves, uniform_threshold=c.uniform_threshold, foreign=c.foreign,
             clean=c.clean, least=c.least,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         planted, alpha = anomalies.apply(image, brain, drawn, other_slices(batch, generator))
         if c.grown:
-            grown, tumour = growth.apply(image, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
+            grown, tumour = growth.apply(image, brain, growth.draw(shape, generator))
             chosen = drawn.planted & (torch.rand(len(batch), generator=generator) < c.grown)
-            rows = chosen.to(image.device)[:, None, None, None]
-            planted, alpha = torch.where(rows, grown, planted), torch.where(rows, tumour, alpha)
+            instead = chosen.to(image.device)[:, None, None, None]
+            planted, alpha = torch.where(instead, grown, planted), torch.where(instead, tumour, alpha)
         return planted, alpha > 0.5
 
     def predict(
@@ -159,5 +161,6 @@ def focal(logits: Tensor, target: Tensor, mask: Tensor, gamma: float) -> Tensor:
     Args:
         logits: (B, 2, H, W). target: (B, 1, H, W) bool. mask: (B, 1, H, W) bool.
     """
-    likelihood = torch.where(target, *reversed(F.log_softmax(logits, dim=1).chunk(2, dim=1)))
-    return masked_mean(-((1 - likelihood.exp()) ** gamma) * likelihood, mask)
+    healthy, anomalous = F.log_softmax(logits, dim=1).chunk(2, dim=1)
+    log_p = torch.where(target, anomalous, healthy)
+    return masked_mean(-((1 - log_p.exp()) ** gamma) * log_p, mask)

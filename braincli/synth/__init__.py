@@ -1,0 +1,1 @@
+"""``synth``: planted anomalies with known masks, for testing any detector."""

@@ -1,0 +1,165 @@
+"""One synthetic anomaly in a stack of slices, continuous through the plane.
+
+The anomalies of :mod:`braincli.anomalies` are two-dimensional. In three dimensions every slice gets the same drawn
+parameters, so that shape, place and intensity agree, while noise fields (outline, texture) turn slowly into others
+along z. Outwards the anomaly shrinks as an ellipsoid does: the further a slice lies from the central one, the deeper
+inside the central outline a pixel must lie to be part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from braincli.anomalies import kinds
+from braincli.anomalies.kinds import Kind
+from braincli.errors import InputError
+
+ATTEMPTS = 20
+ROOM = 0.5  # the central slice has at least this share of the free tissue that the best slice has
+FEW = 32  # parameters with so many values are reported
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """What was planted.
+
+    Attributes:
+        image: (S, C, H, W) float32 in [0, 1], the stack with it.
+        extent: (S, H, W) float32 in [0, 1], its share of each pixel, 1 at its strongest; the mask is extent > 0.5.
+        centre: (slice, row, column) of its middle.
+        half_mm: half of its height.
+        parameters: what was drawn, but for noise fields (the seed gives them again).
+    """
+
+    image: np.ndarray
+    extent: np.ndarray
+    centre: tuple[int, float, float]
+    half_mm: float
+    parameters: dict[str, Any]
+
+
+def seeded(seed: int, case_id: str, kind: str, number: int, attempt: int = 0) -> torch.Generator:
+    """The generator of one anomaly: no result depends on which other cases are worked through."""
+    digest = hashlib.sha256(f"synth/{seed}/{case_id}/{kind}/{number}/{attempt}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def plant(
+    image: np.ndarray,
+    free: np.ndarray,
+    kind: str,
+    *,
+    spacing: tuple[float, float, float],
+    radius_mm: tuple[float, float],
+    case_id: str,
+    seed: int,
+    number: int = 0,
+) -> Anomaly:
+    """Plant one anomaly into healthy tissue.
+
+    Args:
+        image: (S, C, H, W) float32 in [0, 1]; background and absent contrasts 0.
+        free: (S, H, W) bool, tissue that may be changed.
+        kind: a name of :data:`braincli.anomalies.kinds.KINDS`.
+        spacing: (z, y, x) in mm; y and x are equal.
+        radius_mm: smallest and largest radius.
+
+    Raises:
+        InputError: there is no room: twenty draws left no visible anomaly.
+    """
+    for attempt in range(ATTEMPTS):
+        generator = seeded(seed, case_id, kind, number, attempt)
+        found = _attempt(image, free, kinds.KINDS[kind], spacing, radius_mm, generator)
+        if found is not None:
+            return found
+    raise InputError(f"{case_id}: no room for an anomaly.", "Ask for fewer or smaller ones (--count, --radius-mm).")
+
+
+def _attempt(
+    image: np.ndarray,
+    free: np.ndarray,
+    kind: Kind,
+    spacing: tuple[float, float, float],
+    radius_mm: tuple[float, float],
+    generator: torch.Generator,
+) -> Anomaly | None:
+    area = free.sum(axis=(1, 2))
+    if not area.any():
+        return None
+    roomy = np.flatnonzero(area >= ROOM * area.max())
+    middle = int(roomy[int(torch.randint(len(roomy), (1,), generator=generator))])
+    height, width = image.shape[2:]
+    shape = (1, image.shape[1], height, width)
+    radius = (radius_mm[0] / spacing[1], radius_mm[1] / spacing[1])
+    first, second = (kind.draw(shape, generator, radius) for _ in range(2))
+    stretch = float(0.8 + 0.5 * torch.rand(1, generator=generator))
+    shift = [int(torch.randint(length // 8, length // 4, (1,), generator=generator)) for length in (height, width)]
+
+    whole = torch.from_numpy(image)
+    room = torch.from_numpy(free[middle])[None, None]
+    _, alpha = kind.apply(whole[middle : middle + 1], room, _donor(whole[middle : middle + 1], shift), first)
+    strongest = float(alpha.max())
+    inside = (alpha[0, 0] > 0.5 * strongest).numpy()
+    if strongest <= 0 or inside.sum() * spacing[1] ** 2 < math.pi * radius_mm[0] ** 2 / 4:
+        return None
+    half_mm = max(stretch * math.sqrt(inside.sum() / math.pi) * spacing[1], 1.6 * spacing[0])
+    offset = (np.arange(len(image)) - middle) * spacing[0] / half_mm
+    touched = np.flatnonzero(np.abs(offset) < 1)
+    u = torch.from_numpy(offset[touched].astype(np.float32))
+
+    part = whole[touched]
+    allowed = room & torch.from_numpy(free[touched])[:, None]
+    drawn = kinds.blended(first, second, u * math.pi / 4, (height, width))
+    made, where = kind.apply(part, room.expand(len(part), -1, -1, -1), _donor(part, shift), drawn)
+    weight = _ellipsoid(inside, (alpha[0, 0] > 0).numpy(), u) * allowed
+    changed = part + weight * (made - part)
+    if not float((changed - part).abs().max()) > 0.02:
+        return None
+    result, extent = image.copy(), np.zeros((len(image), height, width), np.float32)
+    result[touched] = changed.clamp(0, 1).numpy()
+    extent[touched] = (weight * where / strongest)[:, 0].clamp(0, 1).numpy()
+    row, column = np.argwhere(inside).mean(axis=0)
+    return Anomaly(result, extent, (middle, float(row), float(column)), half_mm, described(first))
+
+
+def _donor(part: Tensor, shift: list[int]) -> Tensor:
+    """Foreign tissue: the other hemisphere, moved, as with one case there is no other brain."""
+    return part.flip(3).roll(shift, dims=(2, 3))
+
+
+def _ellipsoid(inside: np.ndarray, touched: np.ndarray, u: Tensor) -> Tensor:
+    """(S, 1, H, W) in [0, 1]: what is left of the central slice's anomaly at the heights ``u`` (S,) in [-1, 1]."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
+    low, high = float(depth[touched | inside].min()), float(depth.max())
+    needed = low + (high - low) * (1 - (1 - u**2).sqrt())
+    return (torch.from_numpy(depth.astype(np.float32)) - needed[:, None, None] + 1).clamp(0, 1)[:, None]
+
+
+def described(drawn: Any) -> dict[str, Any]:
+    """The drawn parameters of the first row as JSON-able content; noise fields are left out."""
+    if not is_dataclass(drawn):
+        return {}
+    content: dict[str, Any] = {}
+    for field in fields(drawn):
+        value = getattr(drawn, field.name)
+        if isinstance(value, Tensor):
+            if value[0].numel() <= FEW:
+                content[field.name] = _rounded(value[0].tolist())
+        elif nested := described(value):
+            content[field.name] = nested
+    return content
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return round(value, 4) if isinstance(value, float) else value
