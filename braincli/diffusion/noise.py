@@ -1,8 +1,8 @@
 """Noise that belongs to a sample, not to a batch: row i is drawn from ``generators[i]`` alone, on the CPU.
 
-Simplex noise (Perlin 2001) is gradient noise on a lattice of triangles. Which three lattice points a pixel sees, and how
-far off they are, is the same for every image; only their gradients are random. So a whole stack of fractal fields is
-one sparse matrix, made once per image size, times a table of random gradients.
+Simplex noise (Perlin 2001) is gradient noise on a lattice of triangles. Which three lattice points a pixel sees, and
+how far off they are, is the same for every image; only their gradients are random. So a whole stack of fractal fields
+is one sparse matrix, made once per image size, times a table of random gradients.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _plan(height: int, width: int, octaves: int, persistence: float, frequency: 
     rows, weights, points = [], [], 0
     for octave in range(octaves):
         corners, weight = _octave(pixels * (2**octave / frequency / STRETCH))
-        used, number = torch.unique(corners.flatten(0, 1), dim=0, return_inverse=True)
-        rows.append(points + number.reshape(len(pixels), 3))
+        used, number = torch.unique(corners, return_inverse=True)
+        rows.append(points + number)
         weights.append(weight * (GAIN * persistence**octave))
         points += len(used)
     ids = torch.cat(rows, dim=1)
@@ -111,7 +111,7 @@ def _plan(height: int, width: int, octaves: int, persistence: float, frequency: 
 
 
 def _octave(position: Tensor) -> tuple[Tensor, Tensor]:
-    """Lattice points (N, 3, 2) that ``position`` (N, 2) sees, and what their gradients count there (N, 3, 2)."""
+    """Keys (N, 3) of the lattice points that ``position`` (N, 2) sees, and what their gradients count (N, 3, 2)."""
     cell = (position + position.sum(dim=1, keepdim=True) * SKEW).floor()
     first = position - cell + cell.sum(dim=1, keepdim=True) * UNSKEW
     right = first[:, :1] > first[:, 1:]
@@ -119,7 +119,8 @@ def _octave(position: Tensor) -> tuple[Tensor, Tensor]:
     steps = torch.stack([torch.zeros_like(step), step, torch.ones_like(step)], dim=1)
     offset = first[:, None] - steps + steps.sum(dim=2, keepdim=True) * UNSKEW
     fall = (0.5 - offset.square().sum(dim=2, keepdim=True)).clamp_min(0) ** 4
-    return (cell[:, None] + steps).long(), fall * offset
+    corners = (cell[:, None] + steps).long()
+    return corners[..., 0] * (1 << 32) + corners[..., 1], fall * offset
 
 
 def _check(like: Tensor, generators: Generators) -> None:
