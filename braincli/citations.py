@@ -32,11 +32,14 @@ class Reference:
     pages: str = ""
     doi: str = ""
     arxiv: str = ""
+    page: str = ""
 
     @property
     def url(self) -> str:
-        """Where the work is: its DOI, else its preprint."""
-        return f"https://doi.org/{self.doi}" if self.doi else f"https://arxiv.org/abs/{self.arxiv}"
+        """Where the work is: its DOI, else its preprint, else its page in the proceedings."""
+        if self.doi:
+            return f"https://doi.org/{self.doi}"
+        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else self.page
 
     @property
     def venue(self) -> str:
@@ -118,6 +121,7 @@ def _bibtex(reference: Reference) -> str:
         "doi": reference.doi,
         "eprint": reference.arxiv,
         "archiveprefix": "arXiv" if reference.arxiv else "",
+        "url": reference.page,
     }
     return _entry(kind, reference.key, fields | {key: f"{{{value}}}" for key, value in named.items() if value})
 

@@ -1,4 +1,5 @@
-"""SVAE: a VAE whose slices know their neighbours (Behrendt et al., MIDL 2022 short paper).
+"""SVAE: a VAE whose slices know their neighbours (Behrendt et al., "Capturing inter-slice dependencies of 3D brain
+MRI-scans for unsupervised anomaly detection", MIDL 2022 short paper).
 
 The paper links the latents of a 2-D VAE along the slice axis by a recurrent network or self-attention and gives no
 more. Here: a shared encoder draws 128 features from every slice of a run of 16, a bidirectional GRU (half the width
