@@ -1,8 +1,8 @@
-"""The picture of a case: inputs, restoration, anomaly map and mask on the most abnormal slices."""
+"""The picture of a case: inputs, restoration, anomaly map and mask on the most abnormal slices; slices side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,25 @@ class _Panel:
     window: tuple[float, float]
     colours: str = "gray"
     outlined: bool = False
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One picture of an axial slice, (X, Y) in RAS, with its grey or colour ``window`` and outlined (mask, colour)."""
+
+    title: str
+    data: np.ndarray
+    window: tuple[float, float] = (0.0, 1.0)
+    colours: str = "gray"
+    outlines: tuple[tuple[np.ndarray, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures side by side, None where there is none, and what is written into the first one."""
+
+    label: str
+    planes: Sequence[Plane | None]
 
 
 def restoration_figure(
@@ -127,6 +146,28 @@ def _panels(
     return panels
 
 
+def slices_figure(
+    path: Path, rows: Sequence[Row], *, title: str, note: str = "", aspect: float = 1.0, overwrite: bool = False
+) -> None:
+    """Draw slices of any cases or methods as PNG, one row each, all cells of one size.
+
+    Args:
+        rows: with equally many planes; the titles are those of the first row.
+        note: right end of the heading.
+        aspect: height of a pixel by its width.
+
+    Raises:
+        UsageError: ``path`` exists and ``overwrite`` is false.
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    files.refuse_overwrite(path, overwrite=overwrite)
+    shapes = [plane.data.shape for row in rows for plane in row.planes if plane is not None]
+    tallness = max(y * aspect for _, y in shapes) / max(x for x, _ in shapes)
+    figure = _paint(rows, tallness, aspect)
+    _heading(figure, title, note, LIGHT)
+    _save(figure, path)
+
+
 def _draw(
     path: Path,
     panels: list[_Panel],
@@ -137,68 +178,85 @@ def _draw(
     grid: Volume,
     title: str,
 ) -> None:
+    box = brain_box(inside, grid.spacing)
+    dx, dy, _ = grid.spacing
+    wide, tall = (box[0].stop - box[0].start) * dx, (box[1].stop - box[1].start) * dy
+    rows = []
+    for index in chosen:
+        place = (*box, index)
+        outlines = [(found[place], MASK)] + ([] if known is None else [(known[place], REFERENCE)])
+        planes = [
+            Plane(p.title, p.data[place], p.window, p.colours, tuple(outlines) if p.outlined else ()) for p in panels
+        ]
+        rows.append(Row(f"z {height_mm(grid, index):+.0f} mm", planes))
+    figure = _paint(rows, tall / wide, dy / dx)
+    _words(figure, title, found, known, grid.voxel_ml)
+    _save(figure, path)
+
+
+def _paint(rows: Sequence[Row], tallness: float, aspect: float) -> Any:
+    """A figure with one cell per plane; ``tallness`` is a cell's height by its width."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    box = _box(inside, grid.spacing)
-    dx, dy, _ = grid.spacing
-    wide, tall = (box[0].stop - box[0].start) * dx, (box[1].stop - box[1].start) * dy
+    columns = len(rows[0].planes)
     head, foot = 0.62, 0.36
-    width = CELL_INCH * len(panels)
-    cell = CELL_INCH * tall / wide
-    height = head + foot + cell * len(chosen)
+    width, cell = CELL_INCH * columns, CELL_INCH * tallness
+    height = head + foot + cell * len(rows)
     figure = Figure(figsize=(width, height), dpi=130, facecolor=DARK)
     FigureCanvasAgg(figure)
-    for row, index in enumerate(chosen):
-        for column, panel in enumerate(panels):
-            bottom = (foot + cell * (len(chosen) - 1 - row)) / height
-            axes = figure.add_axes((column / len(panels), bottom, 1 / len(panels), cell / height))
+    for number, row in enumerate(rows):
+        bottom = (foot + cell * (len(rows) - 1 - number)) / height
+        for column, plane in enumerate(row.planes):
+            axes = figure.add_axes((column / columns, bottom, 1 / columns, cell / height))
             axes.set_axis_off()
-            place = (*box, index)
-            low, high = panel.window
-            axes.imshow(
-                _upright(panel.data[place]), cmap=panel.colours, vmin=low, vmax=high,
-                aspect=dy / dx, interpolation="bilinear",
-            )  # fmt: skip
-            if panel.outlined:
-                _outline(axes, found[place], MASK)
-                if known is not None:
-                    _outline(axes, known[place], REFERENCE)
-            if row == 0:
-                axes.set_title(panel.title, color=LIGHT, fontsize=8, pad=3)
+            if plane is not None:
+                _show(axes, plane, aspect, titled=number == 0)
             if column == 0:
-                _label(axes, 0.03, 0.02, f"z {_height(grid, index):+.0f} mm", "left")
+                _label(axes, 0.03, 0.02, row.label, "left")
                 _label(axes, 0.03, 0.97, "R", "left")
-            if column == len(panels) - 1:
+            if column == columns - 1:
                 _label(axes, 0.97, 0.97, "L", "right")
-    _words(figure, title, found, known, grid.voxel_ml, width, height)
+    return figure
+
+
+def _show(axes: Any, plane: Plane, aspect: float, *, titled: bool) -> None:
+    low, high = plane.window
+    axes.imshow(
+        _upright(plane.data), cmap=plane.colours, vmin=low, vmax=high, aspect=aspect, interpolation="bilinear"
+    )  # fmt: skip
+    for mask, colour in plane.outlines:
+        _outline(axes, mask, colour)
+    if titled:
+        axes.set_title(plane.title, color=LIGHT, fontsize=8, pad=3)
+
+
+def _save(figure: Any, path: Path) -> None:
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", facecolor=DARK, metadata={"Software": None})
 
 
-def _words(
-    figure: Any,
-    title: str,
-    found: np.ndarray,
-    known: np.ndarray | None,
-    voxel_ml: float,
-    width: float,
-    height: float,
-) -> None:
-    """Heading, legend with volumes, and the footer."""
+def _heading(figure: Any, title: str, note: str, colour: str) -> None:
+    """Title on the left, ``note`` on the right, the footer."""
+    width, height = figure.get_size_inches()
     margin, top = 0.1 / width, 1 - 0.13 / height
     figure.text(margin, top, title, color=LIGHT, fontsize=9.5, va="top", weight="bold")
-    figure.text(1 - margin, top, f"mask {found.sum() * voxel_ml:.1f} ml", color=MASK, fontsize=8, va="top", ha="right")
-    if known is not None:
-        place = 1 - margin - 1.15 / width
-        text = f"reference {known.sum() * voxel_ml:.1f} ml"
-        figure.text(place, top, text, color=REFERENCE, fontsize=8, va="top", ha="right")
+    figure.text(1 - margin, top, note, color=colour, fontsize=8, va="top", ha="right")
     words = f"Axial, radiological convention: the patient's left is on the right. {RESEARCH_USE_ONLY}"
     figure.text(margin, 0.12 / height, words, color=FAINT, fontsize=6.5, va="bottom")
 
 
-def _box(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:
-    """The brain's box in the axial plane, with a margin."""
+def _words(figure: Any, title: str, found: np.ndarray, known: np.ndarray | None, voxel_ml: float) -> None:
+    """Heading, legend with volumes, and the footer."""
+    _heading(figure, title, f"mask {found.sum() * voxel_ml:.1f} ml", MASK)
+    if known is not None:
+        width, height = figure.get_size_inches()
+        text = f"reference {known.sum() * voxel_ml:.1f} ml"
+        figure.text(1 - 1.25 / width, 1 - 0.13 / height, text, color=REFERENCE, fontsize=8, va="top", ha="right")
+
+
+def brain_box(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:
+    """The box of the brain (X, Y, Z) in the axial plane, with a margin."""
     slices = []
     for axis in (0, 1):
         used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -223,7 +281,7 @@ def _label(axes: Any, x: float, y: float, text: str, align: str) -> None:
     axes.text(x, y, text, transform=axes.transAxes, color=FAINT, fontsize=6.5, ha=align, va=vertical)
 
 
-def _height(grid: Volume, index: int) -> float:
+def height_mm(grid: Volume, index: int) -> float:
     """World z in mm of the middle of an axial slice."""
     x, y, _ = grid.shape
     return float((grid.affine @ [x / 2, y / 2, index, 1])[2])

@@ -9,7 +9,7 @@ import pytest
 
 from braincli.cases import Contrast
 from braincli.errors import UsageError
-from braincli.reporting.figures import pick_slices, restoration_figure
+from braincli.reporting.figures import Plane, Row, pick_slices, restoration_figure, slices_figure
 from braincli.volume import Volume
 
 SHAPE = (30, 36, 8)
@@ -98,3 +98,18 @@ def test_existing_figure_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"figure\.png exists"):
         restoration_figure(path, images, mask=mask)
     assert path.read_bytes() == b"mine"
+
+
+def test_slices_stand_side_by_side_and_a_missing_one_stays_dark(tmp_path: Path) -> None:
+    bright = np.ones((30, 36))
+    mask = np.zeros((30, 36), bool)
+    mask[10:20, 10:20] = True
+    planes = [Plane("a", bright), None, Plane("b", 0.5 * bright, outlines=((mask, "#ff0000"),))]
+    slices_figure(tmp_path / "s.png", [Row("one", planes), Row("two", planes)], title="t", note="n")
+    picture = read(tmp_path / "s.png")
+    left, middle, right = (part[len(part) // 2 :] for part in np.array_split(picture, 3, axis=1))
+    assert np.median(left) > 0.9
+    assert np.median(middle) < 0.1
+    assert ((right[..., 0] > 0.8) & (right[..., 1] < 0.3)).sum() > 20
+    with pytest.raises(UsageError, match=r"s\.png exists"):
+        slices_figure(tmp_path / "s.png", [Row("one", planes)], title="t")
