@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +115,7 @@ def find_lesions(
     *,
     brain: Volume | None = None,
     reporter: Reporter | None = None,
+    timed: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
 ) -> Findings:
     """Restore a case and segment what differs.
 
@@ -121,6 +123,7 @@ def find_lesions(
         case_id: part of the noise seed.
         images: skull-stripped, on one grid.
         brain: mask on that grid; by default what is not background.
+        timed: told the steps ``slice``, ``restore`` and ``post-process``.
 
     Raises:
         InputError: grids differ, or there is no brain.
@@ -129,7 +132,8 @@ def find_lesions(
         ResourceError: out of memory.
     """
     spec = SliceSpec.model_validate(model.info.slices)
-    slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
+    with timed("slice"):
+        slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
     refuse_samples(model.info.method, model.method.stochastic, config.samples)
     threshold, smallest = limits(model.info, config)
 
@@ -143,18 +147,20 @@ def find_lesions(
     def to_map(found: Restoration) -> np.ndarray:
         return fuse(channels(found, model.info.map), contrast_weights(model.info, slices.contrasts)[0])
 
-    result, spread = averaged(draw, config.samples, to_map)
-    scored = result.score is not None
-    weights, warnings = contrast_weights(model.info, slices.contrasts, scored=scored)
-    anomaly = slices.to_volume(to_map(result))
-    voxel_mm3 = anomaly.voxel_ml * 1000
-    smallest = max(smallest, config.min_lesion_voxels * voxel_mm3)
-    mask = anomaly.with_data(segment(anomaly.data, threshold, voxel_mm3, smallest))
-    brain = inside(slices)
-    warnings += sanity(mask, brain)
+    with timed("restore"):
+        result, spread = averaged(draw, config.samples, to_map)
+    weights, warnings = contrast_weights(model.info, slices.contrasts, scored=result.score is not None)
+    with timed("post-process"):
+        anomaly = slices.to_volume(to_map(result))
+        voxel_mm3 = anomaly.voxel_ml * 1000
+        smallest = max(smallest, config.min_lesion_voxels * voxel_mm3)
+        mask = anomaly.with_data(segment(anomaly.data, threshold, voxel_mm3, smallest))
+        brain = inside(slices)
+        warnings += sanity(mask, brain)
+        lesions = lesion_table(mask, anomaly)
     return Findings(
-        dict(images), brain, mask, anomaly, lesion_table(mask, anomaly), weights, threshold, smallest,
-        warnings, result.device, result, spec, None if spread is None else slices.to_volume(spread),
+        dict(images), brain, mask, anomaly, lesions, weights, threshold, smallest, warnings, result.device, result,
+        spec, None if spread is None else slices.to_volume(spread),
     )  # fmt: skip
 
 

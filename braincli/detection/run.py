@@ -208,8 +208,9 @@ class Detector:
         record = writer.record
         with record.timed("load model"):
             model = self.model
-        with record.timed("restore"):
-            found = find_lesions(case_id, images, model, self.config, brain=mask, reporter=self.reporter)
+        found = find_lesions(
+            case_id, images, model, self.config, brain=mask, reporter=self.reporter, timed=record.timed
+        )  # fmt: skip
         record.warnings += found.warnings
         record.facts |= {
             "model": {"name": self.info.name, "method": self.info.method, "preset": self.info.preset},

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import affine, brain, write, write_case
+from phantoms import affine, brain, lesion, write, write_case
 from scipy.ndimage import binary_erosion
 from tinymodels import write_model, write_models
 
@@ -161,6 +161,32 @@ def test_results_depend_on_the_seed_and_on_nothing_else(models: Path, case: Path
     for name in ("single slices", "in a cohort"):
         assert np.abs(load(maps[name]).data - plain).max() < 1e-4
     assert np.abs(load(maps["other seed"]).data - plain).max() > 1e-4
+
+
+@pytest.mark.parametrize("model", ["threshold", "tsgm"])
+def test_cropping_and_padding_the_scan_change_nothing(models: Path, tmp_path: Path, model: str) -> None:
+    """Only the brain counts: air around it that is cut off or added moves no voxel of the map by 1e-3."""
+    whole = brain(SHAPE) + 40 * lesion(SHAPE) * (brain(SHAPE) > 0)
+    box = tuple(slice(int(v.min()), int(v.max()) + 1) for v in np.nonzero(whole))
+    before, after = (9, 4, 3), (2, 11, 5)
+    views = {
+        "whole": (whole, (0, 0, 0)),
+        "cropped": (whole[box], tuple(-s.start for s in box)),
+        "padded": (np.pad(whole, list(zip(before, after, strict=True))), before),
+    }
+    maps = {}
+    for name, (data, shift) in views.items():
+        matrix = GRID.copy()
+        matrix[:3, 3] -= GRID[:3, :3] @ shift
+        scan = write(tmp_path / name / "p_flair.nii.gz", data.astype(np.float32), matrix)
+        detect(models, scan, tmp_path / "out" / name, model, anomaly_map=True)
+        found = load(tmp_path / "out" / name / "p" / "p_anomaly.nii.gz").data
+        start = [s.start + n for s, n in zip(box, shift, strict=True)]
+        maps[name] = found[tuple(slice(a, a + s.stop - s.start) for a, s in zip(start, box, strict=True))]
+        assert found.sum() == pytest.approx(maps[name].sum()), "nothing outside the brain"
+    assert maps["whole"].max() > 0.01
+    for name in ("cropped", "padded"):
+        assert np.abs(maps[name] - maps["whole"]).max() < 1e-3
 
 
 # what is missing or wrong
