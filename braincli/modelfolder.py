@@ -157,7 +157,8 @@ def save(folder: Path, method: Method, info: ModelInfo) -> None:
     state = _needed(method)
     update: dict[str, Any] = {"parameters": sum(v.numel() for v in state.values()), "weights": {}}
     if state:
-        halves = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in state.items()}
+        # counters stay what they are: float16 ends at 65,504
+        halves = {k: (v.half() if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()}
         if not all(torch.isfinite(v).all() for v in halves.values()):
             raise ModelError(f"The weights of {info.name} are not finite; nothing was saved.")
         with files.atomic_path(folder / "weights.safetensors") as temporary:

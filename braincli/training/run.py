@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braincli import device as devices
-from braincli import files, modelfolder
+from braincli import files, modelfolder, pretrained
 from braincli.cases import CONTRASTS, Case
 from braincli.config import TrainConfig, to_toml
 from braincli.errors import InputError, UsageError
@@ -89,6 +89,8 @@ class _Training:
         self.method: Method = registry.build(
             config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS), size=self.spec.size
         ).to(self.fabric.device)
+        if name := self.method.pretrained:
+            self.method.load_pretrained(pretrained.load(name))
         self.config = _resolved(config, self.method)
         if kind.trained:
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut

