@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +21,7 @@ from typer.testing import CliRunner
 from braincli import modelfolder
 from braincli.cli import app
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)
 TINY = ["--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--device", "cpu"]
 
@@ -22,6 +29,11 @@ TINY = ["--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "-
 def run(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     return result.exit_code, result.stdout, result.stderr
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = (load_file(folder / "weights.safetensors") for folder in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +93,100 @@ def test_trainings_share_slices_of_the_same_cases_only(trained: Path, cohort: Pa
     first, *others = (load_file(path / "weights.safetensors") for path in (trained, tmp_path / "one", tmp_path / "two"))
     assert all(torch.equal(other[key], value) for other in others for key, value in first.items())
     code, _, words = run("train", "--data", cohort / "val", "-o", tmp_path / "three", *arguments)
-    assert code == 2 and "holds other slices" in words
+    assert code == 2 and "are of other cases" in words
 
 
 def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "slow"
     arguments = ["train", "--data", cohort / "train", "-o", out, *TINY]
     code, _, words = run(*arguments, "--max-time", "0.00001")
-    assert code == 0 and "--resume" in words
+    assert code == 0 and "time is up: checkpoint written at step 0 of translate" in words and "--resume" in words
     assert not (out / "model.json").exists()
     code, _, words = run(*arguments)
     assert code == 2 and "unfinished training" in words
-    code, _, words = run(*arguments, "--resume")
+    code, _, words = run(*arguments, "--resume", "--set", "restore_rate=0.001", "--max-time", "01:00:00")
     assert code == 0, words
+    assert "resumed with another option: settings.restore_rate: 0.0004 -> 0.001" in words
+    assert "option: max_time" not in words
     assert (out / "model.json").exists()
+    code, _, words = run(*arguments, "--resume")
+    assert code == 0 and "slow is complete" in words
+
+
+def test_dry_run_then_the_saved_options_make_the_same_model(cohort: Path, tmp_path: Path) -> None:
+    common = ["train", "--data", cohort / "train", "--store", tmp_path / "slices", "--device", "cpu"]
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "tiny"\nseed = 3\nbatch = 2\n[steps]\ntranslate = 1\n[settings]\nrestore_rate = 1e-3\n')
+    one, two = tmp_path / "one", tmp_path / "two"
+    code, _, words = run(*common, "-o", one, "--config", file, "--steps", "restore=2", "--dry-run")
+    assert code == 0 and "dry run" in words
+    assert "healthy" in words and "score " in words and "steps: translate 1, restore 2 of 2" in words
+    plan = tomllib.loads((one / "work" / "train.toml").read_text())
+    assert (plan["seed"], plan["batch"], plan["settings"]["restore_rate"]) == (3, 2, 1e-3)
+    assert not (one / "metrics.jsonl").exists() and not (one / "model.json").exists()
+    code, _, words = run(*common, "-o", one, "--config", one / "work" / "train.toml", "--resume")
+    assert code == 0 and "another option" not in words, words
+    code, _, words = run(*common, "-o", two, "--config", one / "train.toml")
+    assert code == 0 and "cut slices" not in words, words
+    assert same_weights(one, two)
+    code, _, words = run("train", "--data", cohort / "val", "--store", tmp_path / "slices", "-o", two, "--overwrite")
+    assert code == 2 and "of other cases" in words
+
+
+def test_mistakes_in_a_configuration_are_named(cohort: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    for text, expected in {
+        "sede = 3": "Did you mean seed?",
+        "[settings]\nwidht = 3": "Did you mean width?",
+        "[steps]\nresotre = 3": "Stages of this method: translate, restore",
+        'max_time = "1:00"': "max_time",
+        "batch = ": "Cannot read the configuration mine.toml",
+    }.items():
+        file.write_text(text)
+        code, _, words = run("train", "--data", cohort / "train", "-o", tmp_path / "x", "--config", file, "-q")
+        assert code == 2 and expected in words, words
+    assert not (tmp_path / "x").exists()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_terminated_then_killed_then_resumed_equals_never_stopped(cohort: Path, tmp_path: Path) -> None:
+    """Real processes: SIGTERM ends one with a checkpoint and exit code 0, kill -9 the next in the midst of a step."""
+    many = ["--preset", "tiny", "--steps", "translate=3", "--steps", "restore=24", "--batch", "4", "--threads", "1"]
+    common = ["train", "--data", cohort / "train", "--store", tmp_path / "slices", "--device", "cpu", *many]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run(*common, "-o", whole)[0] == 0
+    work = parts / "work"
+    command = [sys.executable, "-m", "braincli", *common, "-o", parts, "--resume", "--checkpoint-minutes", "1e-6"]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+    def saved() -> set[str]:
+        return {path.name for path in work.glob("checkpoints/*.pt")}
+
+    process = start()
+    wait_for(lambda: bool(saved()), process)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=300)
+    assert process.returncode == 0, words
+    assert "SIGTERM: checkpoint written at step" in words and "--resume" in words
+    before, process = saved(), start()
+    wait_for(lambda: bool(saved() - before), process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and work.exists()
+    assert run(*common, "-o", parts, "--resume")[0] == 0
+    assert same_weights(parts, whole)
+    one, two = ([json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (whole, parts))
+    assert [(e["stage"], e["step"], e.get("restore")) for e in one] == [
+        (e["stage"], e["step"], e.get("restore")) for e in two
+    ]
 
 
 def test_snapshots_are_models(cohort: Path, tmp_path: Path) -> None:
