@@ -102,6 +102,7 @@ METHODS: dict[str, MethodSpec] = {
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
         "Wang et al. 2023, arXiv:2311.03074",
         "slice labels (compact: lesion masks, to leave lesions out)",
+        presets=("paper", "reference", "compact", "tiny"),
     ),
 }
 

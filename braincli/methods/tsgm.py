@@ -12,6 +12,11 @@ is the real slice (Alg. 2). The weights that predict are the averaged (EMA) ones
 Preset ``paper``: one network for single contrasts, NCSN++ with 65.56 M parameters, predictor-corrector with 2,000
 calls; intensities are normalised per volume inside the brain instead of per slice.
 
+Preset ``reference`` is what the published code does where it differs: sigma_min 0.01, learning rate 2e-4, the corrector
+before the predictor at the same level, a sampler that begins at N(0, 1) instead of N(0, sigma_max^2) (the network sees
+inputs too small for their sigma until the injected noise has caught up), and the raw weights instead of the averaged
+ones. Its normalisation of each image on its own is not followed: a bright lesion would darken the rest of its image.
+
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random in training, so that any subset can be restored;
 - preconditioning centred on the condition (:class:`braincli.diffusion.preconditioning.Centred`);
@@ -26,7 +31,7 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -62,11 +67,15 @@ class TSGMConfig(TranslationConfig):
     synthetic: float = Field(default=0.0, ge=0, le=1)
     transplanted: float = Field(default=0.0, ge=0, le=1)
     # sampling
-    sampler: Literal["predictor-corrector", "heun", "dpm-solver-2m"] = "predictor-corrector"
-    steps: int = Field(default=1000, ge=1)
+    sampler: samplers.SamplerName = "predictor-corrector"
+    steps: int = Field(default=1000, ge=1)  # levels between sigma_min and the start
     snr: float = 0.075
+    corrector_first: bool = False
+    prior: float = Field(default=0.0, ge=0)  # standard deviation of the start; 0 is its sigma
+    sigma_start: float = Field(default=0.0, ge=0)  # warm start: the scan itself, noised to this; 0 begins at sigma_max
 
 
+REFERENCE: dict[str, Any] = {"sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "prior": 1.0, "corrector_first": True}
 COMPACT: dict[str, Any] = {
     "contrasts": "stacked", "generator_width": 24, "generator_blocks": 4, "generator_residual": True,
     "discriminator_width": 32, "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (),
@@ -83,6 +92,7 @@ class TSGM(Translation):
     Config = TSGMConfig
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "reference": REFERENCE,
         "compact": COMPACT,
         "tiny": COMPACT
         | {
@@ -170,10 +180,12 @@ class TSGM(Translation):
         callback: Callback | None = None,
     ) -> Prediction:
         c = self.options
-        spaced = levels.geometric if c.sampler == "predictor-corrector" else levels.karras
-        sigmas = spaced(c.steps, c.sigma_min, c.sigma_max)
-        extra = {"snr": c.snr} if c.sampler == "predictor-corrector" else {}
-        x = samplers.start(image if c.centred else torch.zeros_like(image), c.sigma_max, generators)
+        spaced = levels.geometric if c.sampler in samplers.STOCHASTIC else levels.karras
+        highest = c.sigma_start or c.sigma_max
+        sigmas = spaced(c.steps, c.sigma_min, highest)
+        extra = {"snr": c.snr, "corrector_first": c.corrector_first} if c.sampler == "predictor-corrector" else {}
+        centre = image if c.centred or c.sigma_start else torch.zeros_like(image)
+        x = samplers.start(centre, c.prior or highest, generators)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
             return self.precondition.denoise(self._network, noisy, sigma, image)
@@ -182,7 +194,8 @@ class TSGM(Translation):
         return Prediction(restored=x.float().clamp(0, 1) * (brain & present(image)))
 
     def calls(self) -> int:
-        return samplers.calls(self.options.sampler, self.options.steps)
+        c = self.options
+        return samplers.calls(c.sampler, c.steps, corrector_first=c.corrector_first)
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
         """The score network on (B, 2 C, H, W); single-contrast models see every contrast as a row of its own."""
