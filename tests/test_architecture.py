@@ -23,8 +23,8 @@ LEVELS = {
     "errors": 0, "files": 0, "progress": 0, "checks": 1, "cases": 1, "config": 1, "provenance": 1, "volume": 1,
     "brain": 1, "device": 1, "citations": 1, "modelsearch": 1,
     "methods": 2, "networks": 2, "diffusion": 2, "anomalies": 2, "slices": 2, "modelfolder": 2, "modelcard": 2,
-    "tissue": 2, "preprocess": 3, "training": 3, "detection": 3, "scoring": 3, "reporting": 3, "cohort": 3, "weights": 3,
-    "pretrained": 3, "archives": 1, "synth": 3, "demo": 4, "api": 4, "cli": 5, "__main__": 5,
+    "tissue": 2, "preprocess": 3, "training": 3, "detection": 3, "scoring": 3, "reporting": 3, "cohort": 3,
+    "weights": 3, "pretrained": 3, "archives": 1, "synth": 3, "demo": 4, "api": 4, "cli": 5, "__main__": 5,
 }  # fmt: skip
 PURE = ("methods", "networks", "diffusion", "anomalies")
 FREE = "methods.registry"  # plain data about the methods, for all levels above

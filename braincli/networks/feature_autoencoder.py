@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -21,11 +22,11 @@ class FeatureAutoencoder(nn.Module):
         super().__init__()
         half, path = kernel // 2, [channels, *widths]
         layers: list[nn.Module] = []
-        for entering, leaving in zip(path, path[1:], strict=False):
+        for entering, leaving in pairwise(path):
             layers.append(nn.Conv2d(entering, leaving, kernel, stride=2, padding=half, bias=False))
             layers += _activated(leaving, dropout)
         layers.append(nn.Conv2d(path[-1], path[-1], kernel, padding=half, bias=False))
-        for entering, leaving in zip(path[::-1], path[-2::-1], strict=False):
+        for entering, leaving in pairwise(path[::-1]):
             layers.append(nn.ConvTranspose2d(entering, leaving, kernel + 1, stride=2, padding=half, bias=False))
             layers += _activated(leaving, dropout)
         layers.append(nn.Conv2d(channels, channels, 1, bias=False))
