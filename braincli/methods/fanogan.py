@@ -52,7 +52,7 @@ class FAnoGANConfig(AutoencoderConfig):
     kappa: float = 1.0
 
 
-OWN: dict[str, Any] = {"norm": "layer", "train_steps": {"gan": 500, "encode": 500}}
+OWN: dict[str, Any] = {"norm": "layer", "train_steps": {"gan": 450, "encode": 350}}
 
 
 class FAnoGAN(Autoencoding):

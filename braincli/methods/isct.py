@@ -62,9 +62,9 @@ class ISCTConfig(MethodConfig):
 
 
 COMPACT: dict[str, Any] = {
-    "segmentor_widths": (16, 32, 64, 128), "generator_width": 24, "generator_blocks": 3, "discriminator_width": 24,
+    "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
     "rate": 1e-3, "with_lesions": True, "variation": 1.0, "contrast_dropout": 0.15, "train_batch": 16,
-    "train_steps": {"segment": 300, "synthesise": 350, "finetune": 250}, "warmup": 50, "decay": True, "ema": 0.99,
+    "train_steps": {"segment": 250, "synthesise": 250, "finetune": 200}, "warmup": 50, "decay": True, "ema": 0.99,
     "map": {"residual": "positive"},
 }  # fmt: skip
 

@@ -1,0 +1,72 @@
+"""Adversarial losses by hand, and the networks that go with them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from braincli.networks.cyclegan import ResNetGenerator
+from braincli.networks.gan import Critic, gradient_penalty, least_squares, log_likelihood
+from braincli.networks.wsunet import WSUNet
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_published_sizes() -> None:
+    with torch.device("meta"):
+        assert count(ResNetGenerator(1, blocks=6)) == 7_825_153
+        assert count(ResNetGenerator(1, blocks=6, inputs=4)) == 7_834_561
+        assert round(count(WSUNet(1, 4, widths=(64, 128, 256, 512, 1024))) / 1e6, 1) == 31.0
+
+
+def test_losses_of_known_judgements() -> None:
+    judged = torch.tensor([0.0, 1.0])
+    assert least_squares(judged, real=True).item() == 0.5
+    assert least_squares(judged + 1, real=False).item() == 2.5
+    assert log_likelihood(torch.zeros(3), real=True).item() == pytest.approx(math.log(2))
+    assert log_likelihood(torch.full((3,), 9.0), real=True).item() < 1e-3 < log_likelihood(torch.ones(3), real=False)
+
+
+def test_penalty_takes_the_norm_of_a_whole_image() -> None:
+    """A linear critic has the same slope everywhere; its norm over 2 x 4 x 8 pixels of 0.5 is 4."""
+    real, fake = torch.rand(3, 2, 4, 8), torch.rand(3, 2, 4, 8)
+    share = torch.rand(3)
+    assert gradient_penalty(lambda x: 0.5 * x.sum(dim=(1, 2, 3)), real, fake, share).item() == pytest.approx(
+        9, rel=1e-5
+    )
+    assert gradient_penalty(lambda x: 0.125 * x.sum(dim=(1, 2, 3)), real, fake, share).item() < 1e-9
+
+
+def test_penalty_looks_between_the_two_and_teaches_the_critic() -> None:
+    seen: list[torch.Tensor] = []
+    weight = torch.tensor(2.0, requires_grad=True)
+
+    def critic(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.detach())
+        return weight * x.flatten(1)[:, 0]
+
+    real, fake = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    gradient_penalty(critic, real, fake, torch.tensor([0.25, 1.0])).backward()
+    assert seen[0][:, 0, 0, 0].tolist() == [0.25, 1.0]
+    assert weight.grad is not None
+    assert weight.grad.item() == pytest.approx(2 * (2 - 1))
+
+
+def test_critic_gives_one_value_per_image() -> None:
+    torch.manual_seed(0)
+    critic = Critic(2, (16, 24), width=4, widest=8, least=4)
+    image = torch.rand(3, 2, 16, 24)
+    value = critic(image)
+    assert value.shape == (3,)
+    torch.testing.assert_close(critic(image[1:2]), value[1:2])
+
+
+def test_generator_may_be_given_other_channels() -> None:
+    torch.manual_seed(0)
+    drawn = ResNetGenerator(2, width=4, blocks=1, inputs=4)(torch.rand(1, 4, 16, 8)).detach()
+    assert drawn.shape == (1, 2, 16, 8)
+    assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
