@@ -10,7 +10,7 @@ import numpy as np
 from braincli.cases import CONTRASTS, Contrast
 
 BINS = 500
-BLOCK = 4096  # pixels at a time: the block of fused values stays in the processor's cache
+BLOCK = 8  # weight vectors at a time
 
 
 def simplex(step: float = 0.1) -> np.ndarray:
@@ -49,18 +49,17 @@ def dsc_curves(values: np.ndarray, sick: np.ndarray, positives: int, vectors: np
         vectors: (K, C).
         top: the largest value.
     """
-    count = len(vectors)
-    scaled = (values / top).astype(np.float32)
-    found = np.zeros(count * 2 * BINS, dtype=np.int64)
-    first = (np.arange(count) * 2 * BINS)[:, None]
-    for begin in range(0, scaled.shape[1], BLOCK):
-        fused = vectors @ scaled[:, begin : begin + BLOCK]
+    scaled = np.concatenate([values[:, sick], values[:, ~sick]], axis=1, dtype=np.float32) / np.float32(top)
+    split = int(sick.sum())
+    counts = np.empty((2, len(vectors), BINS), dtype=np.int64)
+    for begin in range(0, len(vectors), BLOCK):
+        fused = vectors[begin : begin + BLOCK].astype(np.float32) @ scaled
         np.sqrt(fused, out=fused)
         fused *= BINS
-        np.minimum(fused, BINS - 1, out=fused)
-        keys = fused.astype(np.int64)
-        keys += first + sick[begin : begin + BLOCK] * BINS
-        found += np.bincount(keys.ravel(), minlength=len(found))
-    well, ill = found.reshape(count, 2, BINS).transpose(1, 0, 2)[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        for row, bins in enumerate(np.minimum(fused, BINS - 1, out=fused), start=begin):
+            keys = bins.astype(np.intp)
+            for kind, part in enumerate((keys[:split], keys[split:])):
+                counts[kind, row] = np.bincount(part, minlength=BINS)
+    ill, well = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]
     total = well + ill + positives
     return np.where(total > 0, 2 * ill / np.maximum(total, 1), 1.0)

@@ -9,9 +9,12 @@ import numpy as np
 import phantoms
 import pytest
 import torch
+from tinymodels import write_model
+from typer.testing import CliRunner, Result
 
 from braincli import api, modelfolder, modelsearch
 from braincli.cases import Case, Contrast
+from braincli.cli import app
 from braincli.config import CalibrateConfig, TrainConfig
 from braincli.detection import calibration
 from braincli.detection.evidence import Evidence
@@ -199,3 +202,20 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model 'nothing'") as error:
         modelsearch.locate("nothing")
     assert "braincli train" in error.value.hint
+
+
+def test_the_command_reports_what_it_found_and_leaves_the_model_alone_when_asked(tmp_path: Path) -> None:
+    write_model(tmp_path / "m", "threshold")
+    before = (tmp_path / "m" / "model.json").read_bytes()
+    healthy = cohort(tmp_path / "healthy", ("h1",), lesions=False)
+    arguments = ["calibrate", "--model", tmp_path / "m", "--data", healthy, "--dry-run", "--objective"]
+
+    def run(*more: object) -> Result:
+        return CliRunner().invoke(app, [str(word) for word in (*arguments, *more)])
+
+    quantile = run("healthy-quantile", "--false-positive-rate", 0.02, "-q")
+    assert quantile.exit_code == 0, quantile.output
+    assert "threshold  0." in quantile.stdout and "ml of" in quantile.stdout and "mean DSC" not in quantile.stdout
+    assert (tmp_path / "m" / "model.json").read_bytes() == before
+    refused = run("dsc")
+    assert refused.exit_code == 3 and "healthy-quantile" in refused.stderr
