@@ -108,11 +108,6 @@ def plant(name: str, image: Tensor, brain: Tensor, donor: Tensor, generator: tor
     return planted, alpha
 
 
-def repeated(drawn: Any, rows: int) -> Any:
-    """The parameters of a single row for ``rows`` rows."""
-    return _each(drawn, lambda value: value[:1].expand(rows, *value.shape[1:]))
-
-
 def blended(first: Any, second: Any, angle: Tensor, size: tuple[int, int]) -> Any:
     """Parameters whose noise fields turn from ``first``'s to ``second``'s, everything else being ``first``'s.
 
@@ -133,10 +128,6 @@ def blended(first: Any, second: Any, angle: Tensor, size: tuple[int, int]) -> An
         return weight.cos() * rows + weight.sin() * other[:1]
 
     return _pairs(first, second, mix)
-
-
-def _each(drawn: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    return _pairs(drawn, drawn, lambda value, _: change(value))
 
 
 def _pairs(first: Any, second: Any, change: Callable[[Tensor, Tensor], Tensor]) -> Any:

@@ -23,6 +23,7 @@ from braincli.errors import InputError
 
 ATTEMPTS = 20
 ROOM = 0.5  # the central slice has at least this share of the free tissue that the best slice has
+SOLID = 0.35  # radius of the largest disc inside an anomaly, as a share of that of a disc of its area
 FEW = 32  # parameters with so many values are reported
 
 
@@ -107,9 +108,10 @@ def _attempt(
     _, alpha = kind.apply(whole[middle : middle + 1], room, _donor(whole[middle : middle + 1], shift), first)
     strongest = float(alpha.max())
     inside = (alpha[0, 0] > 0.5 * strongest).numpy()
-    if strongest <= 0 or inside.sum() * spacing[1] ** 2 < math.pi * radius_mm[0] ** 2 / 4:
-        return None
-    half_mm = max(stretch * math.sqrt(inside.sum() / math.pi) * spacing[1], 1.6 * spacing[0])
+    disc_mm = math.sqrt(inside.sum() / math.pi) * spacing[1]
+    if strongest <= 0 or disc_mm < radius_mm[0] / 2 or _depth(inside).max() * spacing[1] < SOLID * disc_mm:
+        return None  # cut off by other lesions or by the brain's edge
+    half_mm = max(stretch * disc_mm, 1.6 * spacing[0])
     offset = (np.arange(len(image)) - middle) * spacing[0] / half_mm
     touched = np.flatnonzero(np.abs(offset) < 1)
     u = torch.from_numpy(offset[touched].astype(np.float32))
@@ -135,13 +137,22 @@ def _donor(part: Tensor, shift: list[int]) -> Tensor:
 
 
 def _ellipsoid(inside: np.ndarray, touched: np.ndarray, u: Tensor) -> Tensor:
-    """(S, 1, H, W) in [0, 1]: what is left of the central slice's anomaly at the heights ``u`` (S,) in [-1, 1]."""
+    """(S, 1, H, W) in [0, 1]: what is left of the central slice's anomaly at the heights ``u`` (S,) in [-1, 1].
+
+    All of it at 0, where ``touched`` holds its faint edge too; then the deeper parts of ``inside`` alone.
+    """
+    depth = _depth(inside)
+    low, high = float(depth[touched | inside].min()), float(depth.max())
+    soft = 1 - low / 2  # a wide edge fades, a sharp one moves inwards
+    needed = (high + soft) * (1 - (1 - u**2).sqrt()) + low * (1 - u**2) ** 4
+    return ((torch.from_numpy(depth.astype(np.float32)) - needed[:, None, None]) / soft + 1).clamp(0, 1)[:, None]
+
+
+def _depth(inside: np.ndarray) -> np.ndarray:
+    """(H, W) pixels to the outline, positive inside."""
     from scipy.ndimage import distance_transform_edt
 
-    depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
-    low, high = float(depth[touched | inside].min()), float(depth.max())
-    needed = low + (high - low) * (1 - (1 - u**2).sqrt())
-    return (torch.from_numpy(depth.astype(np.float32)) - needed[:, None, None] + 1).clamp(0, 1)[:, None]
+    return np.where(inside, distance_transform_edt(inside) - 0.5, 0.5 - distance_transform_edt(~inside))
 
 
 def described(drawn: Any) -> dict[str, Any]:
