@@ -78,7 +78,10 @@ class FAnoGAN(Autoencoding):
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         net = self.net
-        parts = {"generator": [net.expand, net.widen, net.decoder], "critic": [self.critic]}
+        parts: dict[str, list[torch.nn.Module]] = {
+            "generator": [net.expand, net.widen, net.decoder],
+            "critic": [self.critic],
+        }
         if stage == "encode":
             parts = {"encoder": [net.encoder, net.squeeze, net.heads]}
         return {
