@@ -17,7 +17,9 @@ import typer
 
 from braincli.errors import BraincliError
 
-COMMANDS = ("preprocess", "train", "calibrate", "detect", "score", "check", "synth", "models", "weights", "demo", "cite")
+COMMANDS = (
+    "preprocess", "train", "calibrate", "detect", "score", "check", "synth", "models", "weights", "demo", "cite",
+)  # fmt: skip
 
 
 class Precision(StrEnum):

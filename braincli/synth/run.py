@@ -180,7 +180,7 @@ def _grown(mask: np.ndarray, spacing: Sequence[float], margin_mm: float) -> np.n
 
 def _changed(host: _Host, anomalies: list[Anomaly]) -> dict[str, Volume]:
     """The scans with what was planted: the canvas' change is added to the voxels, in units of the input."""
-    slices, changed = host.slices, {}
+    slices, changed = host.slices, dict[str, Volume]()
     brain = volume.onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid).data
     for contrast, original in host.volumes.items():
         channel = CONTRASTS.index(contrast)
