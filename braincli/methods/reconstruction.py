@@ -34,22 +34,12 @@ class ReconstructionConfig(MethodConfig):
     planted: float = Field(default=0.0, ge=0, le=1)
 
 
-class Reconstruction(Method):
-    """A network ``net`` that draws the healthy slice.
-
-    Attributes:
-        bound: the network takes the training canvas and no other; scans that need a larger one are scaled.
-    """
-
-    bound = False
+class Restoring(Method):
+    """What is learnt from, and how a restoration is handed over; how it is made is left to the methods."""
 
     def __init__(self, config: ReconstructionConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
         self.reconstruction = config
-
-    @abstractmethod
-    def draw(self, image: Tensor) -> Tensor:
-        """The healthy slice (B, C, H, W), unbounded, of ``image``; nothing random."""
 
     def diet(self, stage: str) -> str:
         """Healthy slices, or all labelled ones where lesions are left out of the loss."""
@@ -77,6 +67,26 @@ class Reconstruction(Method):
             return known(batch)
         return present(batch.image).expand_as(batch.image)
 
+    def handed_over(self, drawn: Tensor, image: Tensor, brain: Tensor) -> Prediction:
+        """``drawn`` (B, C, h, w), scaled back to ``image`` and cut to the brain, as a prediction."""
+        if drawn.shape != image.shape:
+            drawn = F.interpolate(drawn, size=tuple(image.shape[2:]), mode="bilinear", align_corners=False)
+        return Prediction(restored=drawn.float().clamp(0, 1) * (brain & present(image)))
+
+
+class Reconstruction(Restoring):
+    """A network ``net`` that draws the healthy slice.
+
+    Attributes:
+        bound: the network takes the training canvas and no other; scans that need a larger one are scaled.
+    """
+
+    bound = False
+
+    @abstractmethod
+    def draw(self, image: Tensor) -> Tensor:
+        """The healthy slice (B, C, H, W), unbounded, of ``image``; nothing random."""
+
     def predict(
         self,
         image: Tensor,
@@ -94,9 +104,3 @@ class Reconstruction(Method):
         if not self.bound or tuple(image.shape[2:]) == tuple(self.size):
             return image
         return F.interpolate(image, size=tuple(self.size), mode="bilinear", antialias=True, align_corners=False)
-
-    def handed_over(self, drawn: Tensor, image: Tensor, brain: Tensor) -> Prediction:
-        """``drawn`` (B, C, h, w), scaled back to ``image`` and cut to the brain, as a prediction."""
-        if drawn.shape != image.shape:
-            drawn = F.interpolate(drawn, size=tuple(image.shape[2:]), mode="bilinear", align_corners=False)
-        return Prediction(restored=drawn.float().clamp(0, 1) * (brain & present(image)))
