@@ -73,6 +73,18 @@ METHODS: dict[str, MethodSpec] = {
         "Zhu et al. 2017, arXiv:1703.10593",
         "slice labels (compact: lesion masks, to keep the rest as it is)",
     ),
+    "fae": MethodSpec(
+        "fae:FAE",
+        "autoencoder of frozen ImageNet features, compared by SSIM",
+        "Meissen et al. 2022, arXiv:2208.10992",
+        "healthy slices, ImageNet weights (compact: lesion masks, to leave lesions out)",
+    ),
+    "rd": MethodSpec(
+        "rd:RD",
+        "a student draws a frozen teacher's ImageNet features from a narrow code; their cosine distance is the score",
+        "Deng & Li 2022, arXiv:2201.10703",
+        "healthy slices, ImageNet weights (compact: lesion masks, to leave lesions out)",
+    ),
     "pii": MethodSpec(
         "pii:PII",
         "segments patches of other slices that were blended in without a seam",

@@ -92,7 +92,7 @@ class ResNet(nn.Module):
         """Stem (1/2), then the stages (1/4, 1/8, 1/16, 1/32), each fed with the one before."""
         stem = nn.Sequential(self.conv1, self.bn1, nn.ReLU())
         first = nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1), self.get_submodule("layer1"))
-        return [stem, first, *(child for name, child in self.named_children() if name in ("layer2", "layer3", "layer4"))]
+        return [stem, first, *(self.get_submodule(f"layer{index}") for index in (2, 3, 4))]
 
 
 def resnet18() -> ResNet:
@@ -115,7 +115,7 @@ def blocks(
 
 
 class OneClassBottleneck(nn.Module):
-    """Three scales of features fused and squeezed (Deng & Li 2022, Sec. 3.3: MFF and OCE).
+    """Three scales of features fused and squeezed (Deng & Li 2022: MFF and OCE).
 
     For Wide ResNet-50-2 (256, 512, 1024 channels, ``widen`` 2): 58,885,120 parameters.
 

@@ -1,0 +1,140 @@
+"""FAE: an autoencoder of ImageNet features (Meissen et al. 2022, "Unsupervised anomaly localization with structural
+feature-autoencoders", arXiv:2208.10992).
+
+A frozen network turns a slice into feature maps, which are brought to one size and stacked; an autoencoder learns to
+reproduce those of healthy slices. Loss and score compare given and reproduced features by SSIM, channel by channel:
+local structure of features instead of intensities, which is why dark lesions count like bright ones.
+The published code's map is -SSIM, which is negative where all is well; here it is (1 - SSIM) / 2, the same order in
+[0, 1]: 0 for alike, 0.5 for unrelated. SSIM is made for values within [0, 1], which features are not; preset
+``paper`` keeps that, ``compact`` brings them there (three deviations of healthy tissue to either side of the mean). Its
+features have signs, too: with two negative factors SSIM would call opposite features alike.
+
+Preset ``paper``: ResNet-18 (stem, layers 1 and 2: 256 channels at a quarter of the slice's size, which is 96 x 80
+instead of 128 x 128 at about the same 2 mm), histogram-equalised slices, one contrast at a time, 10,285,048
+trained parameters. Each contrast gives a score; their mean is the result (the paper has T1 alone).
+
+Preset ``compact`` deviates deliberately:
+- EfficientNet-Lite0 (its first stages are 54,048 parameters and travel with the model);
+- the autoencoder sees the features of all contrasts side by side and some of them are dropped in training, so that any
+  subset can be scored; the contrasts' scores are averaged with TSGM's weights;
+- half of the slices get a synthetic growth (:mod:`braincli.anomalies.growth`), and the autoencoder is to give the
+  features that the slice had without it: a bottleneck alone keeps too much of a lesion;
+- slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are varied.
+Preset ``tiny`` has a random backbone and is for tests only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from braincli.methods.base import Batch, Callback, Losses, Prediction
+from braincli.methods.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.networks.feature_autoencoder import FeatureAutoencoder
+from braincli.networks.ssim import ssim
+
+SPREAD = 3.0  # deviations from the mean to 0 and to 1, where features are standardised
+
+
+class FAEConfig(FeatureConfig):
+    """Options of the autoencoder; the defaults are the paper's."""
+
+    train_steps: dict[str, int] = Field(default={"main": 10_000})
+    train_batch: int = 32
+    ema: float = 0.0
+    backbone: BackboneName = "resnet18"
+    rate: float = 2e-4
+    grid: int = Field(default=4, ge=1)  # the slice's size over the feature maps'
+    widths: tuple[int, ...] = (100, 150, 200, 300)
+    kernel: int = 5
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    window: int = 5
+    sigma: float = 1.5
+
+
+COMPACT: dict[str, Any] = {
+    "backbone": "efficientnet_lite0", "contrasts": "stacked", "standardise": True, "inside": True, "grown": 0.5,
+    "shares": (0.07, 0.19, 0.30, 0.44), "variation": 1.0, "contrast_dropout": 0.15,
+    "grid": 4, "widths": (96, 128, 160), "kernel": 3, "dropout": 0.0, "rate": 1e-3,
+    "train_steps": {"main": 500}, "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
+}  # fmt: skip
+
+
+class FAE(FeatureMethod):
+    """Frozen features, autoencoder, SSIM."""
+
+    Config = FAEConfig
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "compact": COMPACT,
+        "tiny": COMPACT
+        | {
+            "backbone": "random",
+            "widths": (8, 12),
+            "train_steps": {"main": 4},
+            "train_batch": 4,
+            "warmup": 2,
+        },
+    }
+    normalisation = "equalise"
+
+    def __init__(self, config: FAEConfig, *, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels=channels, size=size, centred=config.backbone == "resnet18")
+        self.options = c = config
+        self.autoencoder = FeatureAutoencoder(
+            self.width(sum(self.eyes.channels)), c.widths, kernel=c.kernel, dropout=c.dropout
+        )
+
+    def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
+        return {"main": torch.optim.Adam(self.autoencoder.parameters(), lr=self.options.rate)}
+
+    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+        """1 - SSIM of the reproduced features and the healthy slice's own."""
+        batch, seen = self.pair(batch, generator)
+        teaching = self.teaching(batch)
+        target = self.stack(batch.image, teaching)
+        given = target if seen is batch.image else self.stack(seen)
+        unlike = self._unlike(target, self._reproduced(given))
+        where = cover(teaching.flatten(0, 1)[:, None], unlike).view_as(unlike)
+        loss = (unlike * where).sum() / where.sum().clamp_min(1e-6)
+        yield "main", loss, {"unlike": loss.item()}
+
+    def predict(
+        self,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        callback: Callback | None = None,
+    ) -> Prediction:
+        features = self.stack(image)
+        unlike = self._unlike(features, self._reproduced(features))
+        if callback is not None:
+            callback(1, 1)
+        return Prediction(None, self.fused([unlike.float() / 2], image, brain))
+
+    def stack(self, image: Tensor, tissue: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, c, H / grid, W / grid): all levels of the backbone at one size."""
+        size = [length // self.options.grid for length in image.shape[2:]]
+        levels = self.features(image, tissue)
+        resized = [
+            F.interpolate(f.flatten(0, 1), size=size, mode="bilinear", align_corners=False, antialias=True)
+            for f in levels
+        ]
+        stacked = torch.cat(resized, dim=1).unflatten(0, image.shape[:2])
+        return stacked.clamp(-SPREAD, SPREAD) if self.options.standardise else stacked
+
+    def _reproduced(self, features: Tensor) -> Tensor:
+        return self.autoencoder(self.rows(features)).reshape(features.shape)
+
+    def _unlike(self, features: Tensor, reproduced: Tensor) -> Tensor:
+        """(B, C, h, w) mean over channels of 1 - SSIM, in [0, 2]."""
+        flat = [f.flatten(0, 1).float() for f in (features, reproduced)]
+        if self.options.standardise:
+            flat = [f / (2 * SPREAD) + 0.5 for f in flat]
+        found = 1 - ssim(flat[0], flat[1], window=self.options.window, sigma=self.options.sigma)
+        return found.mean(dim=1).view(features.shape[0], features.shape[1], *features.shape[-2:])

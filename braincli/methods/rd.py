@@ -1,0 +1,135 @@
+"""RD: reverse distillation (Deng & Li 2022, "Anomaly detection via reverse distillation from one-class embedding",
+CVPR, arXiv:2201.10703).
+
+A frozen teacher turns a slice into features at three scales; a bottleneck fuses and squeezes them into one code, and a
+student, the teacher's mirror image, draws the three scales again from that code. Trained on healthy
+slices, it fails where something is not healthy. Loss and score compare teacher and student by cosine distance at
+every position (their Eq. 1; the loss, Eq. 2, sums over scales). The published code flattens each whole map to one
+vector before the cosine instead: ``flatten`` = true does that in the loss. The paper's score is the sum over scales of
+1 - cosine, in [0, 6]; here it is their mean over 2, the same order in [0, 1].
+
+Preset ``paper``: Wide ResNet-50-2 up to layer 3 (24.9 M), bottleneck 58,885,120 and student 24,917,504 parameters;
+slices are enlarged twice (192 x 160 pixels of 1 mm; the paper has 256 x 256), one contrast at a time. The published
+bottleneck holds two more layers that it never uses; they are left out. Learning rate 5e-3, batch 16 (SADM's
+comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256 pixels) is the map's ``smooth_mm`` of 4.
+
+Preset ``compact`` deviates deliberately:
+- EfficientNet-Lite0 (travels with the model), whose features have signs: each scale of the student ends in a 1 x 1
+  convolution instead of a ReLU, and features are standardised per channel;
+- bottleneck and student see all contrasts side by side and some of them are dropped in training, so that any subset
+  can be scored; the contrasts' scores are averaged with TSGM's weights;
+- half of the slices get a synthetic growth (:mod:`braincli.anomalies.growth`), of which the student is to draw the
+  features that the slice had without it (as RD++ does with noise: Tien et al. 2023);
+- slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are varied.
+Preset ``tiny`` has a random backbone and is for tests only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from braincli.methods.base import Batch, Callback, Losses, Prediction
+from braincli.methods.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.networks.resnet import Mirror, OneClassBottleneck
+
+
+class RDConfig(FeatureConfig):
+    """Options of bottleneck and student; the defaults are the paper's."""
+
+    train_steps: dict[str, int] = Field(default={"main": 20_000})
+    train_batch: int = 16
+    ema: float = 0.0
+    backbone: BackboneName = "wide_resnet50_2"
+    levels: tuple[int, int, int] = (1, 2, 3)
+    zoom: int = Field(default=2, ge=1)
+    rate: float = 5e-3
+    code: int = 2048  # channels of the bottleneck
+    widen: int = 2
+    squeeze: int = 3  # blocks of the bottleneck
+    layers: tuple[int, int, int] = (3, 4, 6)  # blocks of the student, coarsest scale first
+    signed: bool = False  # the student's features may be negative
+    flatten: bool = False  # one cosine per map and scale, as in the published code
+
+
+COMPACT: dict[str, Any] = {
+    "backbone": "efficientnet_lite0", "levels": (0, 1, 2), "contrasts": "stacked", "standardise": True, "inside": True,
+    "grown": 0.5, "shares": (0.07, 0.19, 0.30, 0.44), "variation": 1.0, "contrast_dropout": 0.15, "zoom": 1,
+    "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1), "signed": True, "rate": 1e-3,
+    "train_steps": {"main": 400}, "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
+}  # fmt: skip
+
+
+class RD(FeatureMethod):
+    """Frozen teacher, one-class bottleneck, mirrored student, cosine distance."""
+
+    Config = RDConfig
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "compact": COMPACT,
+        "tiny": COMPACT
+        | {"backbone": "random", "zoom": 1, "code": 16, "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2},
+    }
+    map: ClassVar[dict[str, Any]] = {"smooth_mm": 4.0, "erode_mm": 0.0}
+
+    def __init__(self, config: RDConfig, *, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels=channels, size=size)
+        self.options = c = config
+        widths = [self.width(k) for k in self.eyes.channels]
+        self.bottleneck = OneClassBottleneck(widths, c.code, count=c.squeeze, widen=c.widen)
+        self.student = Mirror(c.code, widths, layers=c.layers, widen=c.widen)
+        self.heads = nn.ModuleList(nn.Conv2d(k, k, 1) for k in widths if c.signed)
+
+    def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return {"main": torch.optim.Adam(trained, lr=self.options.rate, betas=(0.5, 0.999))}
+
+    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+        """Cosine distance of the student's features to the healthy slice's own (Deng & Li 2022, Eq. 2)."""
+        batch, seen = self.pair(batch, generator)
+        teaching = self.teaching(batch)
+        target = self.features(batch.image, teaching)
+        given = target if seen is batch.image else self.features(seen)
+        loss = torch.zeros((), device=batch.image.device)
+        for t, s in zip(target, self._drawn(given), strict=True):
+            where = cover(teaching.flatten(0, 1)[:, None], t[0]).view(*t.shape[:2], 1, *t.shape[3:])
+            apart = self._whole(t * where, s * where) if self.options.flatten else _apart(t, s)
+            where = where.amax(dim=(2, 3, 4)) if self.options.flatten else where[:, :, 0]
+            loss = loss + (apart * where).sum() / where.sum().clamp_min(1e-6)
+        yield "main", loss, {"distance": loss.item()}
+
+    def predict(
+        self,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        callback: Callback | None = None,
+    ) -> Prediction:
+        teacher = self.features(image)
+        maps = [_apart(t, s) / 2 for t, s in zip(teacher, self._drawn(teacher), strict=True)]
+        if callback is not None:
+            callback(1, 1)
+        return Prediction(None, self.fused(maps, image, brain))
+
+    def _drawn(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The student's features for the teacher's, finest first, (B, C, c, h, w) each."""
+        found = self.student(self.bottleneck([self.rows(f) for f in features]))
+        if self.options.signed:
+            found = [head(f) for head, f in zip(self.heads, found, strict=True)]
+        sizes = [f.shape[-2:] for f in features]  # odd ones come back a little larger
+        return [f[:, :, :h, :w].reshape(like.shape) for f, like, (h, w) in zip(found, features, sizes, strict=True)]
+
+    @staticmethod
+    def _whole(teacher: Tensor, student: Tensor) -> Tensor:
+        """(B, C) cosine distance of whole maps."""
+        return 1 - F.cosine_similarity(teacher.flatten(2).float(), student.flatten(2).float(), dim=2)
+
+
+def _apart(teacher: Tensor, student: Tensor) -> Tensor:
+    """(B, C, c, h, w) twice -> (B, C, h, w) cosine distance in [0, 2] (Deng & Li 2022, Eq. 1)."""
+    return 1 - F.cosine_similarity(teacher.float(), student.float(), dim=2).clamp(-1, 1)
