@@ -50,7 +50,7 @@ class DAEConfig(ReconstructionConfig):
 COMPACT: dict[str, Any] = {
     "widths": (24, 48, 96, 192), "change": True, "cells": (4, 8, 16), "std": 0.3, "std_range": 2.0, "loss": "l1",
     "variation": 1.0, "contrast_dropout": 0.15, "known_only": True, "planted": 0.5, "rate": 1e-3, "warmup": 50,
-    "train_batch": 8, "train_steps": {"main": 1200}, "map": COMPACT_MAP,
+    "train_batch": 8, "train_steps": {"main": 900}, "map": COMPACT_MAP,
 }  # fmt: skip
 
 
@@ -86,9 +86,12 @@ class DAE(Reconstruction):
         batch, planted = self.pair(batch, generator)
         grown = (planted != batch.image).flatten(1).any(dim=1)[:, None, None, None]
         noisy = coarse.apply(batch.image, batch.brain, self.noise(batch, generator))
-        error = self.draw(torch.where(grown, planted, noisy)) - batch.image
-        loss = masked_mean(error.abs() if self.options.loss == "l1" else error**2, self.taught(batch))
-        yield "net", loss, {self.options.loss: loss.item()}
+        seen = torch.where(grown, planted, noisy)
+        loss, untouched = (self._error(found - batch.image, self.taught(batch)) for found in (self.draw(seen), seen))
+        yield "net", loss, {self.options.loss: loss.item(), "untouched": untouched.item()}
+
+    def _error(self, error: Tensor, taught: Tensor) -> Tensor:
+        return masked_mean(error.abs() if self.options.loss == "l1" else error**2, taught)
 
     def noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Coarse noise (B, C, H, W) for ``batch``."""

@@ -61,10 +61,12 @@ class GMVAE(Variational):
     Config = GMVAEConfig
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "compact": COMPACT
-        | {"width": 24, "widest": 96, "steps": 12, "step": 0.025, "variation_weight": 1.0, "soft": 0.1},
+        "compact": COMPACT | {
+            "width": 24, "widest": 96, "steps": 12, "step": 0.025, "variation_weight": 1.0, "soft": 0.1,
+            "train_steps": {"main": 1500},
+        },
         "tiny": TINY | {"components": 3, "steps": 2, "step": 0.05},
-    }
+    }  # fmt: skip
     map = BAUR_MAP
 
     def __init__(self, config: GMVAEConfig, *, channels: int, size: tuple[int, int]) -> None:

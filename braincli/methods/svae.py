@@ -40,7 +40,7 @@ class SVAE(Variational):
     Config = SVAEConfig
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "compact": COMPACT | SUMMED | {"train_batch": 32, "train_steps": {"main": 600}},
+        "compact": COMPACT | SUMMED | {"train_batch": 32, "train_steps": {"main": 450}},
         "tiny": TINY | SUMMED | {"train_batch": 16},
     }
     map = BEHRENDT_MAP
