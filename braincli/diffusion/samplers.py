@@ -124,11 +124,15 @@ def ddim(
     generators: Generators,
     callback: Callback | None = None,
     eta: float = 0.0,
+    noise: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """DDIM (Song, Meng and Ermon 2021, Eq. 12 and 16). N calls.
 
     ``eta`` 0 is deterministic: Euler steps of the probability-flow ODE. ``eta`` 1 draws from the exact posterior of
     each step: DDPM (Ho et al. 2020) for variance-preserving models, ancestral sampling for variance-exploding ones.
+
+    Args:
+        noise: gives other than Gaussian noise of its argument's shape, for models that are trained with it.
     """
     levels = list(pairwise(sigmas.tolist()))
     for index, (high, low) in enumerate(levels):
@@ -137,7 +141,7 @@ def ddim(
         fresh = eta * low * (1 - (low / high) ** 2) ** 0.5
         x = clean + (low**2 - fresh**2) ** 0.5 / high * (x - clean)
         if fresh > 0:
-            x = x + fresh * gaussian(x, generators)
+            x = x + fresh * (gaussian(x, generators) if noise is None else noise(x).to(x))
     return x
 
 
@@ -148,9 +152,10 @@ def ancestral(
     *,
     generators: Generators,
     callback: Callback | None = None,
+    noise: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """:func:`ddim` with eta 1: noise of variance low^2 (high^2 - low^2) / high^2 at every step."""
-    return ddim(denoise, x, sigmas, generators=generators, callback=callback, eta=1.0)
+    return ddim(denoise, x, sigmas, generators=generators, callback=callback, eta=1.0, noise=noise)
 
 
 def encode(

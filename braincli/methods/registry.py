@@ -109,6 +109,27 @@ METHODS: dict[str, MethodSpec] = {
         "Li et al. 2021, arXiv:2103.09094",
         "healthy slices and tissue maps, fitted or given (compact: lesion masks, to leave lesions out)",
     ),
+    "anoddpm": MethodSpec(
+        "anoddpm:AnoDDPM",
+        "diffusion model of healthy slices redraws noised ones; Gaussian, coarse or simplex noise, one step or many",
+        "Wyatt et al. 2022; Behrendt et al. 2023, arXiv:2303.03758",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        presets=("paper", "reference", "original", "compact", "tiny"),
+    ),
+    "pddpm": MethodSpec(
+        "pddpm:PDDPM",
+        "as anoddpm, but one patch of the slice at a time is noised and redrawn among its surroundings",
+        "Behrendt et al. 2023, arXiv:2303.03758",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        presets=("paper", "reference", "compact", "tiny"),
+    ),
+    "cddpm": MethodSpec(
+        "cddpm:CDDPM",
+        "as anoddpm, guided by features of the clean slice that a pre-trained encoder gives",
+        "Behrendt et al. 2023, arXiv:2312.04215",
+        "healthy slices (compact: lesion masks, to leave lesions out)",
+        presets=("paper", "reference", "compact", "tiny"),
+    ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
