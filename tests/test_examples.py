@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from phantoms import affine, write_case
+from phantoms import affine, brain, lesion, write, write_case
 from tinymodels import write_models
+
+from braincli.config import TrainConfig, load, parse
+from braincli.methods import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (40, 48, 16)
@@ -51,3 +56,43 @@ def test_cohort_loop(environment: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "out" / "scores" / "scores.csv").is_file()
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"aa", "b", "scores"}
+
+
+@pytest.mark.slow
+def test_train_on_brats(environment: dict[str, str], tmp_path: Path) -> None:
+    """Two naming schemes, two time points of one patient; a run that is stopped, then the whole way."""
+    names = ["BraTS2021_00001", "BraTS2021_00002", "BraTS2021_00003", "BraTS-GLI-00004-000", "BraTS-GLI-00004-001"]
+    for seed, name in enumerate(names):
+        stem, sick = tmp_path / "data" / name / name, lesion(SHAPE)
+        image = np.where(sick, 190, brain(SHAPE, seed)).astype(np.float32)
+        write(Path(f"{stem}-t2f.nii.gz" if "GLI" in name else f"{stem}_flair.nii.gz"), image, GRID)
+        write(Path(f"{stem}-seg.nii.gz" if "GLI" in name else f"{stem}_seg.nii.gz"), sick, GRID)
+    (tmp_path / "tiny.toml").write_text('preset = "tiny"\n[steps]\ntranslate = 1\nrestore = 2\n')
+    out = tmp_path / "out"
+    folders = {"DATA": tmp_path / "data", "OUT": out, "CONFIG": tmp_path / "tiny.toml"}
+    environment = environment | {key: str(path) for key, path in folders.items()} | {"BRAINCLI_DEVICE": "cpu"}
+    script = ROOT / "examples" / "train_on_brats.sh"
+    result = run(environment, "bash", script, "--max-time", "0.0001")
+    assert result.returncode == 0 and "run this again" in result.stderr, result.stderr
+    assert not (out / "model" / "model.json").exists()
+    split = {part.name: sorted(case.name for case in part.iterdir()) for part in (out / "split").iterdir()}
+    assert sorted(name for cases in split.values() for name in cases) == sorted(names)
+    assert sorted(len({name[:15] for name in cases}) for cases in split.values()) == [1, 1, 2]
+    assert len({part for part, cases in split.items() for name in cases if "GLI" in name}) == 1
+    result = run(environment, "bash", script)
+    assert result.returncode == 0, result.stderr
+    model = json.loads((out / "model" / "model.json").read_text())
+    assert sorted(model["training"]["cases"]) == split["train"]
+    assert sorted(model["calibration"]["provenance"]["cross_fit"]) == split["validation"]
+    scores = (out / "scores" / "scores.csv").read_text()
+    assert all(name in scores for name in split["test"]) and "dsc" in scores.lower()
+
+
+@pytest.mark.parametrize("preset", ["paper", "compact"])
+def test_configurations_fit_their_preset(preset: str) -> None:
+    options = load(TrainConfig, ROOT / "examples" / "configs" / f"tsgm-{preset}.toml")
+    assert (options.method, options.preset) == ("tsgm", preset)
+    kind = registry.method_class("tsgm")
+    given = parse(kind.Config, {**kind.PRESETS[preset], **options.settings})
+    assert given == parse(kind.Config, kind.PRESETS[preset]), "the file says what the preset does"
+    assert {**given.train_steps, **options.steps} == given.train_steps
