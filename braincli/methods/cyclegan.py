@@ -36,7 +36,7 @@ class CycleGANConfig(TranslationConfig):
 COMPACT: dict[str, Any] = {
     "contrasts": "stacked", "generator_width": 24, "generator_blocks": 4, "generator_residual": True,
     "discriminator_width": 32, "patch": 2, "keep_weight": 10.0, "variation": 1.0, "contrast_dropout": 0.15,
-    "translate_rate": 4e-4, "train_steps": {"translate": 450}, "train_batch": 12, "warmup": 50, "decay": True,
+    "translate_rate": 4e-4, "train_steps": {"translate": 650}, "train_batch": 8, "warmup": 50, "decay": True,
     "ema": 0.99,
 }  # fmt: skip
 

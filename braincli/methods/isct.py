@@ -63,8 +63,8 @@ class ISCTConfig(MethodConfig):
 
 COMPACT: dict[str, Any] = {
     "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
-    "rate": 1e-3, "with_lesions": True, "variation": 1.0, "contrast_dropout": 0.15, "train_batch": 16,
-    "train_steps": {"segment": 250, "synthesise": 250, "finetune": 200}, "warmup": 50, "decay": True, "ema": 0.99,
+    "rate": 1e-3, "with_lesions": True, "variation": 1.0, "contrast_dropout": 0.15, "train_batch": 8,
+    "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": True, "ema": 0.99,
     "map": {"residual": "positive"},
 }  # fmt: skip
 
