@@ -14,7 +14,7 @@ ALIASES = {"gpu": "cuda", "0": "cuda:0"}
 
 
 def available_threads() -> int:
-    """CPUs that this process may use (affinity, SLURM and cgroup quota), not those of the host."""
+    """CPUs that this process may use (affinity, SLURM and cgroup quota; a share of them under torchrun)."""
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     if slurm := os.environ.get("SLURM_CPUS_PER_TASK"):
         counts.append(int(slurm))
@@ -25,7 +25,7 @@ def available_threads() -> int:
             counts.append(max(1, int(limit) // int(period)))
     except (OSError, ValueError):
         pass
-    return max(1, min(counts))
+    return max(1, min(counts) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def prepare(name: str = "auto", threads: int | None = None) -> torch.device:

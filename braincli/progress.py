@@ -135,6 +135,9 @@ class _RichStep(Step):
     def advance(self, count: int = 1, note: str = "") -> None:
         self.progress.update(self.task, advance=count, note=note)
 
+    def skip(self, count: int) -> None:
+        self.progress.reset(self.task, completed=count)
+
 
 def reporter(*, quiet: bool = False) -> Reporter:
     """The reporter that fits: silent, rich on a terminal, plain lines otherwise."""

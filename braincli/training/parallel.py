@@ -4,6 +4,9 @@ A step's batch is split into shards, each with random numbers of its own (:func:
 the shards; gradients are summed over all of them and divided by their number. So the result depends on the number of
 shards, not on the number of processes: ``torchrun --nproc-per-node 2`` equals one process with ``--shards 2`` and the
 same batch. Buffers (running statistics) are those of the first process, as in PyTorch's own data parallelism.
+
+SIGTERM to torchrun reaches its processes, which write a checkpoint and end with code 0; torchrun itself ends with 1. It
+passes no other signal on.
 """
 
 from __future__ import annotations
