@@ -18,7 +18,7 @@ Presets:
   (0.5, 0.9), 32 slices per step of the critic, 1600 epochs of 358 slices in each stage; maps as for AE.
 - ``wang``: as TSGM is compared with (arXiv:2311.03074): all four contrasts as channels, 256 x 256, four levels down to
   16 x 16, the rate 1e-3 of Baur et al. 2021; residuals are absolute and not filtered.
-- ``compact``: ours. All contrasts in one stack, dropped at random; half the width, two levels more; learns from every
+- ``compact``: ours. All contrasts in one stack, dropped at random; half the width, one level more; learns from every
   labelled slice with lesions cut out of what the critic sees and of the loss of E; in half of E's inputs a synthetic
   growth is planted, which is to be drawn over.
 """
