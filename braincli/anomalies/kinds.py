@@ -43,7 +43,9 @@ class Window:
 
 
 def _draw_growth(shape: Shape, generator: torch.Generator, radius: Radius) -> growth.Growth:
-    return growth.draw(shape, generator) if radius is None else growth.draw(shape, generator, radius=radius)
+    if radius is None:
+        return growth.draw(shape, generator)
+    return growth.draw(shape, generator, radius=radius, arbitrary=0.0)
 
 
 def _draw_sink(shape: Shape, generator: torch.Generator, radius: Radius) -> sinks.Sink:

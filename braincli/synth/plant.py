@@ -24,6 +24,8 @@ from braincli.errors import InputError
 ATTEMPTS = 20
 ROOM = 0.5  # the central slice has at least this share of the free tissue that the best slice has
 SOLID = 0.35  # radius of the largest disc inside an anomaly, as a share of that of a disc of its area
+VISIBLE = 0.05  # mean change in the contrast that changes most, of the 1st..99th percentile range
+FAINT = 0.02  # alpha, as a share of the strongest, that ends the edge
 FEW = 32  # parameters with so many values are reported
 
 
@@ -108,7 +110,7 @@ def _attempt(
     _, alpha = kind.apply(whole[middle : middle + 1], room, _donor(whole[middle : middle + 1], shift), first)
     strongest = float(alpha.max())
     inside = (alpha[0, 0] > 0.5 * strongest).numpy()
-    disc_mm = math.sqrt(inside.sum() / math.pi) * spacing[1]
+    disc_mm = math.sqrt(_largest(inside) / math.pi) * spacing[1]
     if strongest <= 0 or disc_mm < radius_mm[0] / 2 or _depth(inside).max() * spacing[1] < SOLID * disc_mm:
         return None  # cut off by other lesions or by the brain's edge
     half_mm = max(stretch * disc_mm, 1.6 * spacing[0])
@@ -120,9 +122,10 @@ def _attempt(
     allowed = room & torch.from_numpy(free[touched])[:, None]
     drawn = kinds.blended(first, second, u * math.pi / 4, (height, width))
     made, where = kind.apply(part, room.expand(len(part), -1, -1, -1), _donor(part, shift), drawn)
-    weight = _ellipsoid(inside, (alpha[0, 0] > 0).numpy(), u) * allowed
+    weight = _ellipsoid(inside, (alpha[0, 0] > FAINT * strongest).numpy(), u) * allowed
     changed = part + weight * (made - part)
-    if not float((changed - part).abs().max()) > 0.02:
+    mask = weight * where > 0.5 * strongest
+    if not float((changed - part).abs().amax(dim=1, keepdim=True)[mask].mean()) > VISIBLE:
         return None
     result, extent = image.copy(), np.zeros((len(image), height, width), np.float32)
     result[touched] = changed.clamp(0, 1).numpy()
@@ -146,6 +149,13 @@ def _ellipsoid(inside: np.ndarray, touched: np.ndarray, u: Tensor) -> Tensor:
     soft = 1 - low / 2  # a wide edge fades, a sharp one moves inwards
     needed = (high + soft) * (1 - (1 - u**2).sqrt()) + low * (1 - u**2) ** 4
     return ((torch.from_numpy(depth.astype(np.float32)) - needed[:, None, None]) / soft + 1).clamp(0, 1)[:, None]
+
+
+def _largest(inside: np.ndarray) -> int:
+    """Pixels of the largest component."""
+    from scipy.ndimage import label
+
+    return int(np.bincount(label(inside)[0].ravel())[1:].max(initial=0))
 
 
 def _depth(inside: np.ndarray) -> np.ndarray:

@@ -148,3 +148,13 @@ def test_a_bad_case_does_not_stop_the_others(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a" / "a_synth.json").exists() and not (tmp_path / "out" / "b").exists()
     with pytest.raises(UsageError, match="Two cases"):
         api.synth([tmp_path / "in" / "a"] * 2, tmp_path / "two")
+
+
+def test_every_door_knows_every_kind() -> None:
+    from typing import get_args
+
+    from braincli.cli.synth import KindName
+    from braincli.methods.unet import UNetConfig
+
+    assert set(get_args(SynthConfig.model_fields["kind"].annotation)) == set(KINDS) == {str(kind) for kind in KindName}
+    assert set(get_args(UNetConfig.model_fields["anomaly"].annotation)) == {*KINDS, "mixed"}
