@@ -1,0 +1,181 @@
+"""What the benchmarks of models share: a cohort with masks read once, cross-fitted figures, rows that are kept.
+
+Cross-fitted: contrast weights, threshold and smallest lesion come from one half of the cases, the figure from the
+other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braincli import device, files, modelfolder
+from braincli.cases import Case, find_cases
+from braincli.detection.calibration import case_dsc, cross_calibrate, highest
+from braincli.detection.evidence import Evidence, refuse_trained
+from braincli.detection.maps import channels
+from braincli.detection.restore import restore
+from braincli.modelfolder import Calibration, LoadedModel
+from braincli.scoring.curves import curve
+from braincli.slices import Slices, SliceSpec, load_case
+from braincli.volume import load, mask_on_grid_of, reorient
+
+VAL = Path("../shared/data/tumour/val")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case, cut into slices (every n-th only), with its lesion there: ``reference`` (X, Y, Z) bool in RAS order."""
+
+    case: Case
+    slices: Slices
+    reference: np.ndarray
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all of them have."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--model", default="tsgm", help="name or folder")
+    found.add_argument("--data", type=Path, default=VAL, help="cohort with masks that the model has not seen")
+    found.add_argument("--every", type=int, help="only every n-th slice, in all rows alike")
+    found.add_argument("--batch", type=int, default=16)
+    found.add_argument("--device", default="auto")
+    found.add_argument("--threads", type=int)
+    found.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "braincli-rows.json",
+                       help="finished rows are kept here and not computed again")  # fmt: skip
+    return found
+
+
+def load_model(name: str, options: argparse.Namespace) -> LoadedModel:
+    """The model on the chosen device."""
+    return modelfolder.load(name, device.prepare(options.device, options.threads))
+
+
+def read(model: LoadedModel, options: argparse.Namespace) -> list[Subject]:
+    """The cohort, as ``model`` wants its slices."""
+    spec = SliceSpec.model_validate(model.info.slices)
+    cases = find_cases(options.data)
+    refuse_trained(cases, model.info)
+    subjects = []
+    for case in cases:
+        slices, _ = load_case(replace(case, lesion=None), spec, stride=model.method.stride)
+        assert case.lesion is not None, f"{case.id} has no mask"
+        labels = load(case.lesion, labels=True)
+        reference = reorient(mask_on_grid_of(labels, slices.grid)[0]).data > 0
+        subjects.append(Subject(case, *_every(slices, reference, options.every or 1)))
+    return subjects
+
+
+def _every(slices: Slices, reference: np.ndarray, step: int) -> tuple[Slices, np.ndarray]:
+    """Every ``step``-th slice from the middle of a step on; brain and lesion elsewhere do not count."""
+    rows = np.arange(step // 2, len(slices.index), step)
+    planes = np.zeros(reference.shape[2], dtype=bool)
+    planes[slices.index[rows]] = True
+    z, y, x = slices.spacing
+    kept = replace(
+        slices, image=slices.image[rows], brain=slices.brain[rows], index=slices.index[rows],
+        brain_volume=slices.brain_volume & planes, spacing=(z * step, y, x),
+    )  # fmt: skip
+    return kept, reference & planes
+
+
+def with_settings(model: LoadedModel, settings: Row) -> LoadedModel:
+    """``model`` with other options of its method, of those that need no other weights."""
+    method = model.method
+    method.config = type(method.config).model_validate(method.config.model_dump() | settings)
+    if hasattr(method, "options"):
+        method.options = method.config  # type: ignore[assignment]
+    return model
+
+
+def evidence(model: LoadedModel, subjects: Sequence[Subject], batch: int) -> tuple[list[Evidence], float]:
+    """What calibration needs of each subject, and the seconds that the network took per case."""
+    found, seconds = [], 0.0
+    spec = SliceSpec.model_validate(model.info.slices)
+    for subject in subjects:
+        begin = time.perf_counter()
+        result = restore(subject.slices, model, case_id=subject.case.id, batch=batch)
+        seconds += time.perf_counter() - begin
+        lesion = subject.slices.to_canvas(subject.reference, spec) > 0.5
+        maps = channels(result, model.info.map)
+        found.append(Evidence(subject.case, subject.slices, maps, lesion, subject.reference))
+    return found, seconds / len(subjects)
+
+
+def figures(
+    found: Sequence[Evidence], fit: Callable[[Sequence[Evidence]], dict[str, Calibration]] | None = None
+) -> Row:
+    """Means over cases of DSC and AUPRC, and the DSC of each case.
+
+    Args:
+        fit: calibrations by case id; by default cross-fitted ones.
+    """
+    fitted = (fit or cross_calibrate)(found)
+    overlap = {e.case.id: round(case_dsc(e, fitted[e.case.id]), 4) for e in found}
+    areas = [
+        curve(score=e.anomaly(fitted[e.case.id].weights), ref=e.reference, domain=e.slices.brain_volume).auprc()
+        for e in found
+    ]
+    known = [area for area in areas if area is not None]
+    return {"dsc": float(np.mean(list(overlap.values()))), "auprc": float(np.mean(known)), "cases": overlap}
+
+
+def fixed_weights(weights: dict[Any, float]) -> Callable[[Sequence[Evidence]], dict[str, Calibration]]:
+    """Cross-fitting in which only the threshold is fitted; weights are given, the smallest lesion is the fitted one."""
+
+    def fit(found: Sequence[Evidence]) -> dict[str, Calibration]:
+        from braincli.detection.search import edges, present_only
+
+        learned, top = cross_calibrate(found), highest(found)
+        vector = np.array([[weights[c] for c in modelfolder.CONTRASTS]], dtype=np.float32)
+        result = {}
+        for e in found:
+            half = [other for other in found if learned[other.case.id] is not learned[e.case.id]]
+            curves = [other.dsc(present_only(vector, other.slices.contrasts), top)[0] for other in half]
+            threshold = float(edges(top)[int(np.mean(curves, axis=0).argmax())])
+            result[e.case.id] = learned[e.case.id].model_copy(update={"weights": weights, "threshold": threshold})
+        return result
+
+    return fit
+
+
+def dsc(row: Row) -> str:
+    """Mean DSC, and that of each half of the cases in order of id."""
+    values = [value for _, value in sorted(row["cases"].items())]
+    middle = len(values) // 2
+    return f"{row['dsc']:.3f} ({np.mean(values[:middle]):.2f}, {np.mean(values[middle:]):.2f})"
+
+
+class Rows:
+    """Finished rows by what they depend on, in a JSON file: a benchmark that was stopped goes on where it was."""
+
+    def __init__(self, path: Path, model: LoadedModel, options: argparse.Namespace) -> None:
+        self.path = path
+        known = model.info
+        self.base: list[Any] = [sorted(known.weights.values()), known.map.model_dump(), str(options.data.resolve())]
+        self.base.append(options.every or 1)
+        self.kept: dict[str, Row] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def get(self, what: Row, compute: Callable[[], Row]) -> Row:
+        """The row of ``what``, computed unless it is kept."""
+        key = hashlib.sha256(json.dumps([*self.base, what], sort_keys=True).encode()).hexdigest()[:16]
+        if key not in self.kept:
+            self.kept[key] = compute() | {"what": what}
+            files.write_json(self.path, self.kept)
+        return self.kept[key]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
