@@ -37,7 +37,7 @@ COMPACT_MAP: dict[str, Any] = {"residual": "absolute", "median": 0, "smooth_mm":
 BAUR: dict[str, Any] = {"train_batch": 128, "map": BAUR_MAP}
 COMPACT: dict[str, Any] = {
     "contrasts": "stacked", "variation": 1.0, "contrast_dropout": 0.15, "known_only": True, "planted": 0.5,
-    "norm": "group", "dropout": 0.0, "rate": 1e-3, "train_batch": 16, "train_steps": {"main": 1000}, "warmup": 50,
+    "norm": "group", "dropout": 0.0, "rate": 1e-3, "train_batch": 8, "train_steps": {"main": 1800}, "warmup": 50,
     "decay": True, "map": COMPACT_MAP,
 }  # fmt: skip
 TINY: dict[str, Any] = COMPACT | {

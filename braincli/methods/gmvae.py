@@ -63,7 +63,7 @@ class GMVAE(Variational):
         "paper": {},
         "compact": COMPACT | {
             "width": 24, "widest": 96, "steps": 12, "step": 0.025, "variation_weight": 1.0, "soft": 0.1,
-            "train_steps": {"main": 1500},
+            "train_steps": {"main": 3000},
         },
         "tiny": TINY | {"components": 3, "steps": 2, "step": 0.05},
     }  # fmt: skip
