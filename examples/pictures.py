@@ -157,7 +157,8 @@ def _planes(s: Shown) -> list[Plane | None]:
     cells: list[Plane | None] = [Plane(name, plane) for name, plane in s.images.items()]
     for name in s.images:
         cells.append(Plane(f"{name} restored", s.restored[name]) if name in s.restored else None)
-    top = 2 * s.facts["threshold"] or float(s.anomaly.max()) or 1.0
+    threshold, highest = s.facts["threshold"], float(s.anomaly.max())
+    top = min(2 * threshold, max(highest, 1.2 * threshold)) or 1.0
     outlines = ((s.reference, REFERENCE), (s.mask, MASK))
     cells.append(Plane("anomaly map", s.anomaly, (0.0, top), "inferno"))
     return [*cells, Plane(f"mask, reference on {first}", s.images[first], outlines=outlines)]
@@ -170,7 +171,7 @@ def _aspect(s: Shown) -> float:
 
 def draw(shown: Sequence[Shown], path: Path, name: str) -> None:
     """The picture of one method."""
-    rows = [Row(f"{s.facts['case']}  z {s.facts['z_mm']:+.0f} mm  DSC {s.facts['dsc']:.2f}", _planes(s)) for s in shown]
+    rows = [Row(f"{s.facts['case']}\nz {s.facts['z_mm']:+.0f} mm, DSC {s.facts['dsc']:.2f}", _planes(s)) for s in shown]
     cells = max(len(row.planes) for row in rows)
     rows = [Row(row.label, [*row.planes, *[None] * (cells - len(row.planes))]) for row in rows]
     note = "red: cross-fitted mask, green: reference"
