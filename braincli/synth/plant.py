@@ -24,7 +24,7 @@ from braincli.errors import InputError
 ATTEMPTS = 20
 ROOM = 0.5  # the central slice has at least this share of the free tissue that the best slice has
 SOLID = 0.35  # radius of the largest disc inside an anomaly, as a share of that of a disc of its area
-VISIBLE = 0.05  # mean change in the contrast that changes most, of the 1st..99th percentile range
+VISIBLE = 0.08  # mean change in the contrast that changes most, of the 1st..99th percentile range
 FAINT = 0.02  # alpha, as a share of the strongest, that ends the edge
 FEW = 32  # parameters with so many values are reported
 
