@@ -178,9 +178,7 @@ class _Training:
         done = folder / "store.json"
         if self.first and not done.exists():
             with self.reporter.step("cut slices"):
-                build_store(
-                    self.cases, self.spec, folder, stride=self.method.stride, tissue=type(self.method).tissue
-                )
+                build_store(self.cases, self.spec, folder, stride=self.method.stride, tissue=type(self.method).tissue)
         while not done.exists():  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)
