@@ -62,7 +62,7 @@ class CDDPM(Denoising):
         | TINY
         | {"features": 8, "encoder": (8, 8), "painter": 8, "train_steps": {"pretrain": 4, "main": 4}, "levels": (300,)},
     }
-    stages = ("pretrain", "main")
+    stages: ClassVar[tuple[str, ...]] = ("pretrain", "main")
     stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.1, "main": 0.9}
     optional_weights = ("painter.",)
     map: ClassVar[dict[str, Any]] = {"residual": "ssim3d", "median": 5, "smooth_mm": 0.0, "erode_mm": 0.0}

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import poisson
+from braincli.anomalies import kinds, poisson
 from braincli.methods.base import Batch, Callback, Method, MethodConfig, Prediction, masked_mean, present
 from braincli.networks.patched import Patched
 from braincli.networks.wsunet import WIDTHS, WSUNet
@@ -48,14 +48,8 @@ class Segmenter(Method):
         """
         assert isinstance(self.config, SegmenterConfig)
         logits = self.network(self.fold(image)).float()
-        target = self.per_row(target)
         mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask.expand_as(image))
-        loss = masked_mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), mask)
-        if self.config.dice:
-            p = logits.sigmoid() * mask
-            overlap = (2 * (p * target).sum() + 1) / (p.sum() + (target * mask).sum() + 1)
-            loss = loss + self.config.dice * (1 - overlap)
-        return loss
+        return missed(logits, self.per_row(target), mask, self.config.dice)
 
     def predict(
         self,
@@ -68,6 +62,33 @@ class Segmenter(Method):
         if callback is not None:
             callback(1, 1)
         return Prediction(None, pooled(self.unfold(rows), image, brain))
+
+
+def missed(logits: Tensor, target: Tensor, mask: Tensor, dice: float = 0.0) -> Tensor:
+    """Mean binary cross-entropy over ``mask``, plus ``dice`` times 1 - soft Dice of the whole batch.
+
+    Args:
+        logits: (R, 1, H, W) float32. target: the same shape, in [0, 1]. mask: the same shape, bool.
+    """
+    loss = masked_mean(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), mask)
+    if dice:
+        p = logits.sigmoid() * mask
+        overlap = (2 * (p * target).sum() + 1) / (p.sum() + (target * mask).sum() + 1)
+        loss = loss + dice * (1 - overlap)
+    return loss
+
+
+@torch.no_grad()
+def plant(name: str, batch: Batch, generator: torch.Generator, *, clean: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Slices with synthetic anomalies (B, C, H, W) and their masks (B, 1, H, W), 0.0 or 1.0.
+
+    Args:
+        name: one of :data:`braincli.anomalies.kinds.KINDS`, or ``mixed``.
+        clean: share of rows that stay as they are.
+    """
+    image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
+    kept = (torch.rand(len(batch), generator=generator) < clean).to(image.device)[:, None, None, None]
+    return torch.where(kept, batch.image, image), ((alpha > 0.5) & ~kept).float()
 
 
 def pooled(score: Tensor, image: Tensor, brain: Tensor) -> Tensor:

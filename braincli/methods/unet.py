@@ -24,9 +24,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.anomalies import kinds
 from braincli.methods.base import Batch, Losses, known, present
-from braincli.methods.segmenter import Segmenter, SegmenterConfig, other_slices
+from braincli.methods.segmenter import Segmenter, SegmenterConfig, plant
 
 
 class UNetConfig(SegmenterConfig):
@@ -77,12 +76,6 @@ class UNet(Segmenter):
         loss = self.segmentation_loss(image, target, mask)
         yield "network", loss, {"segment": loss.item()}
 
-    @torch.no_grad()
     def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Slices with synthetic anomalies (B, C, H, W) and their masks (B, 1, H, W), 0.0 or 1.0.
-
-        Half of the rows stay clean."""
-        name = self.options.anomaly
-        image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
-        clean = (torch.rand(len(batch), generator=generator) < 0.5).to(image.device)[:, None, None, None]
-        return torch.where(clean, batch.image, image), ((alpha > 0.5) & ~clean).float()
+        """Slices of which half show a synthetic anomaly (B, C, H, W), and their masks (B, 1, H, W), 0.0 or 1.0."""
+        return plant(self.options.anomaly, batch, generator)
