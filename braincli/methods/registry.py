@@ -151,6 +151,24 @@ METHODS: dict[str, MethodSpec] = {
         "healthy slices (compact: lesion masks, to leave lesions out); masks=real: a few lesion masks as well",
         presets=("paper", "reference", "compact", "tiny"),
     ),
+    "dpm-classifier": MethodSpec(
+        "dpm_classifier:DPMClassifier",
+        "encodes the slice into noise by DDIM, decodes it while a classifier's gradient leads to healthy",
+        "Wolleb et al. 2022, arXiv:2203.04306",
+        "slice labels (compact: lesion masks, to know healthy tissue in diseased slices)",
+    ),
+    "dpm-classifier-free": MethodSpec(
+        "dpm_classifier_free:DPMClassifierFree",
+        "as dpm-classifier, but led by the difference that the class makes to one conditional model",
+        "Sanchez et al. 2022, arXiv:2207.12268",
+        "slice labels (compact: lesion masks, to know healthy tissue in diseased slices)",
+    ),
+    "diffseg": MethodSpec(
+        "diffseg:DiffSeg",
+        "supervised: draws masks from noise, given the slice; where several draws differ it is unsure",
+        "Wolleb et al. 2022, arXiv:2112.03145",
+        "lesion masks",
+    ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
