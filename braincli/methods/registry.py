@@ -173,7 +173,7 @@ METHODS: dict[str, MethodSpec] = {
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
         "Wang et al. 2023, arXiv:2311.03074",
-        "slice labels (compact: lesion masks, to leave lesions out)",
+        "slice labels (compact: masks of lesions or suspects, left out here and planted there)",
         presets=("paper", "reference", "compact", "tiny"),
     ),
 }

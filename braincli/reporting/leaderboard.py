@@ -113,7 +113,14 @@ def _preface(found: Sequence[Result], done: Sequence[Result]) -> list[str]:
         f"{RESEARCH_USE_ONLY} Written by `examples/leaderboard.py`.\n",
         f"{what or 'Shipped models only'}. {cases} validation cases, cross-fitted: threshold, contrast weights and "
         "smallest lesion are fitted on one half (in order of id) and reported on the other.\n",
+        *_missing(found),
     ]
+
+
+def _missing(found: Sequence[Result]) -> list[str]:
+    """Methods without a row."""
+    names = [f"`{name}`" for name in registry.METHODS if name not in {r["method"] for r in found}]
+    return [f"Not run yet: {', '.join(names)}.\n"] if names else []
 
 
 def _per_case(done: Sequence[Result]) -> list[str]:
