@@ -72,7 +72,7 @@ class ADMConfig(MethodConfig):
 
 
 COMPACT_NET: dict[str, Any] = {
-    "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "injection": "scale-shift",
+    "width": 24, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "injection": "scale-shift",
     "residual_resampling": True, "dropout": 0.0, "patch": 2, "schedule": "cosine",
     "target": "v", "learned_variance": False, "centred": True, "contrasts": "stacked", "variation": 1.0,
     "contrast_dropout": 0.15, "rate": 1e-3, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.999,

@@ -14,7 +14,7 @@ Presets:
 - ``paper``: L = 500, s = 100, 500 steps each way; 113,681,160 + 5,452,962 parameters with four contrasts of 256 x 256;
   intensities in [0, 1]. The class healthy is fed in both directions, as the code does; ``encode_label`` and
   ``decode_label`` are free where ``label_dropout`` has taught the network to do without a class.
-- ``compact``: ours. A small network that predicts v; 12 steps each way; the class is not told while encoding; diseased
+- ``compact``: ours. A small network that predicts v; 8 steps each way; the class is not told while encoding; diseased
   slices with known lesions also teach health and growths are planted (:mod:`braincli.methods.guided`), for the
   classifier as well: a healthy slice with a growth is a diseased one.
 """
@@ -63,7 +63,7 @@ class DPMClassifierConfig(GuidedConfig):
 
 
 COMPACT: dict[str, Any] = COMPACT_NET | {
-    "label_dropout": 0.35, "known_only": True, "planted": 0.5, "encode_label": "null", "level": 400, "steps": 12,
+    "label_dropout": 0.35, "known_only": True, "planted": 0.5, "encode_label": "null", "level": 400, "steps": 8,
     "scale": 20.0, "classifier_width": 16, "classifier_multipliers": (1, 2, 3), "classifier_blocks": 1,
     "classifier_attention": (2,), "classifier_head": 16, "classifier_patch": 4,
     "train_steps": {"diffusion": 900, "classifier": 600}, "map": COMPACT_MAP,
