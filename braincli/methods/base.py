@@ -32,6 +32,7 @@ class MethodConfig(BaseModel):
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     variation: float = Field(default=0.0, ge=0)  # strength of anomalies.augment in training
     contrast_dropout: float = Field(default=0.0, ge=0, lt=1)
+    normalisation: Literal["", "percentile", "equalise"] = ""  # where a preset's is not the method's
     map: dict[str, Any] = Field(default={})  # where a preset's maps are made otherwise than the method's (Method.map)
 
 

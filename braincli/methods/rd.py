@@ -11,7 +11,8 @@ vector before the cosine instead: ``flatten`` = true does that in the loss. The 
 Preset ``paper``: Wide ResNet-50-2 up to layer 3 (24.9 M), bottleneck 58,885,120 and student 24,917,504 parameters;
 slices are enlarged twice (192 x 160 pixels of 1 mm; the paper has 256 x 256), one contrast at a time. The published
 bottleneck holds two more layers that it never uses; they are left out. Learning rate 5e-3, batch 16 (SADM's
-comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256 pixels) is the map's ``smooth_mm`` of 4.
+comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256 pixels) is the map's ``smooth_mm`` of 4;
+``compact`` has 2.
 
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (travels with the model), whose features have signs: each scale of the student ends in a 1 x 1
@@ -61,7 +62,8 @@ COMPACT: dict[str, Any] = {
     "backbone": "efficientnet_lite0", "levels": (0, 1, 2), "contrasts": "stacked", "standardise": True, "inside": True,
     "grown": 0.5, "shares": (0.07, 0.19, 0.30, 0.44), "variation": 1.0, "contrast_dropout": 0.15, "zoom": 1,
     "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1), "signed": True, "rate": 1e-3,
-    "train_steps": {"main": 400}, "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
+    "train_steps": {"main": 450},
+    "map": {"smooth_mm": 2.0, "erode_mm": 2.0}, "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
 }  # fmt: skip
 
 

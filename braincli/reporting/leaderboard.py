@@ -157,9 +157,7 @@ def _legend(done: Sequence[Result]) -> list[str]:
         f"suspicious (`examples/exclude_suspects.py`): tissue to leave out, no truth.{exempt}",
     ]
     if any(r["shipped"] for r in done):
-        lines.append(
-            "- Shipped rows had their own, longer training, and choices made on these cases: see their cards."
-        )
+        lines.append("- Shipped rows had their own, longer training, and choices made on these cases: see their cards.")
     return lines
 
 

@@ -85,10 +85,11 @@ class _Training:
         self.fabric = parallel.launch(device, devices.precision(device, config.precision))
         torch.manual_seed(config.seed)
         kind = registry.method_class(config.method)
-        self.spec = SliceSpec(normalisation=kind.normalisation)
         self.method: Method = registry.build(
-            config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS), size=self.spec.size
-        ).to(self.fabric.device)
+            config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS),
+            size=SliceSpec().size,
+        ).to(self.fabric.device)  # fmt: skip
+        self.spec = SliceSpec(normalisation=self.method.config.normalisation or kind.normalisation)
         if name := self.method.pretrained:
             self.method.load_pretrained(pretrained.load(name))
         self.config = _resolved(config, self.method)

@@ -42,7 +42,7 @@ def test_paper_has_the_published_size() -> None:
     assert method.eyes.channels == [64, 64, 128]
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 10_285_048
     assert method.pretrained == "resnet18"
-    assert method.normalisation == "equalise"
+    assert method.normalisation == "equalise" and not method.config.normalisation
     with torch.device("meta"):
         assert method.rows(torch.empty(2, 4, 256, 24, 20)).shape == (8, 256, 24, 20), "one contrast at a time"
 
@@ -61,6 +61,7 @@ def test_compact_is_small() -> None:
     method = registry.build("fae", preset="compact")
     assert sum(v.numel() for v in method.state_dict().values()) < 3_500_000
     assert method.pretrained == "efficientnet_lite0"
+    assert method.config.normalisation == "percentile"
 
 
 def test_score_is_nought_where_features_are_reproduced(monkeypatch: pytest.MonkeyPatch) -> None:
