@@ -73,6 +73,9 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             _fail("error: out of memory.\n  Use a machine with more memory, or smaller input.", 5)
         except (typer.Exit, typer.Abort, KeyboardInterrupt, SystemExit):
             raise
+        except BrokenPipeError:  # the reader (head, less) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("click", "typer"):  # usage errors: typer prints them, code 2
                 raise
