@@ -158,15 +158,16 @@ class TSGM(Translation):
         image, brain = batch.image, batch.brain
         shape = tuple(image.shape)
         source = torch.rand(len(image), generator=generator).to(image.device)[:, None, None, None]
-        grown, _ = growth.apply(image, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
-        drawn = transplant.draw(shape, generator)  # type: ignore[arg-type]
+        growing = growth.draw(shape, generator)  # type: ignore[arg-type]
+        moving = transplant.draw(shape, generator)  # type: ignore[arg-type]
         c = self.options
-        partner = grown
-        if c.transplanted:
-            moved, alpha = transplant.apply(image, brain, batch.lesion, drawn)
+        translated = source >= c.synthetic + c.transplanted
+        partner = image
+        if not translated.all():
+            partner, _ = growth.apply(image, brain, growing)
+            moved, alpha = transplant.apply(image, brain, batch.lesion, moving)
             planted = alpha.flatten(1).amax(dim=1)[:, None, None, None] > 0.5
             partner = torch.where((source < c.transplanted) & planted, moved, partner)
-        translated = source >= c.synthetic + c.transplanted
         if translated.any():
             made = self.draw(self.to_diseased, image, brain & present(image))
             partner = torch.where(translated, made, partner)
