@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -206,10 +206,16 @@ def known(batch: Batch, margin: int = 2) -> Tensor:
 
 
 def repeat_rows(drawn: Drawn, times: int, rows: int) -> Drawn:
-    """Drawn parameters (a dataclass of tensors) with each row ``times`` times, cut to ``rows``."""
+    """Drawn parameters (dataclasses of tensors) with each row ``times`` times, cut to ``rows``."""
     if times == 1:
         return drawn
-    return replace(drawn, **{k: v.repeat_interleave(times, dim=0)[:rows] for k, v in vars(drawn).items()})
+
+    def repeated(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.repeat_interleave(times, dim=0)[:rows]
+        return replace(value, **{name: repeated(part) for name, part in vars(value).items()})
+
+    return cast(Drawn, repeated(drawn))
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

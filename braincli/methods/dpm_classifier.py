@@ -34,7 +34,7 @@ from braincli.diffusion.samplers import Denoise
 from braincli.methods.adm import COMPACT_NET, TINY_NET, random_times
 from braincli.methods.ae import COMPACT_MAP
 from braincli.methods.base import Batch, Callback, Losses
-from braincli.methods.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig, grown
+from braincli.methods.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
 from braincli.networks.unet import Encoder
 
 Label = Literal["healthy", "null"]
@@ -120,7 +120,7 @@ class DPMClassifier(Guided):
         image, label = batch.image, batch.label.clamp_min(HEALTHY)
         if c.planted:
             chosen = (torch.rand(len(batch), generator=generator) < c.planted).to(image.device) & (label == HEALTHY)
-            image = torch.where(chosen[:, None, None, None], grown(batch, generator), image)
+            image = torch.where(chosen[:, None, None, None], self.sick(batch, generator), image)
             label = torch.where(chosen, DISEASED, label)
         x0, label = c.scaled(self.fold(image)), self.per_row(label)
         t = random_times(len(x0), self.process, generator, x0.device)

@@ -7,8 +7,9 @@ towards the class healthy. Without guidance one undoes the other. Other than by 
 Ours, for compact presets, because few patients teach a network that slices of some heights are healthy rather than that
 tissue is (both need lesion masks or planted growths, and a model without learned variance):
 - ``known_only``: half of the diseased slices whose lesion is known also teach health, with their lesion left out;
-- ``planted``: a share of the healthy rows is noised with a synthetic growth in it, which is to be drawn over. There the
-  loss is that of x0. The unconditional and the diseased rows are left as they are, so that encoding keeps lesions.
+- ``planted``: a share of the healthy rows is noised with a lesion (:mod:`braincli.anomalies.lesions`) in it, which is
+  to be drawn over. There the loss is that of x0. The unconditional and the diseased rows are left as they are, so that
+  encoding keeps lesions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from braincli.anomalies import growth
+from braincli.anomalies import lesions
 from braincli.diffusion import samplers
 from braincli.diffusion.noise import gaussian
 from braincli.diffusion.samplers import Denoise
@@ -38,6 +39,7 @@ class GuidedConfig(ADMConfig):
     label_dropout: float = Field(default=0.0, ge=0, le=1)  # rows whose class the network is not told
     known_only: bool = False
     planted: float = Field(default=0.0, ge=0, le=1)
+    transplanted: float = Field(default=0.0, ge=0, le=1)  # share of the planted that are lesions of other slices
     # restoration
     chain: Literal["ddim", "ddpm"] = "ddim"  # encode and decode; or noise at random and draw with noise
     level: int = Field(default=500, ge=1, le=1000)  # the noisiest t, of 1,000
@@ -102,8 +104,14 @@ class Guided(Method):
             label = torch.where(turn, HEALTHY, label)
         if c.planted:
             chosen = (label == HEALTHY) & (planted < c.planted)
-            seen = torch.where(chosen[:, None, None, None], grown(batch, generator), seen)
+            seen = torch.where(chosen[:, None, None, None], self.sick(batch, generator), seen)
         return label, seen, taught
+
+    def sick(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """(B, C, H, W): every slice with a lesion set into it."""
+        drawn = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
+        share = self.guided.transplanted
+        return lesions.apply(batch.image, batch.brain, batch.lesion, drawn, transplanted=share)[0]
 
     def predict(
         self,
@@ -164,9 +172,3 @@ class Guided(Method):
     def calls(self) -> int:
         c, levels = self.guided, len(self.times())
         return levels if c.chain == "ddpm" else levels * (2 + c.refine)
-
-
-def grown(batch: Batch, generator: torch.Generator) -> Tensor:
-    """(B, C, H, W): every slice with a synthetic growth."""
-    drawn = growth.draw(batch.image.shape, generator)  # type: ignore[arg-type]
-    return growth.apply(batch.image, batch.brain, drawn)[0]

@@ -2,9 +2,9 @@
 what is put in, what is asked back, which pixels teach, and how a restoration is handed over.
 
 Ours, for compact presets: ``known_only`` learns from every labelled slice and leaves known lesions out of the loss
-(papers: from healthy slices, from the whole image); ``planted`` sets a synthetic growth
-(:mod:`braincli.anomalies.growth`) into a share of the inputs, never into the targets, because what a network has not
-learnt to remove it copies, above all after a short training.
+(papers: from healthy slices, from the whole image); ``planted`` sets a lesion (:mod:`braincli.anomalies.lesions`) into
+a share of the inputs, never into the targets, because what a network has not learnt to remove it copies, above all
+after a short training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import growth
+from braincli.anomalies import lesions
 from braincli.methods.base import Batch, Callback, Method, MethodConfig, Prediction, known, present, repeat_rows
 
 # Behrendt et al.: 358 volumes in batches of 32 give 11 steps an epoch, 1600 epochs
@@ -32,6 +32,7 @@ class ReconstructionConfig(MethodConfig):
     rate: float = 1e-4
     known_only: bool = False
     planted: float = Field(default=0.0, ge=0, le=1)
+    transplanted: float = Field(default=0.0, ge=0, le=1)  # share of the planted that are lesions of other slices
 
 
 class Restoring(Method):
@@ -51,13 +52,13 @@ class Restoring(Method):
     def pair(self, batch: Batch, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """The varied batch, whose image is to be drawn, and the image (B, C, H, W) that the network sees."""
         batch = self.varied(batch, generator)
-        share = self.reconstruction.planted
-        if not share:
+        c = self.reconstruction
+        if not c.planted:
             return batch, batch.image
         runs = -(-len(batch) // self.run)
-        drawn = growth.draw((runs, *batch.image.shape[1:]), generator)  # type: ignore[arg-type]
-        planted, _ = growth.apply(batch.image, batch.brain, repeat_rows(drawn, self.run, len(batch)))
-        chosen = torch.rand(runs, generator=generator) < share
+        drawn = repeat_rows(lesions.draw((runs, *batch.image.shape[1:]), generator), self.run, len(batch))
+        planted, _ = lesions.apply(batch.image, batch.brain, batch.lesion, drawn, transplanted=c.transplanted)
+        chosen = torch.rand(runs, generator=generator) < c.planted
         chosen = chosen.repeat_interleave(self.run)[: len(batch), None, None, None].to(planted.device)
         return batch, torch.where(chosen, planted, batch.image)
 

@@ -122,7 +122,8 @@ class SADM(CDDPM):
             yield from super().losses(batch, stage, generator)
             return
         image, target, mask = self.shown(self.varied(batch, generator), generator)
-        logits = self.logits(self.fold(image), self.redrawn(image, batch.brain, generator))
+        rows = self.fold(image)
+        logits = self.logits(rows, self.redrawn(image, batch.brain, generator) if self.sadm.residual else None)
         mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask)
         loss = missed(logits, self.per_row(target), mask, self.sadm.dice)
         yield "segmenter", loss, {"segment": loss.item()}
@@ -132,7 +133,8 @@ class SADM(CDDPM):
         c = self.sadm
         if c.masks == "real":
             return batch.image, batch.lesion.float(), batch.brain & present(batch.image)
-        return *plant(c.anomaly, batch, generator, clean=c.clean), known(batch)
+        planted = plant(c.anomaly, batch, generator, clean=c.clean, transplanted=c.transplanted)
+        return *planted, known(batch)
 
     @torch.no_grad()
     def redrawn(self, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor:
@@ -151,9 +153,9 @@ class SADM(CDDPM):
         drawn = self.process.clean(self.net(noisy, t, **context), noisy, t)
         return ((drawn.float() + 1) / 2).clamp(0, 1)
 
-    def logits(self, rows: Tensor, redrawn: Tensor) -> Tensor:
-        """What the U-Net says (R, 1, H, W), float32, of rows (R, folded, H, W)."""
-        seen = (rows - redrawn, rows) if self.sadm.residual else (rows,)
+    def logits(self, rows: Tensor, redrawn: Tensor | None) -> Tensor:
+        """What the U-Net says (R, 1, H, W), float32, of rows (R, folded, H, W), and their residual if it sees that."""
+        seen = (rows,) if redrawn is None else (rows - redrawn, rows)
         said: Tensor = self.segmenter(*seen).float()
         return said
 
@@ -171,7 +173,7 @@ class SADM(CDDPM):
             t = torch.full((len(rows),), level, device=rows.device)
             drawn.append(self.redraw(rows, t, self.fold(self.noise(image, generators)), context) * inside)
             if c.residual or done == 1:  # without residual every level would say the same
-                said.append(self.logits(rows, drawn[-1]).sigmoid())
+                said.append(self.logits(rows, drawn[-1] if c.residual else None).sigmoid())
             if callback is not None:
                 callback(done, self.calls())
         restored = self.unfold(torch.stack(drawn).mean(dim=0))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import kinds, poisson
+from braincli.anomalies import kinds, lesions, poisson
 from braincli.methods.base import Batch, Callback, Method, MethodConfig, Prediction, masked_mean, present
 from braincli.networks.patched import Patched
 from braincli.networks.wsunet import WIDTHS, WSUNet
@@ -79,14 +79,21 @@ def missed(logits: Tensor, target: Tensor, mask: Tensor, dice: float = 0.0) -> T
 
 
 @torch.no_grad()
-def plant(name: str, batch: Batch, generator: torch.Generator, *, clean: float = 0.5) -> tuple[Tensor, Tensor]:
+def plant(
+    name: str, batch: Batch, generator: torch.Generator, *, clean: float = 0.5, transplanted: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Slices with synthetic anomalies (B, C, H, W) and their masks (B, 1, H, W), 0.0 or 1.0.
 
     Args:
         name: one of :data:`braincli.anomalies.kinds.KINDS`, or ``mixed``.
         clean: share of rows that stay as they are.
+        transplanted: share of growths that give way to lesions of other slices.
     """
-    image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
+    if name == "growth":
+        drawn = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
+        image, alpha = lesions.apply(batch.image, batch.brain, batch.lesion, drawn, transplanted=transplanted)
+    else:
+        image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
     kept = (torch.rand(len(batch), generator=generator) < clean).to(image.device)[:, None, None, None]
     return torch.where(kept, batch.image, image), ((alpha > 0.5) & ~kept).float()
 

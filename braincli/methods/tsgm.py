@@ -37,7 +37,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.anomalies import growth, transplant
+from braincli.anomalies import lesions
 from braincli.diffusion import levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
 from braincli.methods.base import Batch, Callback, Losses, Prediction, known, masked_mean, present
@@ -155,19 +155,12 @@ class TSGM(Translation):
 
         Stage 1 (the paper's), synthetic growth, or lesions of other slices of the batch; the options give the shares.
         """
-        image, brain = batch.image, batch.brain
-        shape = tuple(image.shape)
-        source = torch.rand(len(image), generator=generator).to(image.device)[:, None, None, None]
-        growing = growth.draw(shape, generator)  # type: ignore[arg-type]
-        moving = transplant.draw(shape, generator)  # type: ignore[arg-type]
-        c = self.options
-        translated = source >= c.synthetic + c.transplanted
+        image, brain, c = batch.image, batch.brain, self.options
+        drawn = lesions.draw(tuple(image.shape), generator)  # type: ignore[arg-type]
+        translated = drawn.source.to(image.device) >= c.synthetic + c.transplanted
         partner = image
         if not translated.all():
-            partner, _ = growth.apply(image, brain, growing)
-            moved, alpha = transplant.apply(image, brain, batch.lesion, moving)
-            planted = alpha.flatten(1).amax(dim=1)[:, None, None, None] > 0.5
-            partner = torch.where((source < c.transplanted) & planted, moved, partner)
+            partner, _ = lesions.apply(image, brain, batch.lesion, drawn, transplanted=c.transplanted)
         if translated.any():
             made = self.draw(self.to_diseased, image, brain & present(image))
             partner = torch.where(translated, made, partner)

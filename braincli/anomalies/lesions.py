@@ -1,0 +1,47 @@
+"""The lesions that compact presets learn to draw over: growths (:mod:`braincli.anomalies.growth`), or lesions of other
+slices of the batch (:mod:`braincli.anomalies.transplant`), which look as real ones do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from braincli.anomalies import growth, transplant
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """One lesion of each kind per row, and ``source`` (B, 1, 1, 1) in [0, 1), which decides between them."""
+
+    source: Tensor
+    growth: growth.Growth
+    transplant: transplant.Transplant
+
+
+def draw(shape: tuple[int, int, int, int], generator: torch.Generator) -> Lesions:
+    """Parameters for images of ``shape`` (B, C, H, W)."""
+    source = torch.rand(shape[0], generator=generator)[:, None, None, None]
+    return Lesions(source, growth.draw(shape, generator), transplant.draw(shape, generator))
+
+
+def apply(
+    image: Tensor, brain: Tensor, lesion: Tensor, drawn: Lesions, *, transplanted: float
+) -> tuple[Tensor, Tensor]:
+    """Set a lesion into every row.
+
+    Args:
+        image: (B, C, H, W) in [0, 1]; ``brain``, ``lesion``: (B, 1, H, W) bool.
+        transplanted: share of rows that get another slice's lesion; growths stand in where no other row has one.
+
+    Returns:
+        The diseased image and the lesions' alpha (B, 1, H, W) in [0, 1].
+    """
+    diseased, alpha = growth.apply(image, brain, drawn.growth)
+    if not transplanted:
+        return diseased, alpha
+    moved, where = transplant.apply(image, brain, lesion, drawn.transplant)
+    there = where.flatten(1).amax(dim=1)[:, None, None, None] > 0.5
+    instead = (drawn.source.to(image.device) < transplanted) & there
+    return torch.where(instead, moved, diseased), torch.where(instead, where, alpha)

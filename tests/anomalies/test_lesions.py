@@ -1,0 +1,43 @@
+"""Growths, or lesions of other slices in their place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from braincli.anomalies import growth, lesions, transplant
+
+SHAPE = (6, 2, 32, 24)
+
+
+def slices() -> tuple[Tensor, Tensor, Tensor]:
+    """Six flat brains; the first has a lesion."""
+    brain = torch.zeros(6, 1, 32, 24, dtype=torch.bool)
+    brain[:, :, 3:29, 3:21] = True
+    lesion = torch.zeros_like(brain)
+    lesion[0, 0, 8:22, 6:20] = True
+    return (torch.where(lesion, 0.9, 0.3) * brain).expand(SHAPE).clone(), brain, lesion
+
+
+def drawn() -> lesions.Lesions:
+    return lesions.draw(SHAPE, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_decides_which_rows_get_the_lesion_of_another_slice(share: float) -> None:
+    image, brain, lesion = slices()
+    found, alpha = lesions.apply(image, brain, lesion, drawn(), transplanted=share)
+    grown, moved = growth.apply(image, brain, drawn().growth), transplant.apply(image, brain, lesion, drawn().transplant)
+    from_others = (drawn().source.flatten() < share) & (torch.arange(6) > 0)  # the first is the only donor
+    assert from_others.sum() == {0.0: 0, 0.5: 3, 1.0: 5}[share]
+    for row, other in enumerate(from_others.tolist()):
+        expected = moved if other else grown
+        assert torch.equal(found[row], expected[0][row])
+        assert torch.equal(alpha[row], expected[1][row])
+
+
+def test_growths_stand_in_where_no_slice_has_a_lesion() -> None:
+    image, brain, lesion = slices()
+    found, _ = lesions.apply(image, brain, torch.zeros_like(lesion), drawn(), transplanted=1.0)
+    assert torch.equal(found, growth.apply(image, brain, drawn().growth)[0])
