@@ -92,9 +92,11 @@ def _every(slices: Slices, reference: np.ndarray, step: int) -> tuple[Slices, np
 def with_settings(model: LoadedModel, settings: Row) -> LoadedModel:
     """``model`` with other options of its method, of those that need no other weights."""
     method = model.method
-    method.config = type(method.config).model_validate(method.config.model_dump() | settings)
-    if hasattr(method, "options"):
-        method.options = method.config  # type: ignore[assignment]
+    old = method.config
+    new = type(old).model_validate(old.model_dump() | settings)
+    for name, value in list(vars(method).items()):  # classes keep it under names of their own as well
+        if value is old:
+            setattr(method, name, new)
     return model
 
 
