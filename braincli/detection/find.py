@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from braincli.modelfolder import PAPER_WEIGHTS, LoadedModel, ModelInfo
 from braincli.progress import Reporter
 from braincli.slices import Slices, SliceSpec, from_volumes, normalise
 from braincli.volume import Volume, onto_grid_of
+
+if TYPE_CHECKING:
+    from braincli.methods.base import MethodConfig
 
 LARGE_SHARE = 0.3  # of the brain: no tumour of BraTS reaches it
 
@@ -134,7 +138,7 @@ def find_lesions(
     spec = SliceSpec.model_validate(model.info.slices)
     with timed("slice"):
         slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
-    refuse_samples(model.info.method, model.method.stochastic, config.samples)
+    refuse_samples(model.info.method, model.method.config, config.samples)
     threshold, smallest = limits(model.info, config)
 
     def draw(sample: int) -> Restoration:
@@ -164,13 +168,13 @@ def find_lesions(
     )  # fmt: skip
 
 
-def refuse_samples(method: str, stochastic: bool, samples: int) -> None:
+def refuse_samples(method: str, options: MethodConfig, samples: int) -> None:
     """Raise where several samples would all be the same.
 
     Raises:
         UsageError: the method is deterministic.
     """
-    if samples > 1 and not stochastic:
+    if samples > 1 and not options.stochastic:
         raise UsageError(
             f"The method {method} is deterministic: all its samples are the same.",
             "Leave out --samples and --uncertainty.",

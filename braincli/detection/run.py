@@ -264,17 +264,17 @@ def detect_cases(
     if config.uncertainty is not None and config.samples < 2:
         raise UsageError("Uncertainty is how far samples differ; there is one.", "Add --samples 5, for example.")
     detector = Detector(config, reporter)
-    method = detector.info.method  # a missing or damaged model is no case's fault
+    info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
-        refuse_samples(method, registry.method_class(method).stochastic, config.samples)
+        refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
     if len(cases) == 1:
-        return DetectReport(detector.info.name, [detector.run(cases[0], output)])
+        return DetectReport(info.name, [detector.run(cases[0], output)])
     results = []
     with reporter.step("cases", total=len(cases)) as bar:
         for case in cases:
             results.append(_guarded(detector, case, output))
             bar.advance(note=case.id)
-    return DetectReport(detector.info.name, results)
+    return DetectReport(info.name, results)
 
 
 def collect_cases(

@@ -35,6 +35,11 @@ class MethodConfig(BaseModel):
     normalisation: Literal["", "percentile", "equalise"] = ""  # where a preset's is not the method's
     map: dict[str, Any] = Field(default={})  # where a preset's maps are made otherwise than the method's (Method.map)
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether predictions depend on their generators."""
+        return False
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -103,7 +108,6 @@ class Method(nn.Module, ABC):
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
     map: ClassVar[dict[str, Any]] = {}  # options of modelfolder.MapOptions that the paper's maps are made with
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
-    stochastic: ClassVar[bool] = False  # predictions depend on their generators
     run: ClassVar[int] = 1  # rows come in runs of so many adjacent slices of one case (sequence models)
     stride: int = 1
 

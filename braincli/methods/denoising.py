@@ -60,6 +60,10 @@ class DenoisingConfig(ReconstructionConfig):
     shared_noise: bool = False  # simplex: one field for all rows, as the published code has it
     normalised_noise: bool = True  # simplex: mean 0, standard deviation 1
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     @model_validator(mode="after")
     def _fits(self) -> DenoisingConfig:
         if self.planted and self.target != "x0":
@@ -71,8 +75,6 @@ class DenoisingConfig(ReconstructionConfig):
 
 class Denoising(Restoring):
     """A network that draws healthy slices out of noised ones."""
-
-    stochastic = True
 
     def __init__(self, config: DenoisingConfig, *, channels: int, size: tuple[int, int], condition: int = 0) -> None:
         super().__init__(config, channels=channels, size=size)

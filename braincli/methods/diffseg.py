@@ -41,6 +41,10 @@ class DiffSegConfig(ADMConfig):
     steps: int = Field(default=1000, ge=1, le=1000)
     ensemble: int = Field(default=5, ge=1)  # samples that a score is the mean of
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     @model_validator(mode="after")
     def _fits(self) -> DiffSegConfig:
         if self.sampler == "ddpm" and not self.learned_variance:
@@ -64,7 +68,6 @@ class DiffSeg(Method):
         "tiny": COMPACT | TINY_NET | {"steps": 2, "train_steps": {"main": 4}},
     }
     map: ClassVar[dict[str, Any]] = WHOLE
-    stochastic = True
 
     def __init__(self, config: DiffSegConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -46,6 +46,11 @@ class GuidedConfig(ADMConfig):
     steps: int = Field(default=500, ge=1)  # levels from there to 0, spread evenly
     refine: int = Field(default=0, ge=0)  # iterations that make each step of the encoder exact; few steps need them
 
+    @property
+    def stochastic(self) -> bool:
+        """Encoding and decoding by DDIM draw nothing."""
+        return self.chain == "ddpm"
+
     @model_validator(mode="after")
     def _fits(self) -> GuidedConfig:
         if self.planted and self.learned_variance:
@@ -62,11 +67,6 @@ class Guided(Method):
         self.process = config.process()
         self.net = config.network(self.folded, self.folded, classes=2)
         self.stride = self.net.stride
-
-    @property
-    def stochastic(self) -> bool:  # type: ignore[override]
-        """Encoding and decoding by DDIM draw nothing."""
-        return self.guided.chain == "ddpm"
 
     def diet(self, stage: str) -> str:
         return "balanced"

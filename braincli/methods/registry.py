@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from braincli.errors import UsageError
 
 if TYPE_CHECKING:
-    from braincli.methods.base import Method
+    from braincli.methods.base import Method, MethodConfig
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,16 @@ def build(
     channels: int = 4,
     size: tuple[int, int] = (96, 80),
 ) -> Method:
-    """A fresh method: the preset's options, overridden by ``settings``.
+    """A fresh method with :func:`options`.
+
+    Raises:
+        UsageError: unknown method, preset or option.
+    """
+    return method_class(name)(options(name, preset, settings), channels=channels, size=size)
+
+
+def options(name: str, preset: str = "compact", settings: dict[str, Any] | None = None) -> MethodConfig:
+    """The preset's options, overridden by ``settings``.
 
     Raises:
         UsageError: unknown method, preset or option.
@@ -223,5 +232,4 @@ def build(
     kind = method_class(name)
     if preset not in kind.PRESETS:
         raise UsageError(f"{name} has no preset {preset!r}.", f"Presets: {', '.join(kind.PRESETS)}.")
-    options = config.parse(kind.Config, {**kind.PRESETS[preset], **(settings or {})})
-    return kind(options, channels=channels, size=size)
+    return config.parse(kind.Config, {**kind.PRESETS[preset], **(settings or {})})

@@ -74,6 +74,10 @@ class TSGMConfig(TranslationConfig):
     prior: float = Field(default=0.0, ge=0)  # standard deviation of the start; 0 is its sigma
     sigma_start: float = Field(default=0.0, ge=0)  # warm start: the scan itself, noised to this; 0 begins at sigma_max
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
 
 REFERENCE: dict[str, Any] = {"sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "prior": 1.0, "corrector_first": True}
 COMPACT: dict[str, Any] = {
@@ -109,7 +113,6 @@ class TSGM(Translation):
         },
     }
     stages = ("translate", "restore")
-    stochastic = True
 
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -28,7 +28,10 @@ def drawn() -> lesions.Lesions:
 def test_the_share_decides_which_rows_get_the_lesion_of_another_slice(share: float) -> None:
     image, brain, lesion = slices()
     found, alpha = lesions.apply(image, brain, lesion, drawn(), transplanted=share)
-    grown, moved = growth.apply(image, brain, drawn().growth), transplant.apply(image, brain, lesion, drawn().transplant)
+    grown, moved = (
+        growth.apply(image, brain, drawn().growth),
+        transplant.apply(image, brain, lesion, drawn().transplant),
+    )
     from_others = (drawn().source.flatten() < share) & (torch.arange(6) > 0)  # the first is the only donor
     assert from_others.sum() == {0.0: 0, 0.5: 3, 1.0: 5}[share]
     for row, other in enumerate(from_others.tolist()):

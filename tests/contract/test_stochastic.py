@@ -29,4 +29,4 @@ def test_predictions_depend_on_chance_as_the_method_says(name: str) -> None:
             )
         return torch.cat([part for part in found if part is not None], dim=1)
 
-    assert torch.equal(predict(0), predict(1)) != method.stochastic
+    assert torch.equal(predict(0), predict(1)) != method.config.stochastic

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from phantoms import affine, brain, lesion, write, write_case
 from scipy.ndimage import binary_erosion
-from tinymodels import write_model, write_models
+from tinymodels import write_model
 
 from braincli import api, files
 from braincli.cases import CONTRASTS, Case, Contrast
@@ -27,18 +27,8 @@ from braincli.progress import Reporter
 from braincli.slices import Slices
 from braincli.volume import Volume, load, save
 
-SHAPE = (40, 48, 16)
+SHAPE = (40, 48, 16)  # as the case of conftest
 GRID = affine("LPS", (3.0, 3.0, 4.0))
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def case(tmp_path: Path) -> Path:
-    return write_case(tmp_path / "in" / "p01", shape=SHAPE, matrix=GRID)
 
 
 def detect(models: Path, inputs: Any, output: Path, model: str = "threshold", **options: Any) -> DetectReport:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from phantoms import affine, write_case
-from tinymodels import write_models
+from tinymodels import write_model
 from typer.testing import CliRunner
 
 from braincli import api
@@ -18,20 +18,11 @@ from braincli.config import DetectConfig
 from braincli.detection.restore import Restoration
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
+from braincli.methods import registry
 from braincli.volume import load
 
-SHAPE = (40, 48, 16)
+SHAPE = (40, 48, 16)  # as the case of conftest
 GRID = affine("LPS", (3.0, 3.0, 4.0))
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def case(tmp_path: Path) -> Path:
-    return write_case(tmp_path / "in" / "p01", shape=SHAPE, matrix=GRID)
 
 
 def detect(models: Path, inputs: Any, output: Path, model: str = "tsgm", **options: Any) -> None:
@@ -96,6 +87,23 @@ def test_a_method_that_is_always_the_same_has_no_samples(models: Path, case: Pat
     with pytest.raises(UsageError, match="threshold is deterministic") as error:
         detect(models, case, tmp_path / "out", "threshold", samples=3)
     assert "--samples" in error.value.hint and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", [name for name in registry.METHODS if registry.options(name, "tiny").stochastic])
+def test_every_method_with_chance_in_it_has_samples(method: str, case: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "models" / method, method)
+    detect(tmp_path / "models", case, tmp_path / "out", method, samples=2)
+    spread = load(tmp_path / "out" / "p01" / "p01_uncertainty.nii.gz")
+    assert np.array_equal(spread.affine, GRID) and np.isfinite(spread.data).all()
+    assert spread.data.max() > 1e-5
+
+
+def test_a_chain_without_chance_is_refused_before_any_case_is_read(tmp_path: Path) -> None:
+    write_model(tmp_path / "models" / "dpm-classifier", "dpm-classifier")
+    for name in ("p01", "p02"):
+        write_case(tmp_path / "in" / name, name, shape=SHAPE, matrix=GRID)
+    with pytest.raises(UsageError, match="dpm-classifier is deterministic"):
+        detect(tmp_path / "models", tmp_path / "in", tmp_path / "out", "dpm-classifier", samples=2)
 
 
 def test_the_smallest_lesion_can_be_given_in_voxels(models: Path, case: Path, tmp_path: Path) -> None:

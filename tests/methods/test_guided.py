@@ -155,7 +155,7 @@ def test_random_noise_makes_the_ablation_stochastic() -> None:
         method = build(
             "dpm-classifier", **LITERAL, learned_variance=True, target="eps", chain="ddpm", steps=3, scale=scale
         ).eval()
-        assert method.stochastic and not build("dpm-classifier").stochastic
+        assert method.config.stochastic and not build("dpm-classifier").config.stochastic
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
             for parameter in method.parameters():
