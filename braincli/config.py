@@ -123,6 +123,7 @@ class CalibrateConfig(Options):
     model: str = "tsgm"
     objective: Literal["dsc", "healthy-quantile"] = "dsc"
     false_positive_rate: float = Field(default=0.01, gt=0, lt=1)  # share of healthy brain, for healthy-quantile
+    contrasts: tuple[Contrast, ...] = ()  # for scans that have these alone; empty: for those that have all
     cross_fit: bool = False
     write: bool = True
     batch: int = Field(default=16, ge=1)

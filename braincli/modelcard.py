@@ -91,7 +91,25 @@ def _calibration(info: ModelInfo) -> str:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
         lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts["cross_fit"].items()]
         lines += [f"| **mean** | **{facts['dsc_cross_fit']:.3f}** |\n"]
-    return "\n".join(lines + _healthy(facts.get("healthy", {})))
+    return "\n".join([*lines, *_subsets(info), *_healthy(facts.get("healthy", {}))])
+
+
+def _subsets(info: ModelInfo) -> list[str]:
+    """What was fitted for scans that lack contrasts."""
+    if not info.subsets:
+        return []
+    lines = [
+        "Scans that have these contrasts alone get values of their own, fitted on the same cases cut down to them (last "
+        "column: each half with values fitted on the other). All others get the values above.\n",
+        "| contrasts | weights | threshold | smallest lesion | DSC, fitted | DSC, cross-fitted |",
+        "|---" * 6 + "|",
+    ]
+    for name, c in sorted(info.subsets.items()):
+        weights = ", ".join(f"{w:.2f}" for w in c.weights.values()) or "none"
+        fitted, crossed = (c.provenance.get(key) for key in ("dsc_fitted", "dsc_cross_fit"))
+        figures = " | ".join("n/a" if value is None else f"{value:.3f}" for value in (fitted, crossed))
+        lines.append(f"| {name} | {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 | {figures} |")
+    return [*lines, ""]
 
 
 def _healthy(found: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,12 +80,22 @@ class ModelInfo(BaseModel):
     slices: dict[str, Any] = {}  # a slices.SliceSpec
     map: MapOptions = MapOptions()
     calibration: Calibration | None = None
+    subsets: dict[str, Calibration] = {}  # for scans that lack contrasts, by those that they have (``t1+flair``)
     training: dict[str, Any] = {}  # case ids, image hashes, steps, minutes, data and licences
     figures: dict[str, Any] = {}  # what the card reports
     weights: dict[str, str] = {}  # file name -> SHA-256
     parameters: int = 0
     licence: str = "Apache-2.0"
     notice: str = RESEARCH_USE_ONLY
+
+    def calibration_for(self, contrasts: Collection[Contrast]) -> Calibration | None:
+        """The calibration for scans with just these contrasts, or else the one for all."""
+        return self.subsets.get(subset(contrasts), self.calibration)
+
+
+def subset(contrasts: Collection[Contrast]) -> str:
+    """The key of ``contrasts`` in :attr:`ModelInfo.subsets`."""
+    return "+".join(c for c in CONTRASTS if c in contrasts)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ def command(
     false_positive_rate: Annotated[
         float, typer.Option(help="Share of healthy brain above the threshold (healthy-quantile).", min=1e-6, max=0.5)
     ] = 0.01,
+    contrasts: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit for scans that have these contrasts alone, as flair or t1,flair; what was fitted for all stays. "
+            "detect takes what was fitted for the contrasts it is given."
+        ),
+    ] = None,
     healthy: Annotated[
         list[Path] | None,
         typer.Option(help="Healthy cases, prepared; what the calibrated model marks in them goes to the card."),
@@ -53,13 +60,15 @@ def command(
 
     Also measured: what the values mark in the slices that show no lesion (two slices or more away from one).
 
-    Example: braincli calibrate --model models/mine --data validation/ --cross-fit
+    Example: braincli calibrate --model models/mine --data validation/ --cross-fit &&
+    braincli calibrate --model models/mine --data validation/ --contrasts flair
     """
     from braincli import api, config
     from braincli.progress import reporter
 
     values = {
         "model": model, "objective": objective.value, "false_positive_rate": false_positive_rate,
+        "contrasts": tuple(contrasts.lower().replace(" ", "").split(",")) if contrasts else (),
         "cross_fit": cross_fit, "write": not dry_run, "batch": batch, "precision": precision.value,
         "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip

@@ -7,7 +7,8 @@ the threshold is what a chosen share of healthy brain exceeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from braincli import device, files, modelfolder
 from braincli.cases import CONTRASTS, Case, Contrast
 from braincli.config import CalibrateConfig
 from braincli.detection.evidence import Evidence, gather
-from braincli.detection.maps import CONNECTED
+from braincli.detection.maps import CONNECTED, renormalise
 from braincli.detection.search import around, edges, simplex
 from braincli.errors import InputError, UsageError
-from braincli.modelfolder import PAPER_WEIGHTS, Calibration, LoadedModel
+from braincli.modelfolder import PAPER_WEIGHTS, Calibration, LoadedModel, subset
 from braincli.progress import Reporter
 
 TOLERANCE = 0.01  # of mean DSC
@@ -38,6 +39,8 @@ def calibrate_model(
 ) -> Calibration:
     """Fit ``model`` on ``cases``, count what it then marks in healthy tissue, and store both in its ``model.json``.
 
+    With ``config.contrasts``, what is fitted is for scans that have no others, and is stored beside the rest.
+
     Args:
         healthy: cases of healthy people, in which false positives are counted too; nothing is fitted on them.
 
@@ -48,6 +51,7 @@ def calibrate_model(
     by_masks = config.objective == "dsc"
     if config.cross_fit and not by_masks:
         raise UsageError("Cross-fitting compares with masks.", "Leave out --cross-fit, or use --objective dsc.")
+    cases, healthy = ([only(case, config.contrasts) for case in these] for these in (cases, healthy))
     if twice := sorted({case.id for case in cases} & {case.id for case in healthy}):
         raise InputError(f"{twice[0]} lies in both cohorts.", "False positives are counted on cases of their own.")
     dtype = device.precision(model.device, config.precision)
@@ -56,6 +60,17 @@ def calibrate_model(
         return gather(these, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks, dtype=dtype)
 
     return conclude(model, restored(cases, by_masks), config, healthy=restored(healthy, False))
+
+
+def only(case: Case, contrasts: Collection[Contrast]) -> Case:
+    """``case`` with these contrasts alone (all of its own if none are named).
+
+    Raises:
+        InputError: it lacks one of them.
+    """
+    if lacking := [c.upper() for c in contrasts if c not in case.images]:
+        raise InputError(f"{case.id} has no {lacking[0]}.", "Name --contrasts that every case has.")
+    return replace(case, images={c: path for c, path in case.images.items() if c in contrasts or not contrasts})
 
 
 def conclude(
@@ -74,7 +89,12 @@ def conclude(
     marked = {e.case.id: false_positives(e, found) for e in [*evidence, *healthy]}
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
     found = found.model_copy(update={"provenance": found.provenance | more})
-    if config.write:
+    if config.write and config.contrasts and set(config.contrasts) != set(model.info.contrasts):
+        if found.weights:
+            found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
+        subsets = model.info.subsets | {subset(config.contrasts): found}
+        modelfolder.write_info(model.folder, model.info.model_copy(update={"subsets": subsets}))
+    elif config.write:
         figures = dict(model.info.figures)
         figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
         if config.cross_fit:

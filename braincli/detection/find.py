@@ -18,7 +18,7 @@ from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
 from braincli.device import precision
 from braincli.errors import ModelError, UsageError
-from braincli.modelfolder import PAPER_WEIGHTS, LoadedModel, ModelInfo
+from braincli.modelfolder import PAPER_WEIGHTS, LoadedModel, ModelInfo, subset
 from braincli.progress import Reporter
 from braincli.slices import Slices, SliceSpec, from_volumes, normalise
 from braincli.volume import Volume, onto_grid_of
@@ -139,7 +139,7 @@ def find_lesions(
     with timed("slice"):
         slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
     refuse_samples(model.info.method, model.method.config, config.samples)
-    threshold, smallest = limits(model.info, config)
+    threshold, smallest = limits(model.info, slices.contrasts, config)
 
     def draw(sample: int) -> Restoration:
         return restore(
@@ -191,25 +191,27 @@ def contrast_weights(
 ) -> tuple[dict[Contrast, float], list[str]]:
     """The model's weights for the contrasts present (the paper's where it is not calibrated; none where the map is a
     score), and what to tell the user where some are missing."""
-    known = info.calibration.weights if info.calibration else PAPER_WEIGHTS
-    weights = {} if scored else renormalise(known, contrasts)
+    found = info.calibration_for(contrasts)
+    weights = {} if scored else renormalise(found.weights if found else PAPER_WEIGHTS, contrasts)
     missing = [contrast.upper() for contrast in info.contrasts if contrast not in contrasts]
     if not missing:
         return weights, []
     text = f"missing: {', '.join(missing)}"
+    if subset(contrasts) in info.subsets:
+        return weights, [f"{text}; weights and threshold are those calibrated for {subset(contrasts)}"]
     if weights:
         used = ", ".join(f"{contrast} {weight:.2f}" for contrast, weight in weights.items())
         text += f"; the weights of the others were renormalised ({used})"
     return weights, [text + "; the threshold was calibrated with all contrasts"]
 
 
-def limits(info: ModelInfo, config: DetectConfig) -> tuple[float, float]:
-    """Threshold of the anomaly map and smallest lesion in mm³: the user's, or else the model's.
+def limits(info: ModelInfo, contrasts: Sequence[Contrast], config: DetectConfig) -> tuple[float, float]:
+    """Threshold of the anomaly map and smallest lesion in mm³: the user's, or else the model's for these contrasts.
 
     Raises:
         ModelError: neither gives a threshold.
     """
-    found = info.calibration
+    found = info.calibration_for(contrasts)
     if config.threshold is None and found is None:
         raise ModelError(
             f"The model {info.name} is not calibrated: it has no threshold.",

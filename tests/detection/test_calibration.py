@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from braincli import api, modelfolder, modelsearch
 from braincli.cases import Case, Contrast
 from braincli.cli import app
-from braincli.config import CalibrateConfig, TrainConfig
+from braincli.config import CalibrateConfig, DetectConfig, TrainConfig
 from braincli.detection import calibration
 from braincli.detection.evidence import Evidence
 from braincli.detection.search import around, edges, present_only, simplex
@@ -23,7 +23,7 @@ from braincli.errors import InputError, ModelError, UsageError
 from braincli.methods import registry
 from braincli.modelfolder import PAPER_WEIGHTS, Calibration
 from braincli.slices import SliceSpec, from_volumes
-from braincli.volume import Volume
+from braincli.volume import Volume, load
 
 SHAPE = (40, 48, 16)
 
@@ -165,6 +165,38 @@ def test_the_intensity_baseline_is_trained_calibrated_and_stored(tmp_path: Path)
         api.calibrate([healthy], options.model_copy(update={"cross_fit": True}))
     with pytest.raises(InputError, match="h1 lies in both"):
         api.calibrate([healthy], options, healthy=[healthy])
+
+
+def test_scans_that_lack_contrasts_have_a_calibration_of_their_own(tmp_path: Path) -> None:
+    val, new = cohort(tmp_path / "val", ("v1", "v2")), cohort(tmp_path / "new", ("n",))
+    for name in ("v1", "v2"):  # T1, in which the lesion does not show
+        matrix = phantoms.affine("LPS", (3.0, 3.0, 4.0))
+        phantoms.write(val / name / f"{name}_t1.nii.gz", phantoms.brain(SHAPE, 3), matrix)
+    model = tmp_path / "m"
+    api.train([cohort(tmp_path / "train", ("a",))], model, TrainConfig(method="threshold"))
+    both = api.calibrate([val], CalibrateConfig(model=str(model), cross_fit=True))
+    options = CalibrateConfig(model=str(model), contrasts=(Contrast.FLAIR,), cross_fit=True)
+    alone = api.calibrate([val], options)
+    info = modelfolder.read_info(model)
+    assert info.calibration == both and info.subsets == {"flair": alone}
+    assert alone.weights == {Contrast.FLAIR: 1.0}
+    assert info.figures["DSC (cross-fitted)"] == both.provenance["dsc_cross_fit"]
+    assert info.calibration_for([Contrast.FLAIR]) == alone
+    assert info.calibration_for([Contrast.T1, Contrast.FLAIR]) == both
+    card = (model / "README.md").read_text()
+    assert f"| flair | 1.00 | {alone.threshold:.4f} |" in card
+    stricter = alone.model_copy(update={"threshold": 10.0})
+    for subsets, expected in (({"flair": alone}, 0.7), ({"flair": stricter}, 0.0)):
+        modelfolder.write_info(model, info.model_copy(update={"subsets": subsets}))
+        out = tmp_path / f"out{expected}"
+        report = api.detect(new, out, config=DetectConfig(model=str(model), figure=False))
+        assert "those calibrated for flair" in report.cases[0].warnings[0]
+        mask = load(out / "n" / "n_mask.nii.gz", labels=True).data > 0
+        truth = load(new / "n" / "n_seg.nii.gz", labels=True).data > 0
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) >= expected
+        assert mask.any() == (expected > 0)
+    with pytest.raises(InputError, match="v1 has no T2"):
+        api.calibrate([val], options.model_copy(update={"contrasts": (Contrast.T2,)}))
 
 
 def test_cases_that_were_trained_on_are_refused(tmp_path: Path) -> None:
