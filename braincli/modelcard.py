@@ -99,8 +99,8 @@ def _subsets(info: ModelInfo) -> list[str]:
     if not info.subsets:
         return []
     lines = [
-        "Scans that have these contrasts alone get values of their own, fitted on the same cases cut down to them (last "
-        "column: each half with values fitted on the other). All others get the values above.\n",
+        "Scans that have these contrasts alone get values of their own, fitted on the same cases cut down to them "
+        "(last column: each half with values fitted on the other). All others get the values above.\n",
         "| contrasts | weights | threshold | smallest lesion | DSC, fitted | DSC, cross-fitted |",
         "|---" * 6 + "|",
     ]
