@@ -10,8 +10,9 @@ every slice that has one, with or without lesion.
 Presets:
 - ``paper``: hybrid loss, 1,000 ancestral steps with the learned variance, 5 samples, the mean cut at 0.5; mask in
   {0, 1}; 113,674,370 parameters with four contrasts of 224 x 224. The code keeps estimates of the mask in [-1, 1].
-- ``compact``: ours. A small network that predicts v of a mask in {-1, 1}; 8 DDIM steps, 2 samples; half of each batch
-  shows a lesion; contrasts are dropped at random, geometry and intensity varied.
+- ``compact``: ours. A small network that predicts v of a mask in {-1, 1}; the mean of 4 samples of 2 DDIM steps each,
+  because more samples help more than more steps; half of each batch shows a lesion; contrasts are dropped at random,
+  geometry and intensity varied.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class DiffSegConfig(ADMConfig):
 
 
 COMPACT: dict[str, Any] = COMPACT_NET | {
-    "balanced": True, "sampler": "ddim", "steps": 8, "ensemble": 2, "train_steps": {"main": 1000},
+    "balanced": True, "sampler": "ddim", "steps": 2, "ensemble": 4, "train_steps": {"main": 1000},
     "map": {"smooth_mm": 2.0, "erode_mm": 2.0},
 }  # fmt: skip
 

@@ -59,6 +59,8 @@ class DPMClassifierConfig(GuidedConfig):
     def _taught(self) -> DPMClassifierConfig:
         if "null" in (self.encode_label, self.decode_label) and not self.label_dropout:
             raise ValueError("a network can only do without a class if label_dropout has taught it")
+        if self.planted == 1:
+            raise ValueError("the classifier would see no healthy slice: planted has to be below 1")
         return self
 
 

@@ -10,8 +10,8 @@ Presets:
 - ``paper``: their BraTS configuration: 64 x 64, four contrasts centred at 0; noise predicted, no learned variance;
   label dropped in 35 %; t = 750 in 75 steps each way, w = 3; AdamW 1e-4 with weight decay 0.01, batch 64; 25,450,884
   parameters. Their 75 of 100 evenly spaced levels end at t = 750; here the 75 are spread from there to 1.
-- ``compact``: ours. A small network that predicts v; 7 steps each way; diseased slices with known lesions also teach
-  health, and growths are planted (:mod:`braincli.methods.guided`).
+- ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; diseased slices with known lesions
+  also teach health, and a lesion is set into every slice of that class (:mod:`braincli.methods.guided`).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class DPMClassifierFreeConfig(GuidedConfig):
 
 
 COMPACT: dict[str, Any] = COMPACT_NET | {
-    "known_only": True, "planted": 0.5, "level": 400, "steps": 7, "scale": 2.0, "weight_decay": 0.0,
-    "train_steps": {"main": 1000}, "map": COMPACT_MAP,
+    "known_only": True, "planted": 1.0, "transplanted": 0.5, "level": 600, "steps": 4, "scale": 3.0,
+    "weight_decay": 0.0, "train_steps": {"main": 1000}, "map": COMPACT_MAP,
 }  # fmt: skip
 
 

@@ -30,8 +30,9 @@ the stack), and its mean over the contrasts counts; means of losses are taken in
   paper's 600 epochs are 1,800 steps.
 - ``reference``: the published code's cDDPM, 44,068,481 + 24,550,848 parameters.
 - ``compact``: ours, cDDPM's compact preset and a narrow U-Net on patches of 2 x 2 pixels, Dice beside cross-entropy,
-  growths in most slices, levels near those of the prediction; slices with a known lesion take part, and it is left out
-  of the losses (with real masks: of those before stage ``segment``). Maps are smoothed, and the rim is taken off.
+  growths or other slices' lesions in most slices, levels near those of the prediction; slices with a known lesion take
+  part, and it is left out of the losses (with real masks: of those before stage ``segment``). Maps are smoothed, and
+  the rim is taken off.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class SADMConfig(CDDPMConfig):
 
 OWN: dict[str, Any] = {
     "widths": (24, 48, 64, 96), "segment_patch": 2, "segment_rate": 1e-3, "segment_levels": (200, 500), "dice": 1.0,
-    "anomaly": "growth", "clean": 0.3, "balanced": True,
-    "train_steps": {"pretrain": 200, "main": 700, "segment": 400},
+    "anomaly": "growth", "transplanted": 0.5, "clean": 0.3, "balanced": True,
+    "train_steps": {"pretrain": 200, "main": 600, "segment": 700},
 }  # fmt: skip
 SMALL: dict[str, Any] = {"widths": (8, 16), "train_steps": {"pretrain": 4, "main": 4, "segment": 4}}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -96,7 +97,7 @@ class SADM(CDDPM):
     Config = SADMConfig
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     stages = ("pretrain", "main", "segment")
-    stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.05, "main": 0.6, "segment": 0.35}
+    stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.05, "main": 0.45, "segment": 0.5}
     map: ClassVar[dict[str, Any]] = {"smooth_mm": 0.0, "erode_mm": 0.0}
 
     def __init__(self, config: SADMConfig, *, channels: int, size: tuple[int, int]) -> None:
