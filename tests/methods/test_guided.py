@@ -173,8 +173,6 @@ def test_a_null_label_must_have_been_learnt() -> None:
         build("dpm-classifier", label_dropout=0.0)
     with pytest.raises(UsageError, match="learned_variance"):
         build("dpm-classifier-free", learned_variance=True)
-    with pytest.raises(UsageError, match="no healthy slice"):
-        build("dpm-classifier", planted=1.0)
     with pytest.raises(UsageError, match="ancestral"):
         build("diffseg", sampler="ddpm")
 
