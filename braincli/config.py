@@ -98,6 +98,7 @@ class TrainConfig(Options):
 
     method: str = "tsgm"
     preset: str = "compact"
+    init: str | None = None  # model (name or folder) whose weights and options to begin with, instead of the preset's
     store: Path | None = None  # slices to share between trainings on the same cases; made if not there
     steps: dict[str, Annotated[int, Field(ge=0)]] = {}  # per stage; empty: the preset's own
     batch: int | None = Field(default=None, ge=1)  # slices per step, of all processes together

@@ -61,11 +61,16 @@ def _training(info: ModelInfo) -> str:
     steps = ", ".join(f"{stage} {count:,}" for stage, count in found.get("steps", {}).items())
     names = ", ".join(found["cases"])
     compute = f", {found['compute_minutes']:g} of compute time in all" if "compute_minutes" in found else ""
+    before = found.get("init", {})
+    begun = ""
+    if before:
+        earlier = ", ".join(f"{stage} {count:,}" for stage, count in before["steps"].items())
+        begun = f" It began with the weights of `{before['name']}` ({earlier}), whose cases are among those named."
     return "\n".join(
         [
             "## Training\n",
             f"{found.get('slices', 0):,} slices of {len(found['cases'])} cases ({names}); steps: {steps}; "
-            f"{found.get('minutes', 0):g} minutes of wall time in the last run{compute}.\n",
+            f"{found.get('minutes', 0):g} minutes of wall time in the last run{compute}.{begun}\n",
         ]
     )
 

@@ -32,13 +32,19 @@ class Variation:
 
 
 def draw(
-    shape: tuple[int, int, int, int], generator: torch.Generator, *, strength: float = 1.0, drop: float = 0.15
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator,
+    *,
+    strength: float = 1.0,
+    drop: float = 0.15,
+    alone: float = 0.0,
 ) -> Variation:
     """Parameters for images of ``shape`` (B, C, H, W).
 
     Args:
         strength: scales every range; 0 changes nothing (but flips).
         drop: chance that a contrast is removed; at least one stays.
+        alone: chance that all but one are removed.
     """
     b, c, h, w = shape
 
@@ -56,6 +62,9 @@ def draw(
     keep = torch.rand(b, c, 1, 1, generator=generator) >= drop
     first = torch.randint(c, (b,), generator=generator)
     keep[torch.arange(b), first] |= ~keep.flatten(1).any(dim=1)[:, None, None]
+    if alone:
+        lone = torch.rand(b, generator=generator) < alone
+        keep[lone] = F.one_hot(first[lone], c).bool()[:, :, None, None]
     field = F.interpolate(spread(0.15, b, c, 3, 3), size=(h, w), mode="bicubic", align_corners=True)
     noise = torch.randn(b, c, h, w, generator=generator) * spread(0.03, b, c, 1, 1).abs()
     return Variation(

@@ -24,6 +24,12 @@ def command(
         str | None, typer.Option("--method", "-m", help="Which method; see: braincli models.  [default: tsgm]")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="paper, compact or tiny.  [default: compact]")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with the weights and options of this model (name or folder), e.g. to adapt it to your scanner."
+        ),
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(help="Folder of slices that trainings on the same cases share; made if not there."),
@@ -85,7 +91,8 @@ def command(
         if not equals or not count.isdigit():
             raise UsageError(f"--steps {entry!r} is not STAGE=NUMBER.")
     values = {
-        "method": method, "preset": preset, "store": store, "batch": batch, "shards": shards, "max_time": max_time,
+        "method": method, "preset": preset, "init": init, "store": store, "batch": batch, "shards": shards,
+        "max_time": max_time,
         "compute_minutes": compute, "checkpoint_minutes": checkpoint, "keep_checkpoints": keep,
         "snapshot_every": snapshots, "precision": precision, "seed": seed, "threads": threads, "device": device,
         "dry_run": dry_run or None, "resume": resume or None, "overwrite": overwrite or None,

@@ -31,7 +31,8 @@ class MethodConfig(BaseModel):
     decay: bool = False  # cosine decay of the learning rate over the stage
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     variation: float = Field(default=0.0, ge=0)  # strength of anomalies.augment in training
-    contrast_dropout: float = Field(default=0.0, ge=0, lt=1)
+    contrast_dropout: float = Field(default=0.0, ge=0, lt=1)  # chance of each contrast to be removed in training
+    contrast_alone: float = Field(default=0.0, ge=0, le=1)  # share of slices that keep one contrast only
     normalisation: Literal["", "percentile", "equalise"] = ""  # where a preset's is not the method's
     map: dict[str, Any] = Field(default={})  # where a preset's maps are made otherwise than the method's (Method.map)
 
@@ -184,10 +185,11 @@ class Method(nn.Module, ABC):
     def varied_pair(self, batch: Batch, partner: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """:meth:`varied` for ``batch`` and a second image (B, C, H, W) of the same slices, both alike."""
         c = self.config
-        if not (c.variation or c.contrast_dropout):
+        if not (c.variation or c.contrast_dropout or c.contrast_alone):
             return batch, partner
         shape = (-(-len(batch) // self.run), *batch.image.shape[1:])  # the slices of a run vary alike
-        vary = augment.draw(shape, generator, strength=c.variation, drop=c.contrast_dropout)  # type: ignore[arg-type]
+        drop, alone = c.contrast_dropout, c.contrast_alone
+        vary = augment.draw(shape, generator, strength=c.variation, drop=drop, alone=alone)  # type: ignore[arg-type]
         vary = repeat_rows(vary, self.run, len(batch)).to(partner.device)
         brain, lesion = augment.move(batch.brain, vary), augment.move(batch.lesion, vary)
         image, partner = (augment.recolour(augment.move(i, vary), brain, vary) for i in (batch.image, partner))

@@ -63,9 +63,9 @@ class DPMClassifierConfig(GuidedConfig):
 
 
 COMPACT: dict[str, Any] = COMPACT_NET | {
-    "label_dropout": 0.35, "known_only": True, "planted": 1.0, "transplanted": 0.5, "encode_label": "null", "level": 600,
-    "steps": 4, "scale": 20.0, "classifier_width": 16, "classifier_multipliers": (1, 2, 3), "classifier_blocks": 1,
-    "classifier_attention": (2,), "classifier_head": 16, "classifier_patch": 4,
+    "label_dropout": 0.35, "known_only": True, "planted": 1.0, "transplanted": 0.5, "encode_label": "null",
+    "level": 600, "steps": 4, "scale": 20.0, "classifier_width": 16, "classifier_multipliers": (1, 2, 3),
+    "classifier_blocks": 1, "classifier_attention": (2,), "classifier_head": 16, "classifier_patch": 4,
     "train_steps": {"diffusion": 900, "classifier": 600}, "map": COMPACT_MAP,
 }  # fmt: skip
 

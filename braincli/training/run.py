@@ -20,6 +20,8 @@ from braincli.progress import Reporter
 from braincli.slices import SliceSpec, SliceStore, build_store, open_store
 
 if TYPE_CHECKING:
+    import torch
+
     from braincli.methods.base import Method
     from braincli.training.log import Log
 
@@ -85,6 +87,10 @@ class _Training:
         self.fabric = parallel.launch(device, devices.precision(device, config.precision))
         torch.manual_seed(config.seed)
         kind = registry.method_class(config.method)
+        begun = _begun(config, device) if config.init else None
+        if begun:
+            settings = begun.info.settings | config.settings
+            config = config.model_copy(update={"preset": begun.info.preset, "settings": settings})
         self.method: Method = registry.build(
             config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS),
             size=SliceSpec().size,
@@ -92,6 +98,9 @@ class _Training:
         self.spec = SliceSpec(normalisation=self.method.config.normalisation or kind.normalisation)
         if name := self.method.pretrained:
             self.method.load_pretrained(pretrained.load(name))
+        if begun:
+            _take_over(self.method, begun)
+        self.heritage = begun.info if begun else None
         self.config = _resolved(config, self.method)
         if kind.trained:
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
@@ -153,7 +162,7 @@ class _Training:
         )  # fmt: skip
         metrics = self.work / "metrics.jsonl"
         told = log.Log(metrics, self.out / "tensorboard" if self.first else None)
-        watch = _Watch(self.out, self.info, self.method, store, told, config)
+        watch = _Watch(self.out, self.info, self.method, store, told, config, self.heritage)
         if not fit(
             self.method, store, self.work, options, self.reporter,
             fabric=self.fabric, log=told, stop=self.stop, snapshot=watch.snapshot,
@@ -165,7 +174,7 @@ class _Training:
         compute = entries[-1]["compute_s"] / 60 if entries else 0.0
         steps = {entry["stage"]: entry["step"] for entry in entries}
         return {
-            "cases": store.cases, "slices": len(store), "steps": steps, "minutes": round(_minutes(self.begin), 1),
+            **_learnt(store, self.heritage), "steps": steps, "minutes": round(_minutes(self.begin), 1),
             "compute_minutes": round(compute, 2),
         }  # fmt: skip
 
@@ -202,11 +211,12 @@ class _Watch:
     store: SliceStore
     log: Log
     config: TrainConfig
+    heritage: modelfolder.ModelInfo | None
 
     def snapshot(self, stage: str, step: int) -> None:
         """Save the weights that are in place as a model of its own."""
         name = f"{stage}-{step}"
-        training = {"cases": self.store.cases, "slices": len(self.store), "steps": {stage: step}}
+        training = {**_learnt(self.store, self.heritage), "steps": {stage: step}}
         info = self.info.model_copy(update={"name": f"{self.out.name}-{name}", "training": training})
         modelfolder.save(self.out / "snapshots" / name, self.method, info)
         self.pictures(stage, step)
@@ -218,6 +228,49 @@ class _Watch:
         if self.log.board is not None:
             for name, image in restored_slices(self.method, self.store, seed=self.config.seed):
                 self.log.picture(f"{stage}/{name}", step, image)
+
+
+def _begun(config: TrainConfig, device: torch.device) -> modelfolder.LoadedModel:
+    """The model to begin with.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+        UsageError: it is of another method.
+    """
+    assert config.init is not None
+    found = modelfolder.load(config.init, device)
+    if found.info.method != config.method:
+        raise UsageError(f"{found.info.name} is a {found.info.method}.", f"Add --method {found.info.method}.")
+    return found
+
+
+def _take_over(method: Method, begun: modelfolder.LoadedModel) -> None:
+    """Give ``method`` the weights of ``begun``; parts that a model folder does not hold stay fresh.
+
+    Raises:
+        UsageError: a network has another shape.
+    """
+    held = {name for name in method.state_dict() if not name.startswith(method.optional_weights)}
+    weights = {name: value for name, value in begun.method.state_dict().items() if name in held}
+    try:
+        method.load_state_dict(weights, strict=False)
+    except RuntimeError:
+        raise UsageError(
+            f"The options given do not fit the networks of {begun.info.name}.",
+            "With --init, leave widths, patches and the like as they are.",
+        ) from None
+    if missing := held - set(weights):
+        raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
+
+
+def _learnt(store: SliceStore, heritage: modelfolder.ModelInfo | None) -> dict[str, Any]:
+    """Cases that the model has seen, those of the model that it began with too: none of them may calibrate it."""
+    found: dict[str, Any] = {"cases": store.cases, "slices": len(store)}
+    if heritage is None:
+        return found
+    before = heritage.training
+    kept = {"name": heritage.name, "steps": before.get("steps", {}), "weights": heritage.weights}
+    return found | {"cases": before.get("cases", {}) | store.cases, "init": kept}
 
 
 def _resolved(config: TrainConfig, method: Method) -> TrainConfig:

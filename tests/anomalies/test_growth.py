@@ -62,6 +62,8 @@ def test_growth_survives_an_empty_brain() -> None:
 
 def test_variation_moves_masks_with_images_and_keeps_a_contrast() -> None:
     image, brain = slices()
+    drawn = augment.draw(SHAPE, generator(), drop=0.0, alone=1.0)
+    assert (drawn.keep.flatten(1).sum(dim=1) == 1).all()
     drawn = augment.draw(SHAPE, generator(), drop=0.9)
     assert drawn.keep.flatten(1).any(dim=1).all()
     moved_brain = augment.move(brain, drawn)

@@ -189,6 +189,30 @@ def test_terminated_then_killed_then_resumed_equals_never_stopped(cohort: Path, 
     ]
 
 
+def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Path, tmp_path: Path) -> None:
+    def begin(name: str, *arguments: object) -> tuple[int, str, str]:
+        common = ["--data", cohort / "val", "-o", tmp_path / name, "--init", trained, "--steps", "translate=0"]
+        return run("train", *common, *arguments, "--device", "cpu")
+
+    code, _, words = begin("same", "--steps", "restore=0")
+    assert code == 0, words
+    assert same_weights(tmp_path / "same", trained)
+    code, _, words = begin("further", "--steps", "restore=2", "--set", "contrast_alone=0.5", "--snapshot-every", 2)
+    assert code == 0, words
+    before, after = (modelfolder.read_info(folder) for folder in (trained, tmp_path / "further"))
+    assert after.preset == "tiny" and after.settings == before.settings | {"contrast_alone": 0.5}
+    assert not same_weights(tmp_path / "further", trained)
+    for found in (after, modelfolder.read_info(tmp_path / "further" / "snapshots" / "restore-2")):
+        assert set(found.training["cases"]) == {"a", "b", "c", "d"}, "none of them may calibrate it"
+        assert found.training["init"]["weights"] == before.weights
+    assert "began with the weights of `mine`" in (tmp_path / "further" / "README.md").read_text()
+    code, _, words = begin("wider", "--set", "width=16")
+    assert code == 2 and "do not fit the networks of mine" in words
+    code, _, words = begin("other", "--method", "vae")
+    assert code == 2 and "mine is a tsgm" in words and "--method tsgm" in words
+    assert {path.name for path in tmp_path.iterdir()} == {"same", "further"}
+
+
 def test_snapshots_are_models(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     code, _, words = run("train", "--data", cohort / "train", "-o", out, *TINY, "--snapshot-every", 1)
