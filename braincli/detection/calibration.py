@@ -20,7 +20,7 @@ from braincli.detection.evidence import Evidence, gather
 from braincli.detection.maps import CONNECTED, renormalise
 from braincli.detection.search import around, edges, simplex
 from braincli.errors import InputError, UsageError
-from braincli.modelfolder import PAPER_WEIGHTS, Calibration, LoadedModel, subset
+from braincli.modelfolder import PAPER_WEIGHTS, Calibration, LoadedModel, ModelInfo, subset
 from braincli.progress import Reporter
 
 TOLERANCE = 0.01  # of mean DSC
@@ -80,7 +80,7 @@ def conclude(
     if config.objective == "dsc":
         found = calibrate(evidence)
     else:
-        found = healthy_quantile(evidence, config.false_positive_rate, model.info.calibration)
+        found = healthy_quantile(evidence, config.false_positive_rate, model.info.calibration_for(config.contrasts))
     more: dict[str, Any] = {}
     if config.cross_fit:
         scores = cross_fit(evidence)
@@ -89,18 +89,22 @@ def conclude(
     marked = {e.case.id: false_positives(e, found) for e in [*evidence, *healthy]}
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
     found = found.model_copy(update={"provenance": found.provenance | more})
-    if config.write and config.contrasts and set(config.contrasts) != set(model.info.contrasts):
-        if found.weights:
-            found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
-        subsets = model.info.subsets | {subset(config.contrasts): found}
-        modelfolder.write_info(model.folder, model.info.model_copy(update={"subsets": subsets}))
-    elif config.write:
-        figures = dict(model.info.figures)
-        figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
-        if config.cross_fit:
-            figures["DSC (cross-fitted)"] = more["dsc_cross_fit"]
-        modelfolder.write_info(model.folder, model.info.model_copy(update={"calibration": found, "figures": figures}))
+    if config.contrasts and found.weights:
+        found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
+    if config.write:
+        modelfolder.write_info(model.folder, _with(model.info, found, config.contrasts))
     return found
+
+
+def _with(info: ModelInfo, found: Calibration, contrasts: Collection[Contrast]) -> ModelInfo:
+    """``info`` with ``found`` as its calibration, or as that of a subset of its contrasts."""
+    if contrasts and set(contrasts) != set(info.contrasts):
+        return info.model_copy(update={"subsets": info.subsets | {subset(contrasts): found}})
+    figures = dict(info.figures)
+    figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
+    if "dsc_cross_fit" in found.provenance:
+        figures["DSC (cross-fitted)"] = found.provenance["dsc_cross_fit"]
+    return info.model_copy(update={"calibration": found, "figures": figures})
 
 
 def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Calibration:
