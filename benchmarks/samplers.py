@@ -29,7 +29,7 @@ def noisy(*levels: tuple[int, ...]) -> list[Settings]:
     return [{"levels": found} for found in levels]
 
 
-UNET = [(350,), (250, 350, 450), (250, 500, 750)]
+ELSEWHERE = [(350,), (250, 500, 750)]  # one level; the paper's three
 FEW: dict[str, list[Settings]] = {
     "tsgm": [
         *each("dpm-solver-2m", 4, 5, 8, 10, 15, 20, 50), *each("heun", 2, 4, 5, 8, 10, 25),
@@ -41,9 +41,9 @@ FEW: dict[str, list[Settings]] = {
         *each("ancestral", 25, mode="iterative", levels=(250,)),
     ],
     "pddpm": [*noisy((250,), (500,)), {"sizes": (60,)}, {"sizes": (48, 60), "levels": (400, 500)}],
-    "cddpm": noisy(*UNET), "sadm": noisy(*UNET), "sadm-res": noisy(*UNET), "unet-res": noisy(*UNET),
-    "dpm-classifier": [{"steps": 4}, {"steps": 16}, {"steps": 50}, {"chain": "ddpm", "steps": 50}],
-    "dpm-classifier-free": [{"steps": 4}, {"steps": 14}, {"steps": 50}],
+    **dict.fromkeys(("cddpm", "sadm", "sadm-res", "unet-res"), noisy(*ELSEWHERE)),
+    "dpm-classifier": [{"steps": 8}, {"steps": 16}, {"steps": 50}, {"chain": "ddpm", "steps": 50}],
+    "dpm-classifier-free": [{"steps": 8}, {"steps": 14}, {"steps": 50}],
     "diffseg": [*each("ddim", 4, 20), *each("dpm-solver-2m", 8, 20), *each("ancestral", 50)],
 }  # fmt: skip
 SLOW: dict[str, list[Settings]] = {
