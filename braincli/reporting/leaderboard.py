@@ -155,6 +155,8 @@ def _legend(done: Sequence[Result]) -> list[str]:
         f"number of methods. With {count} cases no p is below {smallest:.3g}{verdict}.",
         "- All methods learn from the same slices. Cases without expert mask come with generous masks of what looks "
         f"suspicious (`examples/exclude_suspects.py`): tissue to leave out, no truth.{exempt}",
+        "- Options of the presets (levels, steps, shares of a stage) were chosen with validation cases in view, of "
+        "some methods with more trials than of others: expect less on other cases.",
     ]
     if any(r["shipped"] for r in done):
         lines.append("- Shipped rows had their own, longer training, and choices made on these cases: see their cards.")
