@@ -28,7 +28,9 @@ from validation import (
     with_settings,
 )
 
-from braincli.modelfolder import CONTRASTS, PAPER_WEIGHTS, LoadedModel
+from braincli.imaging.cases import CONTRASTS
+from braincli.model.folder import LoadedModel
+from braincli.model.info import PAPER_WEIGHTS
 
 RATIOS, LEVELS = (0.01, 0.04, 0.075, 0.16, 0.3), (10, 25, 50, 100, 200)
 AT_RATIO, AT_LEVELS = 0.075, 50  # what stays fixed while the other is varied

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from braincli import device as devices
-from braincli import modelfolder
-from braincli.cases import find_cases
 from braincli.config import DetectConfig
-from braincli.modelfolder import LoadedModel
-from braincli.provenance import RunRecord, peak_memory_gb
+from braincli.imaging.cases import find_cases
+from braincli.model import folder as modelfolder
+from braincli.model.folder import LoadedModel
+from braincli.model.info import ModelInfo
+from braincli.runtime import device as devices
+from braincli.runtime.provenance import RunRecord, peak_memory_gb
 
 LIMIT_S, LIMIT_GB = 60.0, 4.0  # on two cores, compact
 Clock = dict[str, tuple[float, float]]  # wall and CPU seconds by phase
@@ -83,13 +84,13 @@ def flops_per_slice(model: LoadedModel, size: tuple[int, int]) -> float:
 
 def random_model(preset: str, calls: int, folder: Path) -> str:
     """A TSGM of ``preset`` with random weights in ``folder``, sampling with ``calls`` network calls."""
+    from braincli.imaging.slices import SliceSpec
     from braincli.methods import registry
-    from braincli.slices import SliceSpec
 
     spec = SliceSpec(pixel_mm=CANVAS[preset][0], size=CANVAS[preset][1])
     settings = {"sampler": "dpm-solver-2m", "steps": calls}
     method = registry.build("tsgm", preset=preset, settings=settings, size=spec.size)
-    info = modelfolder.ModelInfo(
+    info = ModelInfo(
         name=f"{preset}, random weights", method="tsgm", preset=preset, settings=method.config.model_dump(mode="json"),
         slices=spec.model_dump(mode="json"),
     )  # fmt: skip

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from braincli.cases import Case, find_cases
 from braincli.config import PreprocessConfig
-from braincli.preprocess import atlas
-from braincli.preprocess.chain import preprocess_case
+from braincli.imaging.cases import Case, find_cases
+from braincli.preprocessing import atlas
+from braincli.preprocessing.chain import preprocess_case
 
 RAW = Path(__file__).resolve().parents[2] / "shared" / "data" / "raw" / "TCGA-FG-6692"
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from braincli import device as devices
+from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
-from braincli.progress import reporter
-from braincli.slices import SliceSpec, SliceStore, open_store
+from braincli.runtime import device as devices
+from braincli.runtime.progress import reporter
+from braincli.training.store import SliceStore, open_store
 
 
 def generated(size: tuple[int, int], count: int = 512) -> SliceStore:

@@ -18,16 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from braincli import device, files, modelfolder
-from braincli.cases import Case, find_cases
-from braincli.detection.calibration import case_dsc, cross_calibrate, highest
-from braincli.detection.evidence import Evidence, refuse_trained
+from braincli.calibration.evidence import Evidence, refuse_trained
+from braincli.calibration.fit import case_dsc, cross_calibrate, highest
 from braincli.detection.maps import channels
 from braincli.detection.restore import restore
-from braincli.modelfolder import Calibration, LoadedModel
+from braincli.imaging.cases import Case, find_cases
+from braincli.imaging.slices import Slices, SliceSpec, load_case
+from braincli.imaging.volume import load, mask_on_grid_of, reorient
+from braincli.model import folder as modelfolder
+from braincli.model.folder import LoadedModel
+from braincli.model.info import Calibration
+from braincli.runtime import device, files
 from braincli.scoring.curves import curve
-from braincli.slices import Slices, SliceSpec, load_case
-from braincli.volume import load, mask_on_grid_of, reorient
 
 VAL = Path("../shared/data/tumour/val")
 Row = dict[str, Any]
@@ -137,7 +139,7 @@ def fixed_weights(weights: dict[Any, float]) -> Callable[[Sequence[Evidence]], d
     """Cross-fitting in which only the threshold is fitted; weights are given, the smallest lesion is the fitted one."""
 
     def fit(found: Sequence[Evidence]) -> dict[str, Calibration]:
-        from braincli.detection.search import edges, present_only
+        from braincli.calibration.search import edges, present_only
 
         learned, top = cross_calibrate(found), highest(found)
         vector = np.array([[weights[c] for c in modelfolder.CONTRASTS]], dtype=np.float32)

@@ -10,15 +10,23 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-API = ("calibrate", "check", "demo", "detect", "preprocess", "score", "train")
-__all__ = ["API", "__version__"]
+VERBS = {  # name -> module:function
+    **{verb: f"api:{verb}" for verb in ("calibrate", "check", "detect", "preprocess", "score", "synth", "train")},
+    "demo": "phantom.run:run",
+}
+__all__ = ["VERBS", "__version__"]
 
 RESEARCH_USE_ONLY = "Research use only; not a medical device."
 
 
 def __getattr__(name: str) -> Any:
-    if name in API:
-        from braincli import api
+    if name in VERBS:
+        from importlib import import_module
 
-        return getattr(api, name)
+        module, _, function = VERBS[name].partition(":")
+        return getattr(import_module(f"braincli.{module}"), function)
     raise AttributeError(f"module 'braincli' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *VERBS])

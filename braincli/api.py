@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from braincli.cases import Case, Contrast
-    from braincli.checks.survey import CheckReport
     from braincli.config import CalibrateConfig, DetectConfig, PreprocessConfig, ScoreConfig, SynthConfig, TrainConfig
-    from braincli.demo.run import DemoReport
     from braincli.detection.run import DetectReport
-    from braincli.modelfolder import Calibration, ModelInfo
-    from braincli.preprocess.result import Preprocessed
-    from braincli.progress import Reporter
+    from braincli.imaging.cases import Case, Contrast
+    from braincli.imaging.checks.survey import CheckReport
+    from braincli.model.info import Calibration, ModelInfo
+    from braincli.preprocessing.result import Preprocessed
+    from braincli.runtime.progress import Reporter
     from braincli.scoring.report import ScoreReport
-    from braincli.synth.run import Synthetic
+    from braincli.synthesis.run import Synthetic
 
 
 def preprocess(
@@ -41,13 +40,13 @@ def preprocess(
         One result per case, with the way back to its native grids.
 
     Raises:
-        CohortError: several cases, some of which failed; see :mod:`braincli.preprocess.cohort` for the others.
+        CohortError: several cases, some of which failed; see :mod:`braincli.preprocessing.cohort` for the others.
     """
-    from braincli.cases import Contrast, find_cases
     from braincli.config import PreprocessConfig
     from braincli.errors import UsageError
-    from braincli.preprocess.cohort import preprocess_cases
-    from braincli.progress import Reporter
+    from braincli.imaging.cases import Contrast, find_cases
+    from braincli.preprocessing.cohort import preprocess_cases
+    from braincli.runtime.progress import Reporter
 
     if contrast is not None and contrast not in list(Contrast):
         raise UsageError(f"There is no contrast {contrast!r}.", f"Use one of: {', '.join(Contrast)}.")
@@ -84,9 +83,9 @@ def score(
             row with ``error`` set.
         UsageError: an output exists, or the other run shares no case or was scored with other definitions.
     """
-    from braincli import files
     from braincli.config import ScoreConfig
-    from braincli.progress import Reporter
+    from braincli.runtime import files
+    from braincli.runtime.progress import Reporter
     from braincli.scoring import evaluate, matching, report
 
     config, reporter = config or ScoreConfig(), reporter or Reporter()
@@ -121,8 +120,8 @@ def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Report
     Raises:
         InputError, UsageError, ResourceError: see :func:`braincli.training.run.train_cases`.
     """
-    from braincli.cases import find_cases
-    from braincli.progress import Reporter as Silent
+    from braincli.imaging.cases import find_cases
+    from braincli.runtime.progress import Reporter as Silent
     from braincli.training.run import train_cases
 
     cases = [case for path in data for case in find_cases(Path(path))]
@@ -142,12 +141,12 @@ def synth(
         One result per case.
 
     Raises:
-        CohortError: several cases, some of which failed; see :mod:`braincli.synth.run` for the others.
+        CohortError: several cases, some of which failed; see :mod:`braincli.synthesis.run` for the others.
     """
-    from braincli.cases import find_cases
     from braincli.config import SynthConfig as Config
-    from braincli.progress import Reporter as Silent
-    from braincli.synth.run import synthesise
+    from braincli.imaging.cases import find_cases
+    from braincli.runtime.progress import Reporter as Silent
+    from braincli.synthesis.run import synthesise
 
     given = [paths] if isinstance(paths, (str, Path)) else paths
     cases = [case for path in given for case in find_cases(Path(path))]
@@ -170,7 +169,7 @@ def check(
         prefer: ``sform`` or ``qform``, where both are set and disagree.
         phi: also list header fields and extensions that may tell about the patient.
     """
-    from braincli.checks.survey import survey
+    from braincli.imaging.checks.survey import survey
 
     return survey([Path(path) for path in paths], volume=volume, prefer=prefer, phi=phi, reporter=reporter)
 
@@ -193,12 +192,13 @@ def calibrate(
         UsageError: cross-fitting without masks.
         ModelError: no such model.
     """
-    from braincli import device, modelfolder
-    from braincli.cases import find_cases
-    from braincli.progress import Reporter as Silent
+    from braincli.imaging.cases import find_cases
+    from braincli.model import folder as modelfolder
+    from braincli.runtime import device
+    from braincli.runtime.progress import Reporter as Silent
 
     chosen = device.prepare(config.device, config.threads)
-    from braincli.detection.calibration import calibrate_model
+    from braincli.calibration.fit import calibrate_model
 
     model = modelfolder.load(config.model, chosen)
     cases, well = ([case for path in paths for case in find_cases(Path(path))] for paths in (data, healthy))
@@ -235,26 +235,3 @@ def detect(
 
     cases = collect_cases(inputs, scans=scans or {}, contrast=contrast, brain_mask=brain_mask)
     return detect_cases(cases, Path(output), config or DetectConfig(), reporter)
-
-
-def demo(
-    output: Path | str,
-    *,
-    model: str = "tsgm",
-    seed: int = 0,
-    threads: int | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    reporter: Reporter | None = None,
-) -> DemoReport:
-    """Generate a patient, preprocess, detect and score; the scans, masks, scores and picture go to ``output``.
-
-    Raises:
-        UsageError: an output exists and ``overwrite`` is false.
-        ModelError: the model is missing or damaged.
-    """
-    from braincli.demo.run import run
-
-    return run(
-        Path(output), model=model, seed=seed, threads=threads, device=device, overwrite=overwrite, reporter=reporter
-    )

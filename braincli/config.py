@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from braincli.cases import Contrast
 from braincli.errors import UsageError
+from braincli.imaging.cases import Contrast
 
 Device = str  # auto | cpu | cuda | cuda:N | mps
+Run = Annotated[str, Field(pattern=r"^(first|last|[1-9][0-9]*)$")]  # of scans repeated as run-1, run-2 ...
 C = TypeVar("C", bound=BaseModel)
 
 
@@ -33,7 +34,11 @@ class PreprocessConfig(Options):
     """Raw scans -> co-registered, SRI24, skull-stripped, bias-corrected, percentile-normalised."""
 
     skip: frozenset[Literal["coregister", "atlas", "brain", "n4", "normalise"]] = frozenset()
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    volume: int | None = Field(default=None, ge=0)  # of 4-D files
+    prefer: Literal["sform", "qform"] = "sform"  # where both are set and disagree
     already_stripped: bool = False
+    assume_skull: bool = False
     brain_mask: Path | None = None
     reference: Contrast | None = None
     transform: Literal["rigid", "affine"] = "affine"
@@ -55,6 +60,13 @@ class DetectConfig(Options):
 
     model: str = "tsgm"
     preprocess: bool = False
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    volume: int | None = Field(default=None, ge=0)  # of 4-D files
+    prefer: Literal["sform", "qform"] = "sform"  # where both are set and disagree
+    already_stripped: bool = False  # what the scans show is not looked at
+    assume_skull: bool = False
+    n4: bool = False  # correct the bias field of prepared scans, too
+    uncalibrated: bool = False  # go on with contrasts that the model was not calibrated for
     threshold: float | None = Field(default=None, ge=0)
     min_lesion_mm3: float | None = Field(default=None, ge=0)
     min_lesion_voxels: int = Field(default=0, ge=0)  # of the scan's own grid
@@ -83,6 +95,8 @@ class ScoreConfig(Options):
     bootstrap: int = Field(default=10_000, ge=0)
     permutations: int = Field(default=10_000, ge=0)
     connectivity: Literal[6, 18, 26] = 26
+    volume: int | None = Field(default=None, ge=0)  # of 4-D files
+    prefer: Literal["sform", "qform"] = "sform"  # where both are set and disagree
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     seed: int = 0
 

@@ -6,7 +6,7 @@ traceback. Anything else that escapes is a bug of ours (exit code 1).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BraincliError(Exception):
@@ -23,9 +23,14 @@ class BraincliError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.outcomes: list[Any] = []  # of a cohort: a runtime.cohort.Outcome per case, the successes too
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class InternalError(BraincliError):
+    """A bug of ours, met while other cases were still to be worked through."""
 
 
 class UsageError(BraincliError):

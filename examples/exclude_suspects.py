@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from braincli.cases import CONTRASTS, Contrast, find_cases
-from braincli.slices import SliceSpec, load_case
-from braincli.volume import save
+from braincli.imaging.cases import CONTRASTS, Contrast, find_cases
+from braincli.imaging.slices import SliceSpec, load_case
+from braincli.imaging.volume import save
 
 SPEC = SliceSpec(normalisation="equalise")
 BRIGHT, SMALLEST_ML, MARGIN = 0.86, 0.5, 3

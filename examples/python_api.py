@@ -11,8 +11,8 @@ from pathlib import Path
 
 import braincli
 from braincli.config import DetectConfig
-from braincli.progress import PlainReporter
-from braincli.volume import load
+from braincli.imaging.volume import load
+from braincli.runtime.progress import PlainReporter
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# as braincli.device.prepare does, before torch is imported: tests run side by side
+# as braincli.runtime.device.prepare does, before torch is imported: tests run side by side
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 

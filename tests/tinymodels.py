@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from braincli import modelfolder
-from braincli.cases import CONTRASTS, Contrast
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
-from braincli.modelfolder import Calibration, MapOptions, ModelInfo
-from braincli.slices import SliceSpec
+from braincli.model import folder as modelfolder
+from braincli.model.info import Calibration, MapOptions, ModelInfo
 
 WEIGHTS = {Contrast.T1: 0.1, Contrast.T1CE: 0.1, Contrast.T2: 0.3, Contrast.FLAIR: 0.5}
 

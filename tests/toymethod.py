@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction
-from braincli.slices import SliceStore
+from braincli.training.store import SliceStore
 
 SIZE = (8, 6)
 
@@ -109,7 +109,7 @@ def store(labels: tuple[int, ...] = (0, 1), count: int = 40) -> SliceStore:
 
 def main(folder: Path, shards: int | None) -> None:
     """Train and leave ``metrics.jsonl`` with every step's losses, and the weights in ``weights.pt``."""
-    from braincli.progress import Reporter
+    from braincli.runtime.progress import Reporter
     from braincli.training import parallel
     from braincli.training.loop import LoopOptions, fit
 

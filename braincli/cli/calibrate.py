@@ -64,7 +64,7 @@ def command(
     braincli calibrate --model models/mine --data validation/ --contrasts flair
     """
     from braincli import api, config
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
 
     values = {
         "model": model, "objective": objective.value, "false_positive_rate": false_positive_rate,

@@ -13,8 +13,8 @@ from braincli.cli.common import AsJson, Debug, Quiet
 from braincli.errors import InputError
 
 if TYPE_CHECKING:
-    from braincli.checks import Problem
-    from braincli.checks.survey import CheckReport, FileReport
+    from braincli.imaging.checks import Problem
+    from braincli.imaging.checks.survey import CheckReport, FileReport
 
 
 class Form(StrEnum):
@@ -37,7 +37,8 @@ def command(
 
     Exit code 3 if anything is unusable. Example: braincli check sub01/ --phi
     """
-    from braincli import api, progress
+    from braincli import api
+    from braincli.runtime import progress
 
     words = progress.reporter(quiet=quiet)
     report = api.check(paths, volume=volume, prefer=prefer.value, phi=phi, reporter=words)

@@ -19,7 +19,7 @@ def command(
 
     Example: braincli cite --bibtex > braincli.bib
     """
-    from braincli import citations
+    from braincli.reporting import citations
 
     if bibtex and cff:
         raise UsageError("--bibtex and --cff exclude each other.")

@@ -30,13 +30,11 @@ def command(
 
     Example: braincli demo -o braincli-demo
     """
-    from braincli import api
-    from braincli.progress import reporter
+    from braincli.phantom.run import run
+    from braincli.runtime.progress import reporter
 
     words = reporter(quiet=quiet)
-    report = api.demo(
-        output, model=model, seed=seed, threads=threads, device=device, overwrite=overwrite, reporter=words
-    )
+    report = run(output, model=model, seed=seed, threads=threads, device=device, overwrite=overwrite, reporter=words)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
         return

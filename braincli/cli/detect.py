@@ -106,9 +106,9 @@ def command(
     Example: braincli detect --model tsgm sub01/ -o out/
     """
     from braincli import api
-    from braincli.cases import Contrast
     from braincli.config import DetectConfig, parse
-    from braincli.progress import reporter
+    from braincli.imaging.cases import Contrast
+    from braincli.runtime.progress import reporter
 
     if output is None:
         raise UsageError("Where should the result go?", "Add -o mask.nii.gz for one mask, or -o OUT/ for a folder.")

@@ -68,6 +68,6 @@ def _models() -> dict[str, dict[str, Any]]:
 
 
 def _find() -> dict[str, Path]:
-    from braincli.modelsearch import find_models
+    from braincli.model.search import find_models
 
     return find_models()

@@ -70,7 +70,7 @@ def command(
 
     from braincli import api
     from braincli.config import PreprocessConfig, load
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
 
     flags = {
         "skip": skip, "already_stripped": already_stripped, "brain_mask": brain_mask, "reference": reference,

@@ -65,7 +65,7 @@ def command(
     """
     from braincli import api
     from braincli.config import ScoreConfig, parse
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
 
     config = parse(
         ScoreConfig,

@@ -53,7 +53,7 @@ def command(
     braincli score out/ planted/
     """
     from braincli import api, config
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
 
     values = {
         "kind": kind.value, "count": count, "radius_mm": radius_mm, "margin_mm": margin_mm, "seed": seed,

@@ -84,7 +84,7 @@ def command(
     """
     from braincli import api
     from braincli.config import TrainConfig, load
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
 
     for entry in steps or []:
         _, equals, count = entry.partition("=")

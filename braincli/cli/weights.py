@@ -12,7 +12,7 @@ from braincli.cli.common import AsJson, Debug, Overwrite, Quiet, guarded
 from braincli.errors import ModelError
 
 if TYPE_CHECKING:
-    from braincli.weights import Status
+    from braincli.weights.inventory import Status
 
 app = typer.Typer(
     help="Weights on this machine: list, verify, fetch, import.\n\nExample: braincli weights verify",
@@ -34,7 +34,7 @@ def list_(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = Fa
 
     Example: braincli weights list --json
     """
-    from braincli import weights
+    from braincli.weights import inventory as weights
 
     _print(weights.survey(weights_dir), as_json)
 
@@ -46,7 +46,7 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = F
 
     Example: braincli weights verify
     """
-    from braincli import weights
+    from braincli.weights import inventory as weights
 
     found = weights.survey(weights_dir, check=True)
     _print(found, as_json)
@@ -68,8 +68,8 @@ def fetch(
 
     Example: braincli weights fetch hd-bet
     """
-    from braincli import weights
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
+    from braincli.weights import inventory as weights
 
     voice = reporter(quiet=quiet)
     status = weights.fetch(name, given=weights_dir, sha256=sha256, overwrite=overwrite, reporter=voice)
@@ -91,8 +91,8 @@ def import_(
 
     Example: braincli weights import release_v1.5.0.zip
     """
-    from braincli import weights
-    from braincli.progress import reporter
+    from braincli.runtime.progress import reporter
+    from braincli.weights import inventory as weights
 
     status = weights.import_file(file, name=name, given=weights_dir, sha256=sha256, overwrite=overwrite)
     reporter(quiet=quiet).say(_installed(status))

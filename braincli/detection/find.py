@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from braincli.cases import CONTRASTS, Contrast
 from braincli.config import DetectConfig
 from braincli.detection.lesions import Lesion, lesion_table
 from braincli.detection.maps import channels, fuse, renormalise, segment
 from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
-from braincli.device import precision
 from braincli.errors import ModelError, UsageError
-from braincli.modelfolder import PAPER_WEIGHTS, LoadedModel, ModelInfo, subset
-from braincli.progress import Reporter
-from braincli.slices import Slices, SliceSpec, from_volumes, normalise
-from braincli.volume import Volume, onto_grid_of
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise
+from braincli.imaging.volume import Volume, onto_grid_of
+from braincli.model.folder import LoadedModel
+from braincli.model.info import PAPER_WEIGHTS, ModelInfo, subset
+from braincli.runtime.device import precision
+from braincli.runtime.progress import Reporter
 
 if TYPE_CHECKING:
     from braincli.methods.base import MethodConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from braincli.volume import Volume
+from braincli.imaging.volume import Volume
 
 TSV_COLUMNS = ("lesion", "voxels", "volume_ml", "x_mm", "y_mm", "z_mm", "mean_score", "max_score")
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from braincli.cases import CONTRASTS, Contrast
 from braincli.detection.residuals import median, residual
-from braincli.modelfolder import MapOptions
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.model.info import MapOptions
 
 if TYPE_CHECKING:
     from braincli.detection.restore import Restoration

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from braincli import files, volume
-from braincli.cases import Contrast, stem
 from braincli.config import DetectConfig
 from braincli.detection.find import Findings
 from braincli.detection.lesions import table_json, table_tsv
 from braincli.errors import UsageError
-from braincli.provenance import RunRecord
+from braincli.imaging import volume
+from braincli.imaging.cases import Contrast, stem
+from braincli.imaging.volume import Volume
 from braincli.reporting.figures import restoration_figure
-from braincli.volume import Volume
+from braincli.runtime import files
+from braincli.runtime.provenance import RunRecord
 
 ATLAS_SPACE = "SRI24"
 

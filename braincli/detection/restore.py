@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from braincli.errors import ResourceError, UsageError
+from braincli.imaging.slices import Slices
 from braincli.methods.base import Method
-from braincli.modelfolder import LoadedModel
-from braincli.progress import Reporter
-from braincli.slices import Slices
+from braincli.model.folder import LoadedModel
+from braincli.runtime.progress import Reporter
 
 M = TypeVar("M", bound=torch.nn.Module)
 

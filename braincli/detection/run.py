@@ -12,17 +12,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from braincli import brain as brains
-from braincli import device, files, modelfolder, modelsearch, provenance, volume
-from braincli.cases import CONTRASTS, Case, Contrast, find_cases, read_name, stem
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, find_lesions, refuse_samples
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, is_file
 from braincli.errors import BraincliError, InputError, UsageError
+from braincli.imaging import brain as brains
+from braincli.imaging import volume
+from braincli.imaging.cases import CONTRASTS, Case, Contrast, find_cases, read_name, stem
+from braincli.imaging.volume import Volume
 from braincli.methods import registry
-from braincli.progress import Reporter
-from braincli.provenance import RunRecord
-from braincli.volume import Volume
+from braincli.model import folder as modelfolder
+from braincli.model import search as modelsearch
+from braincli.model.info import ModelInfo
+from braincli.runtime import device, files, provenance
+from braincli.runtime.progress import Reporter
+from braincli.runtime.provenance import RunRecord
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Detector:
         return modelsearch.locate(self.config.model)
 
     @cached_property
-    def info(self) -> modelfolder.ModelInfo:
+    def info(self) -> ModelInfo:
         """The model's description."""
         return modelfolder.read_info(self.folder)
 
@@ -159,7 +163,7 @@ class Detector:
 
     def _raw(self, case: Case, writer: Writer) -> tuple[dict[str, Path], Findings]:
         """A case as it left the scanner: preprocess, detect in SRI24, take the masks back to every native grid."""
-        from braincli.preprocess.chain import preprocess_case
+        from braincli.preprocessing.chain import preprocess_case
 
         names, record = writer.names, writer.record
         if names.single and len(case.images) > 1:
@@ -287,7 +291,7 @@ def collect_cases(
     """The cases that a user named, sorted by id.
 
     Args:
-        inputs: paths for :func:`braincli.cases.find_cases`, or cases.
+        inputs: paths for :func:`braincli.imaging.cases.find_cases`, or cases.
         scans: one case by contrast, instead of ``inputs``.
         contrast: what a single scan shows.
         brain_mask: of a single case.

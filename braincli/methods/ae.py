@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from braincli.methods.base import Batch, Losses, masked_mean
-from braincli.methods.reconstruction import Reconstruction, ReconstructionConfig
+from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
 from braincli.networks.autoencoder import Autoencoder
 
 # maps of Behrendt et al. 2023 (rim: 3 pixels of 2 mm) and of Baur et al. 2021 (12 pixels of 1 mm)

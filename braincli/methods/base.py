@@ -107,7 +107,7 @@ class Method(nn.Module, ABC):
     normalisation: ClassVar[str] = "percentile"  # per volume inside the brain: percentile | equalise
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
-    map: ClassVar[dict[str, Any]] = {}  # options of modelfolder.MapOptions that the paper's maps are made with
+    map: ClassVar[dict[str, Any]] = {}  # options of MapOptions that the paper's maps are made with
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
     run: ClassVar[int] = 1  # rows come in runs of so many adjacent slices of one case (sequence models)
     stride: int = 1
@@ -149,7 +149,7 @@ class Method(nn.Module, ABC):
 
     @property
     def pretrained(self) -> str:
-        """Name of the published weights that training needs (:mod:`braincli.pretrained`); empty for none."""
+        """Name of the published weights that training needs (:mod:`braincli.weights.pretrained`); empty for none."""
         return ""
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from braincli.methods.ae import COMPACT_MAP
 from braincli.methods.base import Batch, Losses, masked_mean
-from braincli.methods.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, centred
+from braincli.methods.families.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, centred
 from braincli.networks import masked
 
 

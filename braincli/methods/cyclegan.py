@@ -1,7 +1,8 @@
 """CycleGAN as a detector by itself (Zhu et al. 2017; baseline of TSGM, Wang et al. 2023, arXiv:2311.03074).
 
-Two generators learn healthy <-> diseased slices, unpaired (:mod:`braincli.methods.translation`, shared with TSGM's
-stage 1); the diseased -> healthy one is the restoration, in a single call. It learns from slice labels.
+Two generators learn healthy <-> diseased slices, unpaired (:mod:`braincli.methods.families.translation`,
+shared with TSGM's stage 1); the diseased -> healthy one is the restoration, in a single call. It learns from slice
+labels.
 
 Preset ``paper``: TSGM's stage 1: 11,365,633 parameters per generator and 2,762,689 per discriminator, one
 network for single contrasts, batch 1, library defaults. TSGM prints the log-likelihood loss (Eq. 1); its library uses
@@ -23,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from braincli.methods.base import Batch, Callback, Losses, Prediction, present
-from braincli.methods.translation import Translation, TranslationConfig
+from braincli.methods.families.translation import Translation, TranslationConfig
 
 
 class CycleGANConfig(TranslationConfig):

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from braincli.anomalies import coarse
 from braincli.methods.ae import BEHRENDT_MAP, COMPACT_MAP
 from braincli.methods.base import Batch, Losses, known, masked_mean, present
-from braincli.methods.reconstruction import EPOCHS_1600, Reconstruction, ReconstructionConfig
+from braincli.methods.families.reconstruction import EPOCHS_1600, Reconstruction, ReconstructionConfig
 from braincli.networks.wsunet import WIDTHS, WSUNet
 
 

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from braincli.diffusion import samplers
 from braincli.diffusion.noise import gaussian
-from braincli.methods.adm import COMPACT_NET, TINY_NET, ADMConfig, counter, random_times
 from braincli.methods.base import Batch, Callback, Losses, Method, Prediction, masked_mean, present
-from braincli.methods.segmenter import pooled
+from braincli.methods.families.adm import COMPACT_NET, TINY_NET, ADMConfig, counter, random_times
+from braincli.methods.families.segmenter import pooled
 
 WHOLE: dict[str, Any] = {"smooth_mm": 0.0, "erode_mm": 0.0}
 

@@ -16,7 +16,8 @@ Presets:
   ``decode_label`` are free where ``label_dropout`` has taught the network to do without a class.
 - ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; the class is not told while encoding;
   diseased slices with known lesions also teach health, and a lesion is set into every slice of that class
-  (:mod:`braincli.methods.guided`). The classifier gets one in half of them: a healthy slice with a lesion is diseased.
+  (:mod:`braincli.methods.families.guided`). The classifier gets one in half of them: a healthy slice with a lesion is
+  diseased.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from torch.nn import functional as F
 
 from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
-from braincli.methods.adm import COMPACT_NET, TINY_NET, random_times
 from braincli.methods.ae import COMPACT_MAP
 from braincli.methods.base import Batch, Callback, Losses
-from braincli.methods.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
+from braincli.methods.families.adm import COMPACT_NET, TINY_NET, random_times
+from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
 from braincli.networks.unet import Encoder
 
 Label = Literal["healthy", "null"]

@@ -11,7 +11,7 @@ Presets:
   label dropped in 35 %; t = 750 in 75 steps each way, w = 3; AdamW 1e-4 with weight decay 0.01, batch 64; 25,450,884
   parameters. Their 75 of 100 evenly spaced levels end at t = 750; here the 75 are spread from there to 1.
 - ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; diseased slices with known lesions
-  also teach health, and a lesion is set into every slice of that class (:mod:`braincli.methods.guided`).
+  also teach health, and a lesion is set into every slice of that class (:mod:`braincli.methods.families.guided`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
-from braincli.methods.adm import COMPACT_NET, TINY_NET
 from braincli.methods.ae import COMPACT_MAP
-from braincli.methods.guided import HEALTHY, NULL, Guided, GuidedConfig
+from braincli.methods.families.adm import COMPACT_NET, TINY_NET
+from braincli.methods.families.guided import HEALTHY, NULL, Guided, GuidedConfig
 from braincli.networks.unet import Injection
 
 

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from braincli.anomalies import draem as anomalies
 from braincli.anomalies import growth
 from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, known, masked_mean, present
-from braincli.methods.segmenter import other_slices, pooled
+from braincli.methods.families.segmenter import other_slices, pooled
 from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
 from braincli.networks.ssim import ssim
 

@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.methods.base import Batch, Callback, Losses, Prediction
-from braincli.methods.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
 

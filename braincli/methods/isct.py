@@ -7,7 +7,8 @@ no tissue code of its own, so G(S(x)) shows normal tissue there and the residual
 Stages: ``segment`` (cross-entropy of S with one-hot maps), ``synthesise`` (G and the discriminator: log-likelihood GAN
 plus 10 times the mean absolute error, given the probability maps), ``finetune`` (ours, off in ``paper``: G goes on with
 the maps that S gives, which it never sees otherwise). Continuous, the default, hands probabilities to G; ``discrete``
-one-hot maps. Tissue maps come with the slices (:mod:`braincli.tissue`): a mixture model, or files beside the scan.
+one-hot maps. Tissue maps come with the slices (:mod:`braincli.imaging.tissue`): a mixture model, or files beside
+the scan.
 
 Mended: the paper's Eq. 2 prints ``1 - log D(G(y))`` for ``log(1 - D(G(y)))``; G minimises the non-saturating form. The
 text lists three classes; background is a fourth one here. Left open by the paper and chosen: the classic U-Net widths

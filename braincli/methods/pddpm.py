@@ -28,7 +28,7 @@ from torch import Tensor
 
 from braincli.methods.ae import BEHRENDT_MAP, COMPACT_MAP
 from braincli.methods.base import Callback
-from braincli.methods.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, Draw
+from braincli.methods.families.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, Draw
 from braincli.networks import patches
 
 

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from braincli.anomalies import growth, poisson
 from braincli.methods.base import Batch, Losses, known
-from braincli.methods.segmenter import Segmenter, SegmenterConfig, other_slices
+from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, other_slices
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.methods.base import Batch, Callback, Losses, Prediction
-from braincli.methods.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
 from braincli.networks.resnet import Mirror, OneClassBottleneck
 
 

@@ -47,8 +47,8 @@ from torch import Tensor
 
 from braincli.methods.base import Batch, Callback, Losses, Prediction, known, present
 from braincli.methods.cddpm import CDDPM, CDDPMConfig
-from braincli.methods.denoising import centred
-from braincli.methods.segmenter import missed, plant, pooled
+from braincli.methods.families.denoising import centred
+from braincli.methods.families.segmenter import missed, plant, pooled
 from braincli.networks.median import median
 from braincli.networks.patched import Patched
 from braincli.networks.ssim import ssim

@@ -41,7 +41,7 @@ from braincli.anomalies import lesions
 from braincli.diffusion import levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
 from braincli.methods.base import Batch, Callback, Losses, Prediction, known, masked_mean, present
-from braincli.methods.translation import Translation, TranslationConfig
+from braincli.methods.families.translation import Translation, TranslationConfig
 from braincli.networks.ncsnpp import NCSNpp
 
 

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from braincli.methods.base import Batch, Losses, known, present
-from braincli.methods.segmenter import Segmenter, SegmenterConfig, plant
+from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, plant
 
 
 class UNetConfig(SegmenterConfig):

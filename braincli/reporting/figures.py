@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from braincli import RESEARCH_USE_ONLY, files
-from braincli.cases import CONTRASTS, Contrast
-from braincli.volume import Volume, reorient
+from braincli import RESEARCH_USE_ONLY
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.volume import Volume, reorient
+from braincli.runtime import files
 
 NAMES = {Contrast.T1: "T1", Contrast.T1CE: "T1ce", Contrast.T2: "T2", Contrast.FLAIR: "FLAIR"}
 SHOWN_BEST_ON = (Contrast.FLAIR, Contrast.T2, Contrast.T1CE, Contrast.T1)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from braincli import volume
 from braincli.config import ScoreConfig
 from braincli.errors import BraincliError, InputError
-from braincli.progress import Reporter
+from braincli.imaging import volume
+from braincli.imaging.volume import Volume
+from braincli.runtime.progress import Reporter
 from braincli.scoring import curves, metrics
 from braincli.scoring.matching import Matching, Pair
-from braincli.volume import Volume
 
 WORST = dict.fromkeys(("dsc", "iou", "precision", "recall", "lesion_recall", "lesion_precision"), 0.0)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from braincli import RESEARCH_USE_ONLY, __version__, files
+from braincli import RESEARCH_USE_ONLY, __version__
 from braincli.config import ScoreConfig
 from braincli.errors import InputError, UsageError
+from braincli.runtime import files
 from braincli.scoring import statistics
 from braincli.scoring.evaluate import CaseScore, Scored
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from braincli import files
 from braincli.errors import ModelError
-from braincli.progress import Reporter
+from braincli.runtime import files
+from braincli.runtime.progress import Reporter
 
 
 class Checkpoints:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from braincli.errors import InputError
 from braincli.methods.base import Batch
-from braincli.slices import SliceStore
+from braincli.training.store import SliceStore
 
 PARTS = ("image", "brain", "label", "lesion", "position")
 SHARE = 0.5  # of the GPU's free memory that the store may take

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from braincli import files
+from braincli.runtime import files
 
 
 class Log:

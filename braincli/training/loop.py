@@ -20,13 +20,13 @@ from torch import Tensor
 
 from braincli.errors import ResourceError, UsageError
 from braincli.methods.base import Losses, Method
-from braincli.progress import Reporter
-from braincli.slices import SliceStore
+from braincli.runtime.progress import Reporter
 from braincli.training import data, parallel
 from braincli.training.average import Average
 from braincli.training.checkpoints import Checkpoints
 from braincli.training.log import Log
 from braincli.training.signals import Request
+from braincli.training.store import SliceStore
 
 Optimizers = dict[str, torch.optim.Optimizer]
 Made = tuple[str, Tensor, dict[str, float]]  # what Method.losses yields

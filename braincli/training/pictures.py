@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from braincli.methods.base import Method
-from braincli.slices import SliceStore
 from braincli.training.data import Source
+from braincli.training.store import SliceStore
 
 ROWS = 4
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from braincli.config import TrainConfig, to_toml
 from braincli.methods.base import Method
-from braincli.slices import SliceStore
+from braincli.training.store import SliceStore
 
 LABELS = {"healthy": 0, "diseased": 1, "unknown": -1}
 

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braincli import device as devices
-from braincli import files, modelfolder, pretrained
-from braincli.cases import CONTRASTS, Case
 from braincli.config import TrainConfig, to_toml
 from braincli.errors import InputError, UsageError
+from braincli.imaging.cases import CONTRASTS, Case
+from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
-from braincli.progress import Reporter
-from braincli.slices import SliceSpec, SliceStore, build_store, open_store
+from braincli.model import folder as modelfolder
+from braincli.model.info import MapOptions, ModelInfo
+from braincli.runtime import device as devices
+from braincli.runtime import files
+from braincli.runtime.progress import Reporter
+from braincli.training.store import SliceStore, build_store, open_store
+from braincli.weights import pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -32,9 +36,7 @@ HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store
 }  # fmt: skip
 
 
-def train_cases(
-    cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter
-) -> modelfolder.ModelInfo | None:
+def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter) -> ModelInfo | None:
     """Train ``config.method`` on prepared ``cases`` and write the model folder ``out``.
 
     Slice store, checkpoints and resolved options lie in ``out/work`` until training is complete. Under torchrun every
@@ -107,12 +109,12 @@ class _Training:
         self.cases, self.out, self.work, self.stop = cases, out, out / "work", stop
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()
-        self.info = modelfolder.ModelInfo(
+        self.info = ModelInfo(
             name=out.name, method=config.method, preset=config.preset, settings=self.config.settings,
-            slices=self.spec.model_dump(mode="json"), map=modelfolder.MapOptions(**kind.map | self.method.config.map),
+            slices=self.spec.model_dump(mode="json"), map=MapOptions(**kind.map | self.method.config.map),
         )  # fmt: skip
 
-    def run(self) -> modelfolder.ModelInfo | None:
+    def run(self) -> ModelInfo | None:
         self.fabric.barrier()  # every process has looked at the folder before the first one writes
         if self.first:
             self._clear()
@@ -206,12 +208,12 @@ class _Watch:
     """What is kept of the weights on the way: models, and pictures for TensorBoard."""
 
     out: Path
-    info: modelfolder.ModelInfo
+    info: ModelInfo
     method: Method
     store: SliceStore
     log: Log
     config: TrainConfig
-    heritage: modelfolder.ModelInfo | None
+    heritage: ModelInfo | None
 
     def snapshot(self, stage: str, step: int) -> None:
         """Save the weights that are in place as a model of its own."""
@@ -263,7 +265,7 @@ def _take_over(method: Method, begun: modelfolder.LoadedModel) -> None:
         raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
 
 
-def _learnt(store: SliceStore, heritage: modelfolder.ModelInfo | None) -> dict[str, Any]:
+def _learnt(store: SliceStore, heritage: ModelInfo | None) -> dict[str, Any]:
     """Cases that the model has seen, those of the model that it began with too: none of them may calibrate it."""
     found: dict[str, Any] = {"cases": store.cases, "slices": len(store)}
     if heritage is None:

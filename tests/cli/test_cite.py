@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from braincli import citations
 from braincli.cli import app
+from braincli.reporting import citations
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,10 +9,10 @@ import pytest
 from tinymodels import write_models
 from typer.testing import CliRunner
 
-from braincli import modelsearch
 from braincli.cli import app
-from braincli.demo import patient
-from braincli.volume import load
+from braincli.imaging.volume import load
+from braincli.model import search as modelsearch
+from braincli.phantom import patient
 
 
 def test_existing_demo_is_refused_before_any_work(tmp_path: Path) -> None:

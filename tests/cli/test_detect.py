@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from braincli.cli import app
 from braincli.errors import InputError
-from braincli.volume import load
+from braincli.imaging.volume import load
 
 SHAPE = (40, 48, 16)
 GRID = affine("LPS", (3.0, 3.0, 4.0))

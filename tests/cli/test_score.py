@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from braincli import volume
 from braincli.cli import app
-from braincli.volume import Volume
+from braincli.imaging import volume
+from braincli.imaging.volume import Volume
 
 
 def save(path: Path, start: int) -> Path:

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from braincli import modelfolder
 from braincli.cli import app
+from braincli.model import folder as modelfolder
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from braincli import files, weights
 from braincli.cli import app
 from braincli.errors import ModelError, UsageError
+from braincli.runtime import files
+from braincli.weights import inventory as weights
 
 CONTENTS = {
     "release/fold_all/checkpoint_final.pth": b"network" * 1000,
@@ -166,15 +167,15 @@ def test_list_names_what_is_there_and_what_is_not() -> None:
 
 
 def test_folds_in_the_wheel_match_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from braincli.preprocess import extract
+    from braincli.weights import hdbet
 
-    real = extract.weights_folder() / "0.model"
-    assert files.sha256(real) == extract.WEIGHTS[0]
+    real = hdbet.weights_folder() / "0.model"
+    assert files.sha256(real) == hdbet.WEIGHTS[0]
     copies = tmp_path / "models"
     copies.mkdir()
-    for fold in extract.WEIGHTS:
+    for fold in hdbet.WEIGHTS:
         (copies / f"{fold}.model").write_bytes(b"damaged")
-    monkeypatch.setattr(extract, "weights_folder", lambda: copies)
+    monkeypatch.setattr(hdbet, "weights_folder", lambda: copies)
     assert weights.survey(check=True)[0].state == "damaged"
 
 
@@ -215,7 +216,7 @@ def resnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plain_file_is_imported_and_loaded(resnet: Path, tmp_path: Path) -> None:
-    from braincli import pretrained
+    from braincli.weights import pretrained
 
     with pytest.raises(ModelError, match="not on this machine") as error:
         pretrained.load("resnet18")
@@ -236,7 +237,7 @@ def test_a_plain_file_with_another_hash_is_refused(resnet: Path, tmp_path: Path)
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from braincli import pretrained
+    from braincli.weights import pretrained
 
     monkeypatch.setattr(weights, "LITE0", "no_such_package")
     with pytest.raises(ModelError, match="not installed") as error:

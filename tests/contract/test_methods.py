@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from braincli import modelfolder
 from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method
+from braincli.model import folder as modelfolder
+from braincli.model.info import ModelInfo
 
 SIZE = (32, 24)  # not square
 NAMES = sorted(registry.METHODS)
@@ -150,11 +151,11 @@ def test_degenerate_slices_give_finite_results(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded_predicts_the_same(name: str, tmp_path: Path) -> None:
-    from braincli.slices import SliceSpec
+    from braincli.imaging.slices import SliceSpec
 
     method = build(name)
     one_step(method)
-    info = modelfolder.ModelInfo(
+    info = ModelInfo(
         name="m", method=name, preset="tiny", settings=method.config.model_dump(mode="json"),
         slices=SliceSpec(size=SIZE).model_dump(mode="json"),
     )  # fmt: skip

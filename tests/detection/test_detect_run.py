@@ -15,17 +15,18 @@ from phantoms import affine, brain, lesion, write, write_case
 from scipy.ndimage import binary_erosion
 from tinymodels import write_model
 
-from braincli import api, files
-from braincli.cases import CONTRASTS, Case, Contrast
+from braincli import api
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.outputs import Names
 from braincli.detection.restore import Restoration
 from braincli.detection.run import DetectReport, collect_cases
 from braincli.errors import InputError, ModelError, UsageError
-from braincli.preprocess.result import Preprocessed, grid_only
-from braincli.progress import Reporter
-from braincli.slices import Slices
-from braincli.volume import Volume, load, save
+from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.slices import Slices
+from braincli.imaging.volume import Volume, load, save
+from braincli.preprocessing.result import Preprocessed, grid_only
+from braincli.runtime import files
+from braincli.runtime.progress import Reporter
 
 SHAPE = (40, 48, 16)  # as the case of conftest
 GRID = affine("LPS", (3.0, 3.0, 4.0))
@@ -380,7 +381,7 @@ def fake_preprocess(
 def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braincli.preprocess.chain.preprocess_case", fake_preprocess)
+    monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", fake_preprocess)
     write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
     write(tmp_path / "p" / "p_flair.nii.gz", brain((30, 48, 16)), affine("LPS", (4.0, 3.0, 4.0)))
     report = detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7)
@@ -403,7 +404,7 @@ def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
 def test_one_raw_scan_to_one_mask_file_and_several_to_a_folder(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braincli.preprocess.chain.preprocess_case", fake_preprocess)
+    monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", fake_preprocess)
     for contrast in ("t1", "flair"):
         write(tmp_path / "p" / f"p_{contrast}.nii.gz", brain(SHAPE), GRID)
     out = tmp_path / "out" / "mask.nii.gz"

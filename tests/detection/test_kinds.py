@@ -12,17 +12,18 @@ import torch
 from phantoms import affine, brain, lesion
 from torch import Tensor
 
-from braincli.cases import CONTRASTS, Contrast
 from braincli.config import DetectConfig
 from braincli.detection.find import Findings, find_lesions
 from braincli.detection.maps import channels
 from braincli.detection.residuals import median, residual
 from braincli.detection.restore import Restoration, in_runs, restore, whole_runs
 from braincli.errors import UsageError
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.slices import Slices, SliceSpec, from_volumes
+from braincli.imaging.volume import Volume
 from braincli.methods.base import Callback, Method, MethodConfig, Prediction
-from braincli.modelfolder import PAPER_WEIGHTS, Calibration, LoadedModel, MapOptions, ModelInfo
-from braincli.slices import Slices, SliceSpec, from_volumes
-from braincli.volume import Volume
+from braincli.model.folder import LoadedModel
+from braincli.model.info import PAPER_WEIGHTS, Calibration, MapOptions, ModelInfo
 
 SHAPE = (40, 48, 16)
 SPEC = SliceSpec(pixel_mm=4.0, size=(32, 32))

@@ -9,7 +9,7 @@ import pytest
 from phantoms import affine
 
 from braincli.detection.lesions import TSV_COLUMNS, lesion_table, table_json, table_tsv
-from braincli.volume import Volume
+from braincli.imaging.volume import Volume
 
 GRID = affine("PIR", (1.0, 2.0, 3.0), (5.0, -6.0, 7.0), (10.0, -15.0))
 

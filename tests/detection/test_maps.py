@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braincli.cases import CONTRASTS, Contrast
 from braincli.detection.maps import fuse, renormalise, segment, smooth
-from braincli.modelfolder import MapOptions
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.model.info import MapOptions
 
 SPACING = (3.0, 2.0, 2.0)
 

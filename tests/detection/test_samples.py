@@ -18,8 +18,8 @@ from braincli.config import DetectConfig
 from braincli.detection.restore import Restoration
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
+from braincli.imaging.volume import load
 from braincli.methods import registry
-from braincli.volume import load
 
 SHAPE = (40, 48, 16)  # as the case of conftest
 GRID = affine("LPS", (3.0, 3.0, 4.0))

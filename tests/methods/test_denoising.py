@@ -9,7 +9,7 @@ import torch
 
 from braincli.methods import registry
 from braincli.methods.base import Batch
-from braincli.methods.denoising import Denoising
+from braincli.methods.families.denoising import Denoising
 from braincli.networks import masked, patches
 
 SIZE = (32, 24)

@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from braincli import modelfolder, pretrained, weights
-from braincli.cases import Case
 from braincli.config import TrainConfig
 from braincli.errors import ModelError
+from braincli.imaging.cases import Case
+from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.fae import FAE
-from braincli.progress import Reporter
-from braincli.slices import SliceSpec
+from braincli.model import folder as modelfolder
+from braincli.model.info import ModelInfo
+from braincli.runtime.progress import Reporter
 from braincli.training.run import train_cases
+from braincli.weights import inventory as weights
+from braincli.weights import pretrained
 
 SIZE = (32, 24)
 
@@ -120,9 +123,7 @@ def test_training_needs_the_extra_and_a_trained_model_does_not(tmp_path: Path, m
         method.load_pretrained(pretrained.load("efficientnet_lite0"))
     except ModelError:
         pytest.skip("the extra imagenet is not installed")
-    info = modelfolder.ModelInfo(
-        name="m", method="fae", preset="compact", slices=SliceSpec(size=SIZE).model_dump(mode="json")
-    )
+    info = ModelInfo(name="m", method="fae", preset="compact", slices=SliceSpec(size=SIZE).model_dump(mode="json"))
     modelfolder.save(tmp_path / "m", method, info)
     monkeypatch.setattr(weights, "LITE0", "no_such_package")
     loaded = modelfolder.load(str(tmp_path / "m"), torch.device("cpu")).method

@@ -10,8 +10,8 @@ import torch
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method, known
 from braincli.methods.cyclegan import CycleGAN
+from braincli.methods.families.translation import Translation
 from braincli.methods.fanogan import FAnoGAN
-from braincli.methods.translation import Translation
 from braincli.methods.tsgm import TSGM
 
 SIZE = (16, 16)

@@ -12,7 +12,7 @@ from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.diffseg import DiffSeg
 from braincli.methods.dpm_classifier import DPMClassifier
-from braincli.methods.guided import DISEASED, HEALTHY, NULL, Guided
+from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided
 
 SIZE = (32, 24)
 GUIDED = ("dpm-classifier", "dpm-classifier-free")

@@ -13,9 +13,9 @@ from braincli.errors import InputError
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.isct import CLASSES, ISCT, targets
-from braincli.progress import Reporter
-from braincli.slices import SliceStore
+from braincli.runtime.progress import Reporter
 from braincli.training.loop import LoopOptions, fit
+from braincli.training.store import SliceStore
 
 SIZE = (16, 24)
 

@@ -10,16 +10,19 @@ import pytest
 import torch
 from scipy.ndimage import median_filter
 
-from braincli import files, modelfolder
-from braincli.cases import Case, Contrast
-from braincli.detection.evidence import refuse_trained
+from braincli.calibration.evidence import refuse_trained
 from braincli.errors import InputError
+from braincli.imaging.cases import Case, Contrast
+from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.sadm import SADM, unlike
+from braincli.model import folder as modelfolder
+from braincli.model.info import ModelInfo
 from braincli.networks.median import median
-from braincli.slices import SliceSpec, SliceStore
+from braincli.runtime import files
 from braincli.training.data import pools
+from braincli.training.store import SliceStore
 
 SIZE = (32, 24)
 NAMES = ("sadm", "sadm-res", "unet-res")
@@ -121,7 +124,7 @@ def test_cases_that_were_trained_on_do_not_calibrate(name: str, tmp_path: Path) 
     image.write_bytes(b"scan")
     method = build(name, masks="real")
     for cases in ({"a": []}, {"other": [files.sha256(image)]}):
-        info = modelfolder.ModelInfo(
+        info = ModelInfo(
             name="m", method=name, preset="tiny", settings=method.config.model_dump(mode="json"),
             slices=SliceSpec(size=SIZE).model_dump(mode="json"), training={"cases": cases},
         )  # fmt: skip

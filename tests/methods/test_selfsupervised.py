@@ -11,8 +11,8 @@ from braincli.anomalies import poisson
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.draem import DRAEM, focal
+from braincli.methods.families.segmenter import pooled
 from braincli.methods.pii import PII, around
-from braincli.methods.segmenter import pooled
 from braincli.methods.unet import UNet
 
 SIZE = (32, 24)

@@ -105,7 +105,7 @@ def test_imagenet_weights_know_a_cat_and_an_espresso() -> None:
     """Photographs that scikit-image ships: the network is defined as the weights were trained."""
     from skimage import data
 
-    from braincli import pretrained
+    from braincli.weights import pretrained
 
     try:
         state = pretrained.load("efficientnet_lite0")

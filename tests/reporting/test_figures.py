@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braincli.cases import Contrast
 from braincli.errors import UsageError
+from braincli.imaging.cases import Contrast
+from braincli.imaging.volume import Volume
 from braincli.reporting.figures import Plane, Row, pick_slices, restoration_figure, slices_figure
-from braincli.volume import Volume
 
 SHAPE = (30, 36, 8)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braincli import api, volume
+from braincli import api
 from braincli.config import ScoreConfig
 from braincli.errors import InputError, UsageError
-from braincli.volume import Volume
+from braincli.imaging import volume
+from braincli.imaging.volume import Volume
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, -1.0, 0, 20], [0, 0, 3.0, -5], [0, 0, 0, 1]])
 FAST = {"bootstrap": 200, "permutations": 200}

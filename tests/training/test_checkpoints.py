@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from braincli.errors import ModelError
-from braincli.progress import Reporter
+from braincli.runtime.progress import Reporter
 from braincli.training.checkpoints import Checkpoints
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from braincli.slices import SliceStore
 from braincli.training import data, parallel
+from braincli.training.store import SliceStore
 
 
 def store(count: int = 30) -> SliceStore:

@@ -13,7 +13,7 @@ import toymethod
 from toymethod import Toy, fresh
 
 from braincli.errors import InputError, ResourceError, UsageError
-from braincli.progress import Reporter
+from braincli.runtime.progress import Reporter
 from braincli.training.average import Average
 from braincli.training.log import Log, iterate_metrics
 from braincli.training.loop import LoopOptions, fit, rate

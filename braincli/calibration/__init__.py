@@ -1,0 +1,1 @@
+"""Contrast weights, threshold and smallest lesion: evidence -> search -> fit; cross-fitting."""

@@ -1,0 +1,162 @@
+"""What calibration needs of a case: the filtered residuals or score, and where the lesion is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from braincli.calibration.search import dsc_curves, present_only
+from braincli.detection.maps import channels, fuse, renormalise, segment
+from braincli.detection.restore import restore
+from braincli.errors import InputError
+from braincli.imaging.cases import Case, Contrast
+from braincli.imaging.slices import Slices, SliceSpec, load_case
+from braincli.imaging.volume import Volume, load, mask_on_grid_of, reorient
+from braincli.model.folder import LoadedModel
+from braincli.model.info import Calibration, ModelInfo
+from braincli.runtime import files
+from braincli.runtime.progress import Reporter
+
+if TYPE_CHECKING:
+    import torch
+
+MARGIN = 2  # slices between a lesion and the tissue that counts as healthy
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A restored case with its lesion.
+
+    Attributes:
+        maps: (C, S, H, W) filtered residuals, or (1, S, H, W) score.
+        lesion: (S, H, W) bool on the canvas.
+        reference: (X, Y, Z) bool on the RAS grid.
+        curves: DSC curves that were asked for before.
+    """
+
+    case: Case
+    slices: Slices
+    maps: np.ndarray
+    lesion: np.ndarray
+    reference: np.ndarray
+    curves: dict[tuple[float, bytes], np.ndarray] = field(default_factory=dict)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel of the scan."""
+        return self.slices.ras.voxel_ml * 1000
+
+    @property
+    def scored(self) -> bool:
+        """Whether the map is a score: there are no contrasts to weigh."""
+        return len(self.maps) == 1
+
+    def dsc(self, vectors: np.ndarray, top: float) -> np.ndarray:
+        """(K, BINS) DSC on the canvas of weight ``vectors`` (K, C), see :func:`.search.dsc_curves`."""
+        key = (top, vectors.tobytes())
+        if key not in self.curves:
+            inside = self.slices.brain[:, 0]
+            weights = vectors if self.scored else present_only(vectors, self.slices.contrasts)
+            self.curves[key] = dsc_curves(
+                self.maps[:, inside], self.lesion[inside], int(self.lesion.sum()), weights, top
+            )
+        return self.curves[key]
+
+    def fused(self, weights: Mapping[Contrast, float]) -> np.ndarray:
+        """(S, H, W) anomaly map on the canvas."""
+        return fuse(self.maps, renormalise(weights, self.slices.contrasts))
+
+    def anomaly(self, weights: Mapping[Contrast, float]) -> np.ndarray:
+        """(X, Y, Z) anomaly map on the RAS grid, as ``detect`` would make it."""
+        return reorient(self.slices.to_volume(self.fused(weights))).data
+
+    def mask(self, found: Calibration) -> np.ndarray:
+        """(X, Y, Z) bool on the RAS grid, exactly as ``detect`` would segment it."""
+        return segment(self.anomaly(found.weights), found.threshold, self.voxel_mm3, found.min_lesion_mm3)
+
+    def healthy_slices(self) -> np.ndarray:
+        """(S,) bool: slices at least MARGIN away from the lesion."""
+        sick = np.flatnonzero(self.reference.any(axis=(0, 1)))
+        if not len(sick):
+            return np.ones(len(self.slices.index), dtype=bool)
+        distance = np.abs(self.slices.index[:, None] - sick[None]).min(axis=1)
+        healthy: np.ndarray = distance >= MARGIN
+        return healthy
+
+
+def gather(
+    cases: Sequence[Case],
+    model: LoadedModel,
+    *,
+    seed: int,
+    batch: int,
+    reporter: Reporter,
+    masks: bool = True,
+    dtype: torch.dtype | None = None,
+) -> list[Evidence]:
+    """Restore ``cases`` and keep what the search needs.
+
+    Args:
+        masks: every case needs a lesion mask, and one of them a lesion; else a case without a mask is healthy.
+        dtype: see :func:`braincli.detection.restore.restore`.
+
+    Raises:
+        InputError: a case was trained on (by id or image hash), a mask is missing, or none holds a lesion.
+    """
+    refuse_trained(cases, model.info)
+    lesions = {case.id: _lesion(case) for case in cases}
+    if masks and (bare := [name for name, mask in lesions.items() if mask is None]):
+        raise InputError(f"{bare[0]} has no lesion mask.", "Put <case>_seg.nii.gz beside the scans.")
+    if masks and not any(mask is not None and mask.data.any() for mask in lesions.values()):
+        raise InputError(
+            "No case has a lesion.", "Calibrate on cases with lesions, or by --objective healthy-quantile."
+        )
+    spec = SliceSpec.model_validate(model.info.slices)
+    found = []
+    for case in cases:
+        slices, _ = load_case(replace(case, lesion=None), spec, stride=model.method.stride)
+        mask = lesions.pop(case.id)
+        reference = np.zeros(slices.brain_volume.shape, dtype=bool)
+        if mask is not None:
+            reference = reorient(mask_on_grid_of(mask, slices.grid)[0]).data > 0
+        result = restore(
+            slices, model, case_id=case.id, seed=seed, batch=batch, dtype=dtype, reporter=reporter
+        )  # fmt: skip
+        lesion = slices.to_canvas(reference, spec) > 0.5
+        found.append(Evidence(case, _light(slices), channels(result, model.info.map), lesion, reference))
+    return found
+
+
+def _lesion(case: Case) -> Volume | None:
+    """The case's lesion mask as bool, on its own grid."""
+    if case.lesion is None:
+        return None
+    labels = load(case.lesion, labels=True)
+    return labels.with_data(labels.data > 0)
+
+
+def _light(slices: Slices) -> Slices:
+    """``slices`` without intensities: a cohort of them stays in memory during the search."""
+
+    def empty(volume: Volume) -> Volume:
+        return volume.with_data(np.broadcast_to(np.float32(0), volume.shape))
+
+    return replace(slices, image=slices.image[:, :0].copy(), grid=empty(slices.grid), ras=empty(slices.ras))
+
+
+def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:
+    """Raise if a case took part in training.
+
+    Raises:
+        InputError: its id or the hash of one of its images is among the model's.
+    """
+    trained = info.training.get("cases", {})
+    hashes = {digest for found in trained.values() for digest in found}
+    for case in cases:
+        if case.id in trained or hashes.intersection(map(files.sha256, case.images.values())):
+            raise InputError(
+                f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller."
+            )

@@ -1,0 +1,65 @@
+"""DSC of many contrast weights at many thresholds, from histograms: nothing is segmented during the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from braincli.imaging.cases import CONTRASTS, Contrast
+
+BINS = 500
+BLOCK = 8  # weight vectors at a time
+
+
+def simplex(step: float = 0.1) -> np.ndarray:
+    """(286, 4) weight vectors at step 0.1: non-negative, summing to 1."""
+    parts = round(1 / step)
+    grid = [v for v in product(range(parts + 1), repeat=len(CONTRASTS)) if sum(v) == parts]
+    return np.array(grid, dtype=np.float32) / parts
+
+
+def around(vector: np.ndarray, step: float = 0.05, reach: float = 0.1) -> np.ndarray:
+    """The vectors of ``simplex(step)`` of which no weight is further than ``reach`` from ``vector``'s."""
+    grid = simplex(step)
+    return grid[(np.abs(grid - vector) < reach + step / 2).all(axis=1)]
+
+
+def edges(top: float) -> np.ndarray:
+    """(BINS,) thresholds in [0, ``top``): finer near 0, where restorations leave their residuals."""
+    return top * np.linspace(0, 1, BINS, endpoint=False) ** 2
+
+
+def present_only(vectors: np.ndarray, contrasts: Sequence[Contrast]) -> np.ndarray:
+    """``vectors`` (K, 4) with the weight of absent contrasts given to the others in proportion, as in detection."""
+    there = np.array([c in contrasts for c in CONTRASTS])
+    kept = vectors * there
+    total = kept.sum(axis=1, keepdims=True)
+    return np.where(total > 0, kept / np.where(total > 0, total, 1), there / there.sum()).astype(np.float32)
+
+
+def dsc_curves(values: np.ndarray, sick: np.ndarray, positives: int, vectors: np.ndarray, top: float) -> np.ndarray:
+    """(K, BINS) DSC of each weight vector at every threshold of :func:`edges`.
+
+    Args:
+        values: (C, n) >= 0, filtered residuals of the brain's pixels; (1, n) for a score.
+        sick: (n,) bool.
+        positives: lesion pixels, those outside the brain too.
+        vectors: (K, C).
+        top: the largest value.
+    """
+    scaled = np.concatenate([values[:, sick], values[:, ~sick]], axis=1, dtype=np.float32) / np.float32(top)
+    split = int(sick.sum())
+    counts = np.empty((2, len(vectors), BINS), dtype=np.int64)
+    for begin in range(0, len(vectors), BLOCK):
+        fused = vectors[begin : begin + BLOCK].astype(np.float32) @ scaled
+        np.sqrt(fused, out=fused)
+        fused *= BINS
+        for row, bins in enumerate(np.minimum(fused, BINS - 1, out=fused), start=begin):
+            keys = bins.astype(np.intp)
+            for kind, part in enumerate((keys[:split], keys[split:])):
+                counts[kind, row] = np.bincount(part, minlength=BINS)
+    ill, well = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]
+    total = well + ill + positives
+    return np.where(total > 0, 2 * ill / np.maximum(total, 1), 1.0)

@@ -1,0 +1,233 @@
+"""Volumes <-> batches of axial slices.
+
+A model sees axial slices of fixed pixel size on a canvas centred on the brain: rows run from anterior to posterior,
+columns from left to right. Resampling is separable and linear, so that it is two small matrices per volume
+(:func:`_weights`) and the way back is two more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from braincli.errors import InputError
+from braincli.imaging.brain import foreground
+from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.volume import Volume, load, mask_on_grid_of, onto_grid_of, reorient, same_grid
+
+
+class SliceSpec(BaseModel):
+    """How a model wants its slices; stored in ``model.json``.
+
+    Attributes:
+        pixel_mm: in-plane pixel size; through the plane the scan's own slices are kept.
+        size: (H, W) of the training canvas; a larger brain gets a larger canvas.
+        normalisation: ``percentile`` (1st..99th inside the brain to 0..1, clipped) or ``equalise`` (share of brain
+            voxels that are darker).
+        min_brain_mm2: slices with less brain are left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pixel_mm: float = 2.0
+    size: tuple[int, int] = (96, 80)
+    normalisation: str = "percentile"
+    percentiles: tuple[float, float] = (1.0, 99.0)
+    min_brain_mm2: float = 150.0
+
+
+@dataclass(frozen=True)
+class Slices:
+    """All slices of one case that hold brain.
+
+    Attributes:
+        image: (S, C, H, W) float32 in [0, 1]; background and absent contrasts 0; C follows CONTRASTS.
+        brain: (S, 1, H, W) bool.
+        index: (S,) position along the RAS z axis.
+        contrasts: those present.
+        rows, columns: (n, H) and (n, W) matrices from the canvas back to the RAS grid.
+        grid: one of the input volumes, as given; results go back onto its grid.
+        ras: the same volume in RAS order.
+        brain_volume: (X, Y, Z) bool on the RAS grid.
+        spacing: (z, y, x) of the canvas in mm.
+    """
+
+    image: np.ndarray
+    brain: np.ndarray
+    index: np.ndarray
+    contrasts: tuple[Contrast, ...]
+    rows: np.ndarray
+    columns: np.ndarray
+    grid: Volume
+    ras: Volume
+    brain_volume: np.ndarray
+    spacing: tuple[float, float, float]
+
+    def to_volume(self, values: np.ndarray) -> Volume:
+        """(S, H, W) values on the canvas -> float32 volume on the input's grid, 0 outside the brain."""
+        x, y, z = self.ras.shape
+        full = np.zeros((x, y, z), dtype=np.float32)
+        full[:, :, self.index] = _separable(values, self.rows, self.columns).transpose(2, 1, 0)[:, ::-1]
+        return onto_grid_of(self.ras.with_data(full * self.brain_volume), self.grid)
+
+    def to_canvas(self, data: np.ndarray, spec: SliceSpec) -> np.ndarray:
+        """(X, Y, Z) array on the RAS grid -> (S, H, W) float32 share or mean per canvas pixel."""
+        down_rows, down_columns = self._down(spec)
+        return _resample(data[:, :, self.index], down_rows, down_columns)
+
+    def _down(self, spec: SliceSpec) -> tuple[np.ndarray, np.ndarray]:
+        return _canvas(self.brain_volume, self.ras.spacing, spec, self.image.shape[2:])
+
+
+def from_volumes(
+    volumes: Mapping[Contrast, Volume], spec: SliceSpec, *, brain: Volume | None = None, stride: int = 1
+) -> Slices:
+    """Cut a case into slices.
+
+    Args:
+        volumes: skull-stripped images on one grid.
+        brain: mask on the same grid; by default the union of what is not background.
+        stride: H and W are multiples of it.
+
+    Raises:
+        InputError: the grids differ, or there is no brain.
+    """
+    first = next(iter(volumes.values()))
+    for volume in [*volumes.values(), *([brain] if brain is not None else [])]:
+        if problem := same_grid(first, volume):
+            raise InputError(problem.message, problem.hint)
+    ras = {contrast: reorient(volume) for contrast, volume in volumes.items()}
+    grid = next(iter(ras.values()))
+    if brain is not None:
+        mask = reorient(brain).data > 0
+    else:
+        mask = np.logical_or.reduce([foreground(volume) for volume in ras.values()])
+    if not mask.any():
+        raise InputError("The brain mask is empty.", "Give a mask with --brain-mask, or preprocess the scan first.")
+
+    size = _canvas_size(mask, grid.spacing, spec, stride)
+    down_rows, down_columns = _canvas(mask, grid.spacing, spec, size)
+    share = _resample(mask, down_rows, down_columns)
+    inside = share > 0.5
+    keep = inside.sum(axis=(1, 2)) * spec.pixel_mm**2 >= spec.min_brain_mm2
+    if not keep.any():
+        raise InputError("No slice holds enough brain.", "Is the scan a whole head, in mm?")
+    image = np.zeros((int(keep.sum()), len(CONTRASTS), *size), dtype=np.float32)
+    for contrast, volume in ras.items():
+        normalised = normalise(volume.data, mask, spec)
+        canvas = _resample(normalised[:, :, keep], down_rows, down_columns)
+        # dividing by the brain's share keeps pixels at its edge as bright as the tissue in them
+        image[:, CONTRASTS.index(contrast)] = np.where(inside[keep], canvas / np.maximum(share[keep], 0.5), 0)
+    return Slices(
+        image=image.clip(0, 1),
+        brain=inside[keep][:, None],
+        index=np.flatnonzero(keep),
+        contrasts=tuple(c for c in CONTRASTS if c in ras),
+        rows=_up(mask, 1, grid.spacing[1], spec, size[0]),
+        columns=_up(mask, 0, grid.spacing[0], spec, size[1]),
+        grid=first,
+        ras=grid,
+        brain_volume=mask,
+        spacing=(grid.spacing[2], spec.pixel_mm, spec.pixel_mm),
+    )
+
+
+def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarray:
+    """(X, Y, Z) float32 in [0, 1], 0 outside ``brain``; a constant image becomes all 0."""
+    inside = data[brain]
+    result = np.zeros(data.shape, dtype=np.float32)
+    if spec.normalisation == "equalise":
+        order = np.sort(inside)
+        result[brain] = np.searchsorted(order, inside, side="left") / len(order)
+        return result
+    low, high = np.percentile(inside, spec.percentiles)
+    if high > low:
+        result[brain] = ((inside - low) / (high - low)).clip(0, 1)
+    return result
+
+
+def load_case(case: Case, spec: SliceSpec, *, stride: int = 1) -> tuple[Slices, np.ndarray | None]:
+    """Read a prepared case; also its lesion as (S, H, W) share per canvas pixel, or None where it has no mask.
+
+    Raises:
+        InputError: a file is unusable, or the grids differ.
+    """
+    volumes = {contrast: load(path) for contrast, path in case.images.items()}
+    brain = load(case.brain, labels=True) if case.brain else None
+    slices = from_volumes(volumes, spec, brain=brain, stride=stride)
+    if case.lesion is None:
+        return slices, None
+    lesion, _ = mask_on_grid_of(load(case.lesion, labels=True), slices.grid)
+    return slices, slices.to_canvas(reorient(lesion).data > 0, spec)
+
+
+def _resample(data: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) -> (Z, H, W) with rows anterior to posterior."""
+    return _separable(data.transpose(2, 1, 0)[:, ::-1], rows, columns)
+
+
+def _separable(stack: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(S, h, w) float32 -> (S, H, W): ``rows`` (H, h) and ``columns`` (W, w) applied to every slice.
+
+    Two plain matrix products; numpy's batched one is many times slower.
+    """
+    wide = np.tensordot(np.ascontiguousarray(stack, dtype=np.float32), columns.astype(np.float32), (2, 1))
+    return np.ascontiguousarray(np.tensordot(rows.astype(np.float32), wide, (1, 1)).transpose(1, 0, 2))
+
+
+def _box(mask: np.ndarray, axis: int) -> tuple[int, int]:
+    used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    return int(used[0]), int(used[-1])
+
+
+def _canvas_size(mask: np.ndarray, spacing: Sequence[float], spec: SliceSpec, stride: int) -> tuple[int, int]:
+    """(H, W): the training canvas, or the next multiple of ``stride`` that holds the brain with a pixel to spare."""
+    size = []
+    for axis, least in ((1, spec.size[0]), (0, spec.size[1])):
+        low, high = _box(mask, axis)
+        needed = int(np.ceil((high - low + 1) * spacing[axis] / spec.pixel_mm)) + 2
+        size.append(max(least, -(-needed // stride) * stride))
+    return size[0], size[1]
+
+
+def _centre(mask: np.ndarray, axis: int) -> float:
+    """Middle of the brain's box along an axis of the stack (the y axis runs backwards there)."""
+    low, high = _box(mask, axis)
+    middle = (low + high) / 2
+    return mask.shape[1] - 1 - middle if axis == 1 else middle
+
+
+def _canvas(
+    mask: np.ndarray, spacing: Sequence[float], spec: SliceSpec, size: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices (H, Y) and (W, X) from the grid to the canvas."""
+    down = [
+        _weights(mask.shape[axis], spacing[axis], _centre(mask, axis), length, spec.pixel_mm, (length - 1) / 2)
+        for axis, length in ((1, size[0]), (0, size[1]))
+    ]
+    return down[0], down[1]
+
+
+def _up(mask: np.ndarray, axis: int, spacing: float, spec: SliceSpec, length: int) -> np.ndarray:
+    """Matrix (n, length) from the canvas back to the grid."""
+    return _weights(length, spec.pixel_mm, (length - 1) / 2, mask.shape[axis], spacing, _centre(mask, axis))
+
+
+def _weights(
+    n_in: int, pitch_in: float, centre_in: float, n_out: int, pitch_out: float, centre_out: float
+) -> np.ndarray:
+    """(n_out, n_in) linear resampling of one axis, the two centres lying on each other.
+
+    The triangle is as wide as the coarser pitch, so that shrinking averages and enlarging interpolates; what lies
+    beyond the input counts as 0.
+    """
+    width = max(pitch_in, pitch_out)
+    beyond = int(np.ceil(width / pitch_in))
+    source = (np.arange(-beyond, n_in + beyond) - centre_in) * pitch_in
+    target = (np.arange(n_out) - centre_out) * pitch_out
+    triangle = np.maximum(0, 1 - np.abs(target[:, None] - source[None]) / width)
+    total = triangle.sum(axis=1, keepdims=True)
+    return np.divide(triangle, total, out=np.zeros_like(triangle), where=total > 0)[:, beyond:-beyond]

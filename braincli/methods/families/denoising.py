@@ -1,0 +1,177 @@
+"""What the denoising diffusion methods of the pDDPM family share (AnoDDPM, pDDPM, cDDPM): network, noise and loss.
+
+A slice is noised to a level t that hides lesions and leaves the rough anatomy; a network that has only learnt healthy
+slices draws it anew. The network predicts the slice itself (``x0``) and one call is the restoration; several levels are
+averaged. Images are mapped from [0, 1] to [-1, 1] before they are noised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from braincli.anomalies import coarse
+from braincli.diffusion import noise as noises
+from braincli.diffusion.schedule import ScheduleName, named
+from braincli.diffusion.vp import VP, Target
+from braincli.methods.base import Batch, Callback, Losses, Prediction, masked_mean
+from braincli.methods.families.reconstruction import ReconstructionConfig, Restoring
+from braincli.networks.unet import Injection, UNet
+
+Draw = Callable[[], Tensor]
+# the published code of pDDPM and cDDPM where it differs from the papers' text
+CODE: dict[str, Any] = {
+    "multipliers": (1, 2, 2), "schedule": "cosine", "rate": 1e-4, "shared_noise": True, "normalised_noise": False,
+}  # fmt: skip
+COMPACT_NET: dict[str, Any] = {"width": 32, "multipliers": (1, 2, 3), "blocks": 1, "patch": 2}
+COMPACT: dict[str, Any] = COMPACT_NET | {
+    "contrasts": "stacked", "schedule": "cosine", "learnt": (100, 800), "variation": 1.0, "contrast_dropout": 0.15,
+    "known_only": True, "planted": 0.5, "rate": 1e-3, "warmup": 50, "decay": True,
+}  # fmt: skip
+TINY: dict[str, Any] = {
+    "width": 8, "multipliers": (1, 2), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2,
+}  # fmt: skip
+
+
+class DenoisingConfig(ReconstructionConfig):
+    """Options of network, process and noise; the defaults are those of Behrendt et al. 2023 as printed."""
+
+    rate: float = 1e-5
+    # network
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2)
+    blocks: int = 3
+    attention: tuple[int, ...] = ()  # levels; the middle always has it
+    injection: Injection = "scale-shift"
+    residual_resampling: bool = True
+    patch: int = 1
+    # process
+    schedule: ScheduleName = "linear"
+    target: Target = "x0"
+    loss: Literal["l1", "l2"] = "l1"
+    learnt: tuple[int, int] = (1, 1000)  # levels t that training draws from
+    levels: tuple[int, ...] = Field(default=(500,), min_length=1)  # those that restorations are averaged over
+    # noise
+    noise: Literal["gauss", "coarse", "simplex"] = "simplex"
+    shared_noise: bool = False  # simplex: one field for all rows, as the published code has it
+    normalised_noise: bool = True  # simplex: mean 0, standard deviation 1
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    @model_validator(mode="after")
+    def _fits(self) -> DenoisingConfig:
+        if self.planted and self.target != "x0":
+            raise ValueError("planted growths can only be drawn over where the target is x0")
+        if not 1 <= self.learnt[0] <= self.learnt[1] <= 1000 or not all(1 <= t <= 1000 for t in self.levels):
+            raise ValueError("levels lie in 1 ... 1000")
+        return self
+
+
+class Denoising(Restoring):
+    """A network that draws healthy slices out of noised ones."""
+
+    def __init__(self, config: DenoisingConfig, *, channels: int, size: tuple[int, int], condition: int = 0) -> None:
+        super().__init__(config, channels=channels, size=size)
+        self.denoising = c = config
+        self.process = VP(named(c.schedule), c.target)
+        self.net = UNet(
+            self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
+            attention=c.attention, injection=c.injection, residual_resampling=c.residual_resampling, patch=c.patch,
+            condition=condition,
+        )  # fmt: skip
+        self.stride = self.net.stride
+
+    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+        """Error of the target where tissue teaches, at a random level per row."""
+        c = self.denoising
+        batch, seen = self.pair(batch, generator)
+        x0, source = centred(self.fold(batch.image)), centred(self.fold(seen))
+        low, high = c.learnt
+        t = torch.randint(low, high + 1, (len(x0),), generator=generator).to(x0.device)
+        noise = self.fold(self.noise(batch.image, generator))
+        x = self.process.schedule.noised(source, t, noise)
+        x, counted = self.blend(x, source, generator)
+        output = self.net(x, t, **self.context(seen))
+        error = output - self.process.wanted(x0, noise, t)
+        taught = self.fold(self.taught(batch)) & counted
+        loss = masked_mean(error.abs() if c.loss == "l1" else error**2, taught)
+        yield "net", loss, {c.loss: loss.item()}
+
+    def blend(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What the network gets (R, C, H, W), and which pixels of it count in the loss (bool, broadcast to it)."""
+        return noisy, torch.ones(1, 1, 1, 1, dtype=torch.bool, device=noisy.device)
+
+    def context(self, image: Tensor) -> dict[str, Tensor]:
+        """What else the network needs to know of ``image`` (B, C, H, W)."""
+        return {}
+
+    def predict(
+        self,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        callback: Callback | None = None,
+    ) -> Prediction:
+        c = self.denoising
+        done, total = 0, self.calls()
+
+        def tell(*_: int) -> None:
+            nonlocal done
+            done += 1
+            if callback is not None:
+                callback(done, total)
+
+        def draw() -> Tensor:
+            return self.fold(self.noise(image, generators))
+
+        x, context = centred(self.fold(image)), self.context(image)
+        drawn = [self.restored(x, draw, level, context, tell) for level in c.levels]
+        mean = self.unfold(torch.stack(drawn).mean(dim=0))
+        return self.handed_over((mean + 1) / 2, image, brain)
+
+    def restored(self, x: Tensor, draw: Draw, level: int, context: dict[str, Tensor], tell: Callback) -> Tensor:
+        """Rows ``x`` (R, C, H, W) in [-1, 1], noised to ``level`` and drawn anew: one call.
+
+        Args:
+            draw: gives fresh noise of x's shape.
+            context: what :meth:`context` gave.
+            tell: to be told of every network call.
+        """
+        t = torch.full((len(x),), level, device=x.device)
+        noisy = self.process.schedule.noised(x, t, draw())
+        found = self.process.clean(self.net(noisy, t, **context), noisy, t)
+        tell(1, 1)
+        return found
+
+    def calls(self) -> int:
+        return len(self.denoising.levels)
+
+    def noise(self, like: Tensor, generators: torch.Generator | Sequence[torch.Generator]) -> Tensor:
+        """Noise (B, C, H, W) of mean 0 and standard deviation 1 (simplex: if ``normalised_noise``).
+
+        Args:
+            generators: one for a batch in training, or one per row; a shared field is the same in every prediction.
+        """
+        c = self.denoising
+        single = isinstance(generators, torch.Generator)
+        if c.noise == "simplex":
+            if c.shared_noise and not single:
+                generators = [torch.Generator().manual_seed(0)] * len(like)
+            return noises.simplex(like, generators, normalised=c.normalised_noise, shared=c.shared_noise)
+        sources = [generators] * len(like) if isinstance(generators, torch.Generator) else generators
+        if c.noise == "gauss":
+            return noises.gaussian(like, sources)
+        shape = (1, *like.shape[1:])
+        field = torch.cat([coarse.draw(shape, source, std=1.0) for source in sources])  # type: ignore[arg-type]
+        return (field / field.std(dim=(2, 3), keepdim=True).clamp_min(1e-6)).to(like)
+
+
+def centred(image: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]."""
+    return image * 2 - 1

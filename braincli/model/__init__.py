@@ -1,0 +1,1 @@
+"""A trained model on disk: description, weights, card, search."""

@@ -1,0 +1,107 @@
+"""The main job on the generated patient: preprocess, detect, score, picture."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from braincli import api
+from braincli.config import DetectConfig
+from braincli.detection.outputs import Names
+from braincli.imaging.cases import Case, Contrast
+from braincli.model import folder as modelfolder
+from braincli.model import search as modelsearch
+from braincli.phantom.patient import CASE, Patient, generate, plan
+from braincli.runtime import files
+from braincli.runtime.progress import Reporter
+
+if TYPE_CHECKING:
+    from braincli.detection.run import DetectReport
+    from braincli.scoring.report import ScoreReport
+
+GENERATED = (
+    "This patient is generated: the SRI24 atlas, deformed, with a planted tumour. It shows what braincli does, "
+    "not how well it does on real scans."
+)
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo made.
+
+    Attributes:
+        patient: the scans and the known masks.
+        detection, scores: of the main job; the mask is scored on the grid of the FLAIR scan.
+        mask: the scored mask.
+        picture: inputs, restoration, anomaly map, mask and reference.
+        seconds: wall time.
+    """
+
+    patient: Patient
+    detection: DetectReport
+    scores: ScoreReport
+    mask: Path
+    picture: Path
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able content; base names only."""
+        return {
+            "notice": GENERATED,
+            "tumour_ml": self.patient.volume_ml,
+            "detection": self.detection.as_dict(),
+            "scores": self.scores.as_dict(),
+            "mask": self.mask.name,
+            "picture": self.picture.name,
+            "seconds": self.seconds,
+        }
+
+
+def run(
+    output: Path | str,
+    *,
+    model: str = "tsgm",
+    seed: int = 0,
+    threads: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> DemoReport:
+    """Generate the patient in ``output`` and work through it as through any raw case.
+
+    Raises:
+        UsageError: an output exists and ``overwrite`` is false.
+        ModelError: the model is missing or damaged.
+    """
+    output, reporter, begin = Path(output), reporter or Reporter(), time.perf_counter()
+    config = DetectConfig(
+        model=model, preprocess=True, anomaly_map=True, overwrite=overwrite, seed=seed,
+        threads=threads, device=device,
+    )  # fmt: skip
+    modelfolder.read_info(modelsearch.locate(model))
+    refuse(output, config)
+    reporter.say(GENERATED)
+    patient = generate(output, seed=seed, overwrite=overwrite, report=reporter)
+    case = Case(CASE, patient.scans, lesion=patient.lesion)
+    found = api.detect(case, output / "detect", config=config, reporter=reporter)
+    names = Names.of(CASE, output / "detect")
+    mask = names.volume("mask", Contrast.FLAIR)
+    scores = api.score(
+        mask, patient.lesion, anomaly=names.volume("anomaly", Contrast.FLAIR), output=output / "scores",
+        overwrite=overwrite, reporter=reporter,
+    )  # fmt: skip
+    return DemoReport(patient, found, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
+
+
+def refuse(output: Path, config: DetectConfig) -> None:
+    """Raise before any work is done if a file of the demo exists and may not be replaced.
+
+    Raises:
+        UsageError: it does.
+    """
+    patient = plan(output)
+    names = Names.of(CASE, output / "detect")
+    for path in (*patient.scans.values(), patient.lesion, patient.lesion_sri24, names.record()):
+        files.refuse_overwrite(path, overwrite=config.overwrite)

@@ -1,0 +1,115 @@
+"""BIDS-derivative names and sidecars of the outputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from braincli import RESEARCH_USE_ONLY, __version__
+from braincli.imaging.cases import Contrast
+from braincli.runtime import files
+
+SUFFIX = {Contrast.T1: "T1w", Contrast.T1CE: "T1w", Contrast.T2: "T2w", Contrast.FLAIR: "FLAIR"}
+FROM = {Contrast.T1: "T1w", Contrast.T1CE: "T1wCE", Contrast.T2: "T2w", Contrast.FLAIR: "FLAIR"}
+BIDS_VERSION = "1.10.0"
+COPIED_KEYS = (  # of a raw scan's sidecar; everything else could identify a patient, a site or a day
+    "Modality",
+    "MagneticFieldStrength",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "SliceThickness",
+    "MRAcquisitionType",
+    "ScanningSequence",
+    "SequenceVariant",
+    "ContrastBolusIngredient",
+)
+
+
+def prefix(case_id: str) -> str:
+    """``sub-<label>[_ses-<label>]`` for any case id: BIDS ids as they are, others with all but letters and digits cut.
+
+    ``sub-01_ses-2`` stays, ``TCGA-FG-6692`` becomes ``sub-TCGAFG6692``.
+    """
+    if re.fullmatch(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?", case_id):
+        return case_id
+    label = re.sub(r"[^A-Za-z0-9]", "", re.sub(r"^sub-", "", case_id))
+    return f"sub-{label or case_id.encode().hex()}"
+
+
+@dataclass(frozen=True)
+class Names:
+    """File names of one case's outputs in ``out/<prefix>/``."""
+
+    out: Path
+    case_id: str
+    space: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the case's outputs lie."""
+        return self.out / prefix(self.case_id)
+
+    def _file(self, rest: str) -> Path:
+        return self.folder / f"{prefix(self.case_id)}_{rest}"
+
+    def image(self, contrast: Contrast, desc: str = "preproc") -> Path:
+        """The preprocessed image of a contrast (``desc``: another stage, which goes to ``intermediates/``)."""
+        contrast_agent = "ce-gd_" if contrast is Contrast.T1CE else ""
+        path = self._file(f"{contrast_agent}space-{self.space}_desc-{desc}_{SUFFIX[contrast]}.nii.gz")
+        return path if desc == "preproc" else path.parent / "intermediates" / path.name
+
+    def brain(self) -> Path:
+        """The brain mask."""
+        return self._file(f"space-{self.space}_desc-brain_mask.nii.gz")
+
+    def lesion(self) -> Path:
+        """The lesion mask that lay beside the scans."""
+        return self._file(f"space-{self.space}_label-L_mask.nii.gz")
+
+    def transform(self, contrast: Contrast, *, inverse: bool = False) -> Path:
+        """The ITK transform that resamples a contrast into the output space, or back."""
+        source, target = (self.space, FROM[contrast]) if inverse else (FROM[contrast], self.space)
+        return self._file(f"from-{source}_to-{target}_mode-image_xfm.mat")
+
+    def picture(self) -> Path:
+        """The quality picture."""
+        return self._file(f"space-{self.space}_desc-preproc_qc.png")
+
+    def record(self) -> Path:
+        """The run record."""
+        return self._file(f"space-{self.space}_desc-preproc_record.json")
+
+
+def sidecar(image: Path) -> Path:
+    """The JSON file of a NIfTI file."""
+    return image.with_name(re.sub(r"\.nii(\.gz)?$", "", image.name) + ".json")
+
+
+def copied(scan: Path) -> dict[str, Any]:
+    """The allow-listed keys of a raw scan's own sidecar, if there is a readable one."""
+    try:
+        content = json.loads(sidecar(scan).read_text(encoding="utf-8"))
+        return {key: content[key] for key in COPIED_KEYS if key in content}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def spatial_reference(space: str, reference: Path) -> str:
+    """What ``SpatialReference`` says: the atlas with its hash, or the scan whose grid it is."""
+    from braincli.preprocessing import atlas
+
+    return atlas.spatial_reference() if space == atlas.NAME else reference.name
+
+
+def write_dataset_description(out: Path) -> None:
+    """Write ``dataset_description.json`` into ``out`` unless one is there."""
+    path = out / "dataset_description.json"
+    if not path.exists():
+        by = [{"Name": "braincli", "Version": __version__, "Description": RESEARCH_USE_ONLY}]
+        content = {"Name": "braincli preprocess", "BIDSVersion": BIDS_VERSION, "DatasetType": "derivative"}
+        files.write_json(path, content | {"GeneratedBy": by})

@@ -1,0 +1,114 @@
+"""The quality picture: every contrast in three planes with the brain's outline, and the atlas' edges.
+
+Whatever lies further than 15 mm from the brain is blanked, so that no face is shown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from braincli.imaging import volume
+from braincli.imaging.volume import Volume
+from braincli.runtime import files
+
+if TYPE_CHECKING:
+    from braincli.preprocessing.work import Images, Work
+
+SHOWN_MM = 15.0
+SIDE = 2.2  # inches of a panel
+BRAIN, ATLAS, LESION = "#ff5050", "#40e0ff", "#ffd030"
+
+
+def draw(work: Work, images: Images, path: Path) -> None:
+    """Write the picture (PNG): a row per contrast, before (left) and after (right) intensities were corrected."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = {contrast: volume.reorient(_near(head, images.brain)) for contrast, head in images.heads.items()}
+    outline = volume.reorient(images.brain) if images.brain else None
+    lesion = volume.reorient(images.lesion) if images.lesion else None
+    centre = _centre(outline or shown[work.reference])
+    edges = _atlas_edges(work, centre)
+    figure = Figure(figsize=(6 * SIDE, (len(shown) + 1) * SIDE), facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(shown) + 1, 6, squeeze=False)
+    for line, (contrast, image) in zip(axes, shown.items(), strict=False):
+        _row(line[:3], f"{contrast}, aligned", image, centre)
+        _row(line[3:], f"{contrast}, output", volume.reorient(images.finished[contrast]), centre)
+        for mask, colour in ((outline, BRAIN), (lesion, LESION)):
+            _contours(line[:3], mask, centre, colour)
+    _row(axes[-1][:3], f"{work.reference} and atlas edges", shown[work.reference] if edges else None, centre)
+    _row(axes[-1][3:], "atlas", _atlas(work), centre)
+    for axis, edge in zip(axes[-1][:3], edges, strict=False):
+        axis.contour(edge.T, [0.5], colors=ATLAS, linewidths=0.5)
+    figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
+    with files.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=80, format="png", metadata={"Software": None})
+
+
+def _near(image: Volume, mask: Volume | None) -> Volume:
+    """``image`` without what is far from the brain; all of it where there is no mask."""
+    from scipy import ndimage
+
+    if mask is None:
+        return image
+    step = [max(1, round(2.0 / size)) for size in mask.spacing]  # on a grid of about 2 mm: the limit is no sharp one
+    small = mask.data[tuple(slice(None, None, s) for s in step)]
+    far = ndimage.distance_transform_edt(~small, sampling=np.asarray(step) * mask.spacing) > SHOWN_MM
+    for axis, repeat in enumerate(step):
+        far = np.repeat(far, repeat, axis)
+    return image.with_data(np.where(far[tuple(map(slice, mask.shape))], np.float32(0), image.data))
+
+
+def _centre(image: Volume) -> tuple[int, int, int]:
+    hits = np.argwhere(image.data[::4, ::4, ::4] > 0)
+    x, y, z = (hits.mean(axis=0) * 4).astype(int) if hits.size else np.asarray(image.shape) // 2
+    return int(x) + 6, int(y), int(z) + 8  # beside the midline, at the ventricles
+
+
+def planes(data: np.ndarray, centre: tuple[int, int, int]) -> list[np.ndarray]:
+    """Sagittal, coronal and axial plane of a RAS array through ``centre``."""
+    x, y, z = (min(c, n - 1) for c, n in zip(centre, data.shape, strict=True))
+    return [data[x], data[:, y], data[:, :, z]]
+
+
+def _row(axes: Any, title: str, image: Volume | None, centre: tuple[int, int, int]) -> None:
+    for axis in axes:
+        axis.axis("off")
+    if image is None:
+        return
+    sizes = image.spacing
+    aspects = (sizes[2] / sizes[1], sizes[2] / sizes[0], sizes[1] / sizes[0])
+    bright = image.data[image.data > 0]
+    top = float(np.percentile(bright, 99.5)) if bright.size else 1.0
+    for axis, plane, aspect in zip(axes, planes(image.data, centre), aspects, strict=True):
+        axis.imshow(plane.T, cmap="gray", origin="lower", vmin=0, vmax=top, aspect=aspect, interpolation="nearest")
+    axes[0].text(0.02, 0.97, title, color="white", transform=axes[0].transAxes, va="top", fontsize=8)
+    axes[2].text(0.02, 0.5, "L", color="white", transform=axes[2].transAxes, fontsize=8)
+
+
+def _contours(axes: Any, mask: Volume | None, centre: tuple[int, int, int], colour: str) -> None:
+    if mask is None:
+        return
+    for axis, plane in zip(axes, planes(mask.data, centre), strict=True):
+        if plane.any():
+            axis.contour(plane.T, [0.5], colors=colour, linewidths=0.7)
+
+
+def _atlas(work: Work) -> Volume | None:
+    """The atlas brain; None where the outputs are not in its space."""
+    from braincli.preprocessing import atlas
+
+    return volume.reorient(atlas.load_atlas(stripped=True)) if work.names.space == atlas.NAME else None
+
+
+def _atlas_edges(work: Work, centre: tuple[int, int, int]) -> list[np.ndarray]:
+    """Edges of the atlas brain in the three planes; none where the outputs are not in its space."""
+    from skimage.feature import canny
+
+    template = _atlas(work)
+    found = planes(template.data, centre) if template else []
+    return [canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in found]

@@ -1,0 +1,163 @@
+"""What to cite: read from ``references.toml``, written as text, BibTeX or CITATION.cff."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from braincli import __version__
+
+SOURCE = Path(__file__).with_name("references.toml")
+TITLE = "braincli: pseudo-healthy restoration, anomaly maps and lesion masks from raw brain MRI"
+REPOSITORY = "https://github.com/braincli/braincli"
+MESSAGE = "If you use braincli, please cite it and the works behind the parts that you used."
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One work; empty strings are unknown. ``authors`` are ``Family, Given``; a last ``others`` shortens."""
+
+    key: str
+    part: str
+    authors: tuple[str, ...]
+    title: str
+    year: int
+    journal: str = ""
+    conference: str = ""
+    publisher: str = ""
+    volume: str = ""
+    number: str = ""
+    pages: str = ""
+    doi: str = ""
+    arxiv: str = ""
+    page: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where the work is: its DOI, else its preprint, else its page in the proceedings."""
+        if self.doi:
+            return f"https://doi.org/{self.doi}"
+        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else self.page
+
+    @property
+    def venue(self) -> str:
+        """Journal with volume and pages, conference, publisher or preprint server."""
+        where = self.journal or self.conference or self.publisher or f"arXiv:{self.arxiv}"
+        volume = f" {self.volume}({self.number})" if self.number else f" {self.volume}" if self.volume else ""
+        pages = f"{':' if self.journal else ', '}{self.pages}" if self.pages else ""
+        return f"{where}{volume}{pages}"
+
+
+def references() -> list[Reference]:
+    """All works to cite, method first, data last."""
+    entries = tomllib.loads(SOURCE.read_text(encoding="utf-8"))["reference"]
+    return [Reference(**{**entry, "authors": tuple(entry["authors"])}) for entry in entries]
+
+
+def as_text() -> str:
+    """One paragraph per work, headed by the part of braincli that stands on it."""
+    software = f"braincli {__version__}. {TITLE}. {REPOSITORY}"
+    return "\n\n".join([MESSAGE, software, *(_paragraph(reference) for reference in references())])
+
+
+def as_bibtex() -> str:
+    """One BibTeX entry per work."""
+    software = {"title": f"{{{TITLE}}}", "author": "{braincli contributors}", "version": f"{{{__version__}}}"}
+    entries = [_entry("software", "braincli", {**software, "url": f"{{{REPOSITORY}}}"})]
+    return "\n\n".join(entries + [_bibtex(reference) for reference in references()])
+
+
+def as_cff() -> str:
+    """The contents of ``CITATION.cff`` (Citation File Format 1.2.0)."""
+    lines = [
+        "# Written by `braincli cite --cff`; edit braincli/reporting/references.toml.",
+        "cff-version: 1.2.0",
+        f"message: {_quoted(MESSAGE)}",
+        "type: software",
+        f"title: {_quoted(TITLE)}",
+        f"version: {_quoted(__version__)}",
+        "license: Apache-2.0",
+        f"repository-code: {_quoted(REPOSITORY)}",
+        "authors:",
+        '  - name: "braincli contributors"',
+        "references:",
+    ]
+    for reference in references():
+        lines += _cff(reference)
+    return "\n".join(lines)
+
+
+def _paragraph(reference: Reference) -> str:
+    """Two lines: for what, and the reference."""
+    names = [_short(author) for author in reference.authors]
+    listed = ", ".join(names[:-1]) + " et al." if names[-1] == "others" else ", ".join(names)
+    work = f"{listed} ({reference.year}). {reference.title}. {reference.venue}. {reference.url}"
+    return f"{reference.part}:\n  {work}"
+
+
+def _short(author: str) -> str:
+    """``Family GN`` of ``Family, Given Names``."""
+    family, _, given = author.partition(", ")
+    initials = "".join(part[0] for part in given.replace("-", " ").split())
+    return f"{family} {initials}".rstrip()
+
+
+def _bibtex(reference: Reference) -> str:
+    kind = "article" if reference.journal else "inproceedings" if reference.conference else "misc"
+    fields = {
+        "author": "{" + " and ".join(reference.authors) + "}",
+        "title": f"{{{{{reference.title}}}}}",  # double braces keep the capitals
+        "year": f"{{{reference.year}}}",
+    }
+    named = {
+        "journal": reference.journal,
+        "booktitle": reference.conference,
+        "publisher": reference.publisher,
+        "volume": reference.volume,
+        "number": reference.number,
+        "pages": reference.pages.replace("-", "--"),
+        "doi": reference.doi,
+        "eprint": reference.arxiv,
+        "archiveprefix": "arXiv" if reference.arxiv else "",
+        "url": reference.page,
+    }
+    return _entry(kind, reference.key, fields | {key: f"{{{value}}}" for key, value in named.items() if value})
+
+
+def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
+    body = ",\n".join(f"  {name} = {value}" for name, value in fields.items())
+    return f"@{kind}{{{key},\n{body}\n}}"
+
+
+def _cff(reference: Reference) -> list[str]:
+    kind = "article" if reference.journal else "conference-paper" if reference.conference else "generic"
+    lines = [f"  - type: {kind}", f"    title: {_quoted(reference.title)}", "    authors:"]
+    for author in reference.authors:
+        family, _, given = author.partition(", ")
+        if given:
+            lines += [f"      - family-names: {_quoted(family)}", f"        given-names: {_quoted(given)}"]
+        else:
+            lines += [f"      - name: {_quoted(family)}"]
+    first, _, last = reference.pages.partition("-")
+    named = {
+        "journal": reference.journal,
+        "volume": reference.volume,
+        "issue": reference.number,
+        "start": first,
+        "end": last,
+        "doi": reference.doi,
+    }
+    lines += [f"    year: {reference.year}"]
+    if reference.conference:
+        lines += ["    conference:", f"      name: {_quoted(reference.conference)}"]
+    if reference.publisher:
+        lines += ["    publisher:", f"      name: {_quoted(reference.publisher)}"]
+    lines += [f"    {key}: {_quoted(value)}" for key, value in named.items() if value]
+    return [*lines, f"    url: {_quoted(reference.url)}", f"    notes: {_quoted(reference.part)}"]
+
+
+def _quoted(text: str) -> str:
+    """A YAML string: JSON's quoting is YAML's."""
+    return json.dumps(text, ensure_ascii=False)

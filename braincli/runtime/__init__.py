@@ -1,0 +1,1 @@
+"""What every command stands on: files, progress, records of runs, devices."""

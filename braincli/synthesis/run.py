@@ -1,0 +1,229 @@
+"""Cases in, the same cases with planted anomalies and their masks out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braincli.config import SynthConfig
+from braincli.errors import BraincliError, CohortError, InputError, UsageError
+from braincli.imaging import brain as brains
+from braincli.imaging import volume
+from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.slices import Slices, SliceSpec, from_volumes
+from braincli.imaging.volume import Volume
+from braincli.runtime import device, files
+from braincli.runtime.progress import Reporter
+from braincli.runtime.provenance import RunRecord
+from braincli.synthesis.plant import Anomaly, plant
+
+PLANTED, KNOWN = 1, 2  # labels of the mask that is written
+APART_MM = 6.0  # between anomalies
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What came of one case.
+
+    Attributes:
+        folder: where its files lie.
+        planted_ml: volume of each planted anomaly.
+        known_ml: volume of lesions that the case already had (label 2 of the mask).
+        warnings: what the user should know of the host.
+    """
+
+    case: str
+    folder: Path
+    planted_ml: list[float]
+    known_ml: float
+    warnings: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able content; the folder by its base name."""
+        return {**asdict(self), "folder": self.folder.name}
+
+
+def synthesise(cases: Sequence[Case], out: Path, config: SynthConfig, reporter: Reporter) -> list[Synthetic]:
+    """Plant anomalies into ``cases`` and write them to ``out``.
+
+    Raises:
+        UsageError: two cases would be written to the same folder.
+        CohortError: all cases were tried and some failed; the message is a table of them.
+        BraincliError: there is only one case, and this went wrong.
+    """
+    counts = Counter(_safe(case.id) for case in cases)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise UsageError(f"Two cases are called {repeated[0]}.", "Run them apart, into two folders.")
+    device.prepare("cpu", config.threads)
+    if len(cases) == 1:
+        return [synthesise_case(cases[0], out, config, reporter)]
+    done: list[Synthetic] = []
+    failed: dict[str, str] = {}
+    with reporter.step("cases", total=len(cases)) as step:
+        for case in cases:
+            try:
+                done.append(synthesise_case(case, out, config, reporter))
+            except Exception as error:  # whatever goes wrong with one case must not cost the others
+                internal = f"internal error: {type(error).__name__}: {error}"
+                failed[case.id] = error.message if isinstance(error, BraincliError) else internal
+                reporter.warn(f"{case.id} failed: {failed[case.id]}")
+            step.advance(note=case.id)
+    if failed:
+        table = "\n".join(f"  {name}\t{text}" for name, text in failed.items())
+        raise CohortError(f"{len(failed)} of {len(cases)} cases failed:\n{table}", "The others are complete.")
+    return done
+
+
+def synthesise_case(case: Case, out: Path, config: SynthConfig, reporter: Reporter) -> Synthetic:
+    """Plant ``config.count`` anomalies into one case.
+
+    The folder ``out/<case>`` gets ``<case>_<contrast>.nii.gz``, ``<case>_seg.nii.gz`` (1 planted, 2 lesions that the
+    case already had) and, written last, ``<case>_synth.json``. Voxels outside of the anomalies keep their value.
+
+    Raises:
+        InputError: the case is raw, unusable, or has no room.
+        UsageError: an output exists.
+    """
+    name = _safe(case.id)
+    folder = out / name
+    inputs = [*case.images.values(), *(path for path in (case.brain, case.lesion) if path)]
+    sidecar = folder / f"{name}_synth.json"
+    roles = [*case.images, "seg", *(["brainmask"] if case.brain else [])]
+    paths = {role: folder / f"{name}_{role}.nii.gz" for role in roles}
+    for path in (*paths.values(), sidecar):
+        files.refuse_overwrite(path, overwrite=config.overwrite, inputs=inputs)
+
+    host = _read(case, config)
+    record = RunRecord("synth", case.id, config.model_dump(mode="json"), _hashes(inputs), warnings=host.warnings)
+    with record.timed("plant"):
+        anomalies = _plant_all(case.id, host, config)
+    contents: dict[str, Volume] = {**_changed(host, anomalies), "seg": _mask(host, anomalies)}
+    if host.mask is not None:
+        contents["brainmask"] = host.mask
+    sidecar.unlink(missing_ok=True)
+    for role, path in paths.items():
+        volume.save(contents[role], path, overwrite=config.overwrite, inputs=inputs)
+        record.add_output(path)
+    voxel_ml = host.slices.grid.voxel_ml
+    planted_ml = [round(float(_extent(host, a).sum() * voxel_ml), 3) for a in anomalies]
+    known_ml = round(float(host.known.sum() * voxel_ml), 3)
+    record.facts |= {
+        "kind": config.kind, "seed": config.seed, "labels": {"planted": PLANTED, "known": KNOWN},
+        "known_ml": known_ml, "pixel_mm": config.pixel_mm,
+        "anomalies": [_facts(host, a, ml) for a, ml in zip(anomalies, planted_ml, strict=True)],
+    }  # fmt: skip
+    record.write(sidecar)
+    for text in host.warnings:
+        reporter.warn(f"{case.id}: {text}")
+    return Synthetic(case.id, folder, planted_ml, known_ml, host.warnings)
+
+
+@dataclass(frozen=True)
+class _Host:
+    """A case that anomalies are planted into."""
+
+    volumes: dict[Contrast, Volume]
+    mask: Volume | None
+    slices: Slices
+    known: np.ndarray  # (X, Y, Z) bool on the input's grid
+    free: np.ndarray  # (S, H, W) bool on the canvas
+    warnings: list[str]
+
+
+def _read(case: Case, config: SynthConfig) -> _Host:
+    volumes = {c: volume.load(case.images[c]) for c in CONTRASTS if c in case.images}
+    mask = volume.load(case.brain, labels=True) if case.brain else None
+    if mask is None and any(brains.has_skull(image) for image in volumes.values()):
+        raise InputError(f"{case.id} still shows the head.", "Prepare it first: braincli preprocess.")
+    spec = SliceSpec(pixel_mm=config.pixel_mm, size=(16, 16))
+    slices = from_volumes(volumes, spec, brain=mask)
+    known, free = np.zeros(slices.grid.shape, bool), slices.brain[:, 0]
+    warnings: list[str] = []
+    if case.lesion is not None:
+        lesion, problem = volume.mask_on_grid_of(volume.load(case.lesion, labels=True), slices.grid)
+        known = lesion.data > 0
+        share = slices.to_canvas(volume.reorient(lesion).data > 0, spec) > 0
+        free = free & ~_grown(share, slices.spacing, config.margin_mm)
+        warnings += [problem.message] if problem else []
+    elif case.group != "healthy":
+        warnings.append("no lesion mask says whether it is healthy; lesions that it may have are not in the mask.")
+    if known.any():
+        ml = known.sum() * slices.grid.voxel_ml
+        warnings.append(f"not healthy: {ml:.1f} ml of lesions, label {KNOWN} of the mask; planted away from them.")
+    return _Host(volumes, mask, slices, known, free, warnings)
+
+
+def _plant_all(case_id: str, host: _Host, config: SynthConfig) -> list[Anomaly]:
+    image, free, found = host.slices.image, host.free, []
+    for number in range(config.count):
+        one = plant(
+            image, free, config.kind, spacing=host.slices.spacing, radius_mm=config.radius_mm, case_id=case_id,
+            seed=config.seed, number=number,
+        )  # fmt: skip
+        image = one.image
+        free = free & ~_grown(one.extent > 0, host.slices.spacing, APART_MM)
+        found.append(one)
+    return found
+
+
+def _grown(mask: np.ndarray, spacing: Sequence[float], margin_mm: float) -> np.ndarray:
+    """``mask`` (S, H, W) with everything nearer to it than ``margin_mm``."""
+    from scipy.ndimage import distance_transform_edt
+
+    return distance_transform_edt(~mask, sampling=spacing) <= margin_mm if mask.any() else mask
+
+
+def _changed(host: _Host, anomalies: list[Anomaly]) -> dict[str, Volume]:
+    """The scans with what was planted: the canvas' change is added to the voxels, in units of the input."""
+    slices, changed = host.slices, dict[str, Volume]()
+    brain = volume.onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid).data
+    for contrast, original in host.volumes.items():
+        channel = CONTRASTS.index(contrast)
+        step = slices.to_volume(anomalies[-1].image[:, channel] - slices.image[:, channel]).data
+        inside = original.data[brain]
+        low, high = np.percentile(inside, SliceSpec().percentiles)
+        data = original.data + step * float(high - low)
+        if np.array_equal(original.data, np.rint(original.data)):
+            data = np.rint(data)  # fractions would give the planted voxels away
+        data = data.clip(inside.min(), inside.max())
+        changed[contrast] = original.with_data(np.where(step != 0, data, original.data).astype(np.float32))
+    return changed
+
+
+def _extent(host: _Host, anomaly: Anomaly) -> np.ndarray:
+    return host.slices.to_volume(anomaly.extent).data > 0.5
+
+
+def _mask(host: _Host, anomalies: list[Anomaly]) -> Volume:
+    label = np.where(host.known, np.uint8(KNOWN), np.uint8(0))
+    for anomaly in anomalies:
+        label[_extent(host, anomaly)] = PLANTED
+    return host.slices.grid.with_data(label)
+
+
+def _facts(host: _Host, anomaly: Anomaly, planted_ml: float) -> dict[str, Any]:
+    where = np.argwhere(_extent(host, anomaly))
+    centre = host.slices.grid.affine @ [*where.mean(axis=0), 1] if len(where) else np.full(4, np.nan)
+    return {
+        "volume_ml": planted_ml,
+        "centre_mm_ras": [round(float(value), 2) for value in centre[:3]],
+        "height_mm": round(2 * anomaly.half_mm, 2),
+        "parameters": anomaly.parameters,
+    }
+
+
+def _hashes(inputs: Sequence[Path]) -> dict[str, str]:
+    for path in inputs:
+        if not path.is_file():
+            raise InputError(f"{path.name}: no such file.", "Check the path.")
+    return {path.name: files.sha256(path) for path in inputs}
+
+
+def _safe(case_id: str) -> str:
+    return re.sub(r"[^\w.\-]+", "_", case_id).lstrip(".") or "case"

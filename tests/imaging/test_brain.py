@@ -1,0 +1,96 @@
+"""Brain and skull: what is foreground, and which scans still show the head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pytest
+
+from braincli.imaging.brain import HEAD_ML, NOISE_SHARE, background_value, foreground, has_skull, skull_evidence
+from braincli.imaging.volume import Volume, load
+
+SHAPE = (60, 70, 50)
+
+
+def ball(radius: float) -> np.ndarray:
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij"))
+    return (grid**2).sum(0) < radius**2
+
+
+def scan(data: np.ndarray) -> Volume:
+    """On a grid of 4 mm: 240 x 280 x 200 mm."""
+    return Volume(data.astype(np.float32), phantoms.affine(spacing=(4, 4, 4)))
+
+
+def head() -> np.ndarray:
+    """Brain, dark bone, bright scalp; no air."""
+    rng = np.random.default_rng(0)
+    return np.where(ball(0.6), rng.normal(100, 5, SHAPE), np.where(ball(0.66), 8, np.where(ball(0.8), 160, 0)))
+
+
+def test_foreground_is_what_differs_from_the_background_with_holes_filled() -> None:
+    data = np.where(ball(0.6), 50.0, 0.0)
+    data[30, 35, 25] = 0  # a hole
+    data[2, 2, 2] = 9  # an island
+    assert np.array_equal(foreground(scan(data)), ball(0.6))
+
+
+def test_foreground_of_a_z_scored_scan_keeps_negative_brain_values() -> None:
+    data = np.where(ball(0.6), np.random.default_rng(0).normal(0, 1, SHAPE), -3.6)
+    assert np.isclose(background_value(scan(data).data), -3.6)
+    assert np.array_equal(foreground(scan(data)), ball(0.6))
+
+
+def test_foreground_of_a_cropped_brain_reaches_the_border() -> None:
+    data = np.where(ball(0.6), head(), 0)[15:-15, 15:-15, 12:-12]
+    assert np.array_equal(foreground(scan(data)), ball(0.6)[15:-15, 15:-15, 12:-12])
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0])
+def test_constant_scan_has_no_foreground_and_no_skull(value: float) -> None:
+    assert not foreground(scan(np.full(SHAPE, value))).any()
+    assert not has_skull(scan(np.full(SHAPE, value)))
+
+
+def test_stripped_brain_with_islands_and_holes_has_no_skull() -> None:
+    data = np.where(ball(0.6), head(), 0)
+    data[2, 2, :3] = 50
+    assert not has_skull(scan(data)) and not has_skull(scan(data / 100 - 3))
+
+
+def test_head_is_told_by_its_size_where_the_air_is_zero() -> None:
+    evidence = skull_evidence(scan(head()))
+    assert evidence.air_noise == 0 and evidence.object_ml > HEAD_ML and has_skull(scan(head()))
+
+
+def test_small_object_is_told_by_its_noisy_air() -> None:
+    noise = np.abs(np.random.default_rng(1).normal(0, 3, SHAPE))
+    slab = scan(np.where(ball(0.5), head(), noise))
+    evidence = skull_evidence(slab)
+    assert evidence.object_ml < HEAD_ML and evidence.air_noise > NOISE_SHARE and has_skull(slab)
+
+
+def test_evidence_does_not_depend_on_axes_or_intensity_scale() -> None:
+    turned = Volume(head().transpose(2, 0, 1)[::-1].astype(np.float32) * 1e-3, phantoms.affine(spacing=(4, 4, 4)))
+    assert np.allclose(skull_evidence(turned), skull_evidence(scan(head())), rtol=0.05)
+
+
+WITH_SKULL = ("TCGA-FG-6692", "ms-patient04", "isbi-training01", "isbi-training02")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("folder", [*(f"raw/{id}" for id in WITH_SKULL), "raw/nfbs-A00028185", "ms/patient19",
+                                    "partial/brats_2013_pat0001_1", "tumour/val/Brats18_2013_2_1",
+                                    "tumour/unlabelled/BraTS-GLI-00001-000"])  # fmt: skip
+def test_real_scans_on_the_right_side_with_a_margin(folder: str, shared_data: Path) -> None:
+    """The NFBS scan lies under raw/, but its skull has been removed."""
+    paths = sorted(path for path in (shared_data / folder).glob("*.nii.gz") if "_seg" not in path.name)
+    assert paths
+    for path in paths:
+        evidence = skull_evidence(load(path))
+        if any(id in folder for id in WITH_SKULL):
+            assert evidence.object_ml > 1.2 * HEAD_ML and evidence.air_noise > 3 * NOISE_SHARE
+        else:
+            assert evidence.object_ml < HEAD_ML / 1.2 and evidence.air_noise < NOISE_SHARE / 20

@@ -1,0 +1,65 @@
+"""Brain extraction: weights are checked, stdout stays silent, the atlas' brain is found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from braincli.errors import ModelError
+from braincli.imaging import volume
+from braincli.imaging.volume import Volume
+from braincli.preprocessing import extract
+from braincli.preprocessing.atlas import load_atlas
+from braincli.preprocessing.quality import dice
+from braincli.runtime.progress import Reporter
+from braincli.weights import hdbet
+
+
+def test_damaged_weights_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0.model").write_bytes(b"cos\nsystem\n(S'false'\ntR.")  # a pickle that would run a command
+    monkeypatch.setattr(hdbet, "weights_folder", lambda: tmp_path)
+    with pytest.raises(ModelError, match=r"0.model are missing or damaged"):
+        extract.load_network(0)
+    with pytest.raises(ModelError, match=r"1.model are missing or damaged"):
+        extract.load_network(1)
+
+
+def test_grid_of_the_network() -> None:
+    data = np.zeros((100, 120, 30), np.float32)
+    data[20:80, 10:110, 4:28] = 1
+    data[5, 5, 5] = 9  # a spike is no head
+    affine = np.diag([2.0, 1.5, 4.0, 1.0])
+    grid = extract.network_grid(Volume(data, affine))
+    assert all(side % 16 == 0 for side in grid.shape)
+    assert grid.spacing == pytest.approx((1.5, 1.5, 1.5))
+    corners = np.linalg.inv(grid.affine) @ affine @ np.array([[20, 10, 4, 1], [79, 109, 27, 1]]).T
+    assert (corners[:3].min(1) >= 0).all() and (corners[:3].max(1) <= np.asarray(grid.shape) - 1).all()
+
+
+def test_mirrorings_are_all_eight() -> None:
+    assert len(set(extract.mirrorings())) == 8
+
+
+def test_mask_is_one_solid_piece() -> None:
+    data = np.zeros((12, 12, 12), np.float32)
+    data[2:8, 2:8, 2:8], data[4, 4, 4], data[10, 10, 10] = 0.9, 0.0, 0.9
+    mask = extract.to_mask(Volume(data, np.eye(4))).data
+    assert mask.sum() == 6**3 and not mask[10, 10, 10]
+    assert not extract.to_mask(Volume(data * 0, np.eye(4))).data.any()
+
+
+@pytest.mark.slow
+def test_brain_of_the_atlas_is_found_in_any_orientation(capfd: pytest.CaptureFixture) -> None:
+    import torch
+
+    before = sys.stdout
+    head = volume.reorient(load_atlas(stripped=False), "PIR")
+    found = extract.Extractor("fast", "minimal", torch.device("cpu")).probability(head, Reporter())
+    assert sys.stdout is before and capfd.readouterr().out == ""
+    assert volume.same_grid(found, head) is None
+    mask = extract.to_mask(found)
+    brain = volume.reorient(load_atlas(stripped=True), "PIR").data > 0
+    assert dice(mask.data, brain) > 0.93
