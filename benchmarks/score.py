@@ -55,7 +55,7 @@ def main() -> None:
             "HD95",
             lambda: metrics.hd95(pred=pred, ref=ref),
             "MONAI",
-            lambda: compute_hausdorff_distance(*tensors, include_background=True, percentile=95).item(),
+            lambda: compute_hausdorff_distance(tensors[0], tensors[1], include_background=True, percentile=95).item(),
         ),
         (
             "AUPRC",

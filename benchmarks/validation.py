@@ -22,7 +22,7 @@ from braincli.calibration.evidence import Evidence, refuse_trained
 from braincli.calibration.fit import case_dsc, cross_calibrate, highest
 from braincli.detection.maps import channels
 from braincli.detection.restore import restore
-from braincli.imaging.cases import Case, find_cases
+from braincli.imaging.cases import CONTRASTS, Case, find_cases
 from braincli.imaging.slices import Slices, SliceSpec, load_case
 from braincli.imaging.volume import load, mask_on_grid_of, reorient
 from braincli.model import folder as modelfolder
@@ -142,7 +142,7 @@ def fixed_weights(weights: dict[Any, float]) -> Callable[[Sequence[Evidence]], d
         from braincli.calibration.search import edges, present_only
 
         learned, top = cross_calibrate(found), highest(found)
-        vector = np.array([[weights[c] for c in modelfolder.CONTRASTS]], dtype=np.float32)
+        vector = np.array([[weights[c] for c in CONTRASTS]], dtype=np.float32)
         result = {}
         for e in found:
             half = [other for other in found if learned[other.case.id] is not learned[e.case.id]]
