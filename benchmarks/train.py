@@ -29,10 +29,9 @@ def generated(size: tuple[int, int], count: int = 512) -> SliceStore:
     image = rng.integers(60, 160, (count, 4, *size), dtype=np.uint8)
     image[np.broadcast_to(lesion, image.shape)] = 240
     position = np.linspace(0, 1, count, dtype=np.float32)
-    label: np.ndarray = lesion.any(axis=(1, 2, 3)).astype(np.int8)
-    return SliceStore(
-        (image * brain).astype(np.uint8), brain, lesion, label, np.zeros(count, np.int32), position, {"generated": []}
-    )
+    label = np.asarray(lesion.any(axis=(1, 2, 3)), np.int8)
+    case = np.zeros(count, np.int32)
+    return SliceStore(np.asarray(image * brain, np.uint8), brain, lesion, label, case, position, {"generated": []})
 
 
 def measure(options: argparse.Namespace) -> None:
