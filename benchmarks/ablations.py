@@ -17,11 +17,11 @@ from validation import (
     Row,
     Rows,
     Subject,
+    chosen_model,
     dsc,
     evidence,
     figures,
     fixed_weights,
-    load_model,
     markdown,
     parser,
     read,
@@ -82,12 +82,12 @@ def main() -> None:
     options.add_argument("--many", action="store_true", help="also N = 1,000")
     given = options.parse_args()
     given.every = given.every or EVERY
-    model = load_model(given.model, given)
+    model = chosen_model(given.model, given)
     subjects, rows = read(model, given), Rows(given.cache, model, given)
     print(f"{model.info.name}: one slice in {given.every} of {len(subjects)} cases, cross-fitted\n")
     print(fusion(model, subjects, rows, given.batch), end="\n\n")
     if given.single:
-        other = load_model(given.single, given)
+        other = chosen_model(given.single, given)
         table = []
         for name, each in ((f"stacked ({model.info.name})", model), (f"single ({other.info.name})", other)):
             found = Rows(given.cache, each, given).get({"benchmark": "contrasts"}, partial(default, each, given))

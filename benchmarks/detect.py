@@ -21,8 +21,7 @@ from pathlib import Path
 
 from braincli.config import DetectConfig
 from braincli.imaging.cases import find_cases
-from braincli.model import folder as modelfolder
-from braincli.model.folder import LoadedModel
+from braincli.model.folder import LoadedModel, load_model, save_model
 from braincli.model.info import ModelInfo
 from braincli.runtime import device as devices
 from braincli.runtime.provenance import RunRecord, peak_memory_gb
@@ -94,7 +93,7 @@ def random_model(preset: str, calls: int, folder: Path) -> str:
         name=f"{preset}, random weights", method="tsgm", preset=preset, settings=method.config.model_dump(mode="json"),
         slices=spec.model_dump(mode="json"),
     )  # fmt: skip
-    modelfolder.save(folder, method, info)
+    save_model(folder, method, info)
     return str(folder)
 
 
@@ -150,7 +149,7 @@ def main() -> None:
         name = options.model
         if options.preset:
             name = random_model(options.preset, options.calls, Path(folder) / "model")
-        model = modelfolder.load(name, chosen)
+        model = load_model(name, chosen)
         top = peaks(model, options.precision, wait)
         if chosen.type == "cuda":  # the first run chooses kernels
             run(options.case, model, config, Path(folder) / "warm")

@@ -36,7 +36,8 @@ from braincli.config import CalibrateConfig, TrainConfig
 from braincli.errors import BraincliError, UsageError
 from braincli.imaging.cases import find_cases
 from braincli.methods import registry
-from braincli.model import folder as modelfolder
+from braincli.model.card import NOTES
+from braincli.model.folder import load_model, read_info, write_info
 from braincli.runtime import device, files
 from braincli.runtime.progress import PlainReporter
 
@@ -109,7 +110,7 @@ def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
     from braincli.calibration.fit import conclude
 
     folder = entry.folder or train(plan, entry.method)
-    model = modelfolder.load(str(folder), chosen)
+    model = load_model(str(folder), chosen)
     assert plan.val is not None
     cases = find_cases(plan.val)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -246,17 +247,17 @@ def _megabytes(folder: Path, but: str = "") -> float:
 
 def _copy(result: dict[str, Any], baseline: dict[str, Any], source: Path, target: Path, data_note: str) -> None:
     """Weights, description and card of one model."""
-    info = modelfolder.read_info(source)
+    info = read_info(source)
     target.mkdir(parents=True, exist_ok=True)
     for old in [path for path in target.iterdir() if path.is_file()]:
         old.unlink()
     for file in info.weights:
         shutil.copyfile(source / file, target / file)
     card = "\n" + card_notes(result, baseline, data_note)
-    files.write_text(target / "README.md", modelfolder.modelcard.NOTES + card)
+    files.write_text(target / "README.md", NOTES + card)
     names = {"DSC (cross-fitted)": "dsc", "AUPRC": "auprc", "HD95 (mm)": "hd95_mm", "healthy FP (ml)": "healthy_fp_ml"}
     figures = {name: round(mean(result, key), 4) for name, key in names.items() if len(values(result, key))}
-    modelfolder.write_info(target, info.model_copy(update={"name": target.name, "figures": info.figures | figures}))
+    write_info(target, info.model_copy(update={"name": target.name, "figures": info.figures | figures}))
 
 
 # --- the command line ---------------------------------------------------------------------------------------------

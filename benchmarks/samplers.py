@@ -13,7 +13,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from validation import Row, Rows, dsc, evidence, figures, load_model, markdown, parser, read, with_settings
+from validation import Row, Rows, chosen_model, dsc, evidence, figures, markdown, parser, read, with_settings
 
 WITHIN = 0.01  # of the reference's mean DSC
 Settings = dict[str, Any]
@@ -61,7 +61,7 @@ def main() -> None:
     options.add_argument("--slow", action="store_true", help="also chains with many calls, the paper's among them")
     given = options.parse_args()
     given.every = given.every or (8 if given.slow else 1)
-    model = load_model(given.model, given)
+    model = chosen_model(given.model, given)
     name = model.info.method
     if name not in FEW:
         raise SystemExit(f"{name} runs no chain; there are {', '.join(FEW)}")

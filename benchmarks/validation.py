@@ -25,8 +25,7 @@ from braincli.detection.restore import restore
 from braincli.imaging.cases import CONTRASTS, Case, find_cases
 from braincli.imaging.slices import Slices, SliceSpec, load_case
 from braincli.imaging.volume import load, mask_on_grid_of, reorient
-from braincli.model import folder as modelfolder
-from braincli.model.folder import LoadedModel
+from braincli.model.folder import LoadedModel, load_model
 from braincli.model.info import Calibration
 from braincli.runtime import device, files
 from braincli.scoring.curves import curve
@@ -58,9 +57,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return found
 
 
-def load_model(name: str, options: argparse.Namespace) -> LoadedModel:
+def chosen_model(name: str, options: argparse.Namespace) -> LoadedModel:
     """The model on the chosen device."""
-    return modelfolder.load(name, device.prepare(options.device, options.threads))
+    return load_model(name, device.prepare(options.device, options.threads))
 
 
 def read(model: LoadedModel, options: argparse.Namespace) -> list[Subject]:

@@ -193,14 +193,14 @@ def calibrate(
         ModelError: no such model.
     """
     from braincli.imaging.cases import find_cases
-    from braincli.model import folder as modelfolder
+    from braincli.model.folder import load_model
     from braincli.runtime import device
     from braincli.runtime.progress import Reporter as Silent
 
     chosen = device.prepare(config.device, config.threads)
     from braincli.calibration.fit import calibrate_model
 
-    model = modelfolder.load(config.model, chosen)
+    model = load_model(config.model, chosen)
     cases, well = ([case for path in paths for case in find_cases(Path(path))] for paths in (data, healthy))
     return calibrate_model(model, cases, config, reporter or Silent(), healthy=well)
 

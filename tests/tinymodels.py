@@ -10,7 +10,7 @@ import torch
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
-from braincli.model import folder as modelfolder
+from braincli.model.folder import save_model
 from braincli.model.info import Calibration, MapOptions, ModelInfo
 
 WEIGHTS = {Contrast.T1: 0.1, Contrast.T1CE: 0.1, Contrast.T2: 0.3, Contrast.FLAIR: 0.5}
@@ -30,7 +30,7 @@ def write_model(folder: Path, method: str, *, calibrated: bool = True, **calibra
     with torch.no_grad():  # untrained networks end in zeros, which restore every slice to itself
         for parameter in built.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
-    modelfolder.save(folder, built, info)
+    save_model(folder, built, info)
     return folder
 
 

@@ -19,8 +19,7 @@ from braincli.config import CalibrateConfig
 from braincli.detection.maps import CONNECTED, renormalise
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
-from braincli.model import folder as modelfolder
-from braincli.model.folder import LoadedModel
+from braincli.model.folder import LoadedModel, write_info
 from braincli.model.info import PAPER_WEIGHTS, Calibration, ModelInfo, subset
 from braincli.runtime import device, files
 from braincli.runtime.progress import Reporter
@@ -94,7 +93,7 @@ def conclude(
     if config.contrasts and found.weights:
         found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
     if config.write:
-        modelfolder.write_info(model.folder, _with(model.info, found, config.contrasts))
+        write_info(model.folder, _with(model.info, found, config.contrasts))
     return found
 
 

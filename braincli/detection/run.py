@@ -21,9 +21,9 @@ from braincli.imaging import volume
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, find_cases, read_name, stem
 from braincli.imaging.volume import Volume
 from braincli.methods import registry
-from braincli.model import folder as modelfolder
-from braincli.model import search as modelsearch
+from braincli.model.folder import LoadedModel, load_model, read_info
 from braincli.model.info import ModelInfo
+from braincli.model.search import locate
 from braincli.runtime import device, files, provenance
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import RunRecord
@@ -89,17 +89,17 @@ class Detector:
     @cached_property
     def folder(self) -> Path:
         """The model's folder."""
-        return modelsearch.locate(self.config.model)
+        return locate(self.config.model)
 
     @cached_property
     def info(self) -> ModelInfo:
         """The model's description."""
-        return modelfolder.read_info(self.folder)
+        return read_info(self.folder)
 
     @cached_property
-    def model(self) -> modelfolder.LoadedModel:
+    def model(self) -> LoadedModel:
         """The model on its device."""
-        return modelfolder.load(str(self.folder), device.prepare(self.config.device, self.config.threads))
+        return load_model(str(self.folder), device.prepare(self.config.device, self.config.threads))
 
     def new_record(self, case: Case) -> RunRecord:
         """The record of ``case`` with what identifies the run.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOTES = "<!-- notes: what stands below is kept when the card is written again -->"
 
 
-def write(folder: Path, info: ModelInfo) -> None:
+def write_card(folder: Path, info: ModelInfo) -> None:
     """Write or renew ``folder/README.md``."""
     path = folder / "README.md"
     kept = path.read_text(encoding="utf-8").partition(NOTES)[2] if path.exists() else "\n"

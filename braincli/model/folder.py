@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from braincli import __version__
 from braincli.errors import ModelError
-from braincli.model import card as modelcard
+from braincli.model.card import write_card
 from braincli.model.info import FORMAT, ModelInfo
 from braincli.model.search import locate
 from braincli.runtime import files
@@ -47,7 +47,7 @@ def read_info(folder: Path) -> ModelInfo:
         raise ModelError(f"model.json of {folder.name} cannot be read: {error}") from None
 
 
-def load(name: str, device: torch.device) -> LoadedModel:
+def load_model(name: str, device: torch.device) -> LoadedModel:
     """Build the method and load its weights, after their hashes match.
 
     Raises:
@@ -78,7 +78,7 @@ def load(name: str, device: torch.device) -> LoadedModel:
     return LoadedModel(info, method.to(device).eval(), folder, device)
 
 
-def save(folder: Path, method: Method, info: ModelInfo) -> None:
+def save_model(folder: Path, method: Method, info: ModelInfo) -> None:
     """Write the weights as float16, then ``model.json``; ``method`` takes the rounded weights, so that what is saved
     is what predicts.
 
@@ -105,7 +105,7 @@ def save(folder: Path, method: Method, info: ModelInfo) -> None:
 
 def write_info(folder: Path, info: ModelInfo) -> None:
     """Replace ``model.json`` and renew the card."""
-    modelcard.write(folder, info)
+    write_card(folder, info)
     files.write_json(folder / "model.json", info.model_dump(mode="json"))
 
 

@@ -11,8 +11,8 @@ from braincli import api
 from braincli.config import DetectConfig
 from braincli.detection.outputs import Names
 from braincli.imaging.cases import Case, Contrast
-from braincli.model import folder as modelfolder
-from braincli.model import search as modelsearch
+from braincli.model.folder import read_info
+from braincli.model.search import locate
 from braincli.phantom.patient import CASE, Patient, generate, plan
 from braincli.runtime import files
 from braincli.runtime.progress import Reporter
@@ -80,7 +80,7 @@ def run(
         model=model, preprocess=True, anomaly_map=True, overwrite=overwrite, seed=seed,
         threads=threads, device=device,
     )  # fmt: skip
-    modelfolder.read_info(modelsearch.locate(model))
+    read_info(locate(model))
     refuse(output, config)
     reporter.say(GENERATED)
     patient = generate(output, seed=seed, overwrite=overwrite, report=reporter)

@@ -15,7 +15,7 @@ from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
-from braincli.model import folder as modelfolder
+from braincli.model.folder import LoadedModel, load_model, read_info, save_model
 from braincli.model.info import MapOptions, ModelInfo
 from braincli.runtime import device as devices
 from braincli.runtime import files
@@ -55,7 +55,7 @@ def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter:
 
     if _complete(out, config):
         reporter.say(f"{out.name} is complete")
-        return modelfolder.read_info(out)
+        return read_info(out)
     if not cases:
         raise InputError("There are no cases to train on.")
     with signals.noted() as stop:
@@ -126,13 +126,13 @@ class _Training:
                 return None
             training = found
         if self.first:
-            modelfolder.save(self.out, self.method, self.info.model_copy(update={"training": training}))
+            save_model(self.out, self.method, self.info.model_copy(update={"training": training}))
             for name in ("metrics.jsonl", CONFIG):
                 if (self.work / name).exists():
                     shutil.copyfile(self.work / name, self.out / name)
             shutil.rmtree(self.work, ignore_errors=True)
         self.fabric.barrier()
-        return modelfolder.read_info(self.out) if self.first else None
+        return read_info(self.out) if self.first else None
 
     def _clear(self) -> None:
         """Drop what an earlier training left, unless this one goes on from it."""
@@ -220,7 +220,7 @@ class _Watch:
         name = f"{stage}-{step}"
         training = {**_learnt(self.store, self.heritage), "steps": {stage: step}}
         info = self.info.model_copy(update={"name": f"{self.out.name}-{name}", "training": training})
-        modelfolder.save(self.out / "snapshots" / name, self.method, info)
+        save_model(self.out / "snapshots" / name, self.method, info)
         self.pictures(stage, step)
 
     def pictures(self, stage: str, step: int) -> None:
@@ -232,7 +232,7 @@ class _Watch:
                 self.log.picture(f"{stage}/{name}", step, image)
 
 
-def _begun(config: TrainConfig, device: torch.device) -> modelfolder.LoadedModel:
+def _begun(config: TrainConfig, device: torch.device) -> LoadedModel:
     """The model to begin with.
 
     Raises:
@@ -240,13 +240,13 @@ def _begun(config: TrainConfig, device: torch.device) -> modelfolder.LoadedModel
         UsageError: it is of another method.
     """
     assert config.init is not None
-    found = modelfolder.load(config.init, device)
+    found = load_model(config.init, device)
     if found.info.method != config.method:
         raise UsageError(f"{found.info.name} is a {found.info.method}.", f"Add --method {found.info.method}.")
     return found
 
 
-def _take_over(method: Method, begun: modelfolder.LoadedModel) -> None:
+def _take_over(method: Method, begun: LoadedModel) -> None:
     """Give ``method`` the weights of ``begun``; parts that a model folder does not hold stay fresh.
 
     Raises:

@@ -279,12 +279,12 @@ def _lite0_status(check: bool) -> Status:
 
 def _model_statuses(check: bool) -> Iterator[Status]:
     """Every trained model found, by its ``model.json``."""
-    from braincli.model import folder as modelfolder
-    from braincli.model import search as modelsearch
+    from braincli.model.folder import read_info
+    from braincli.model.search import find_models
 
-    for name, folder in modelsearch.find_models().items():
+    for name, folder in find_models().items():
         try:
-            info = modelfolder.read_info(folder)
+            info = read_info(folder)
         except ModelError as error:
             yield Status(name, "model", "damaged", "trained model", "", "", folder, note=error.message)
             continue

@@ -16,7 +16,7 @@ from phantoms import affine, brain, lesion, write
 
 from braincli.errors import UsageError
 from braincli.methods import registry
-from braincli.model import folder as modelfolder
+from braincli.model.folder import read_info
 from braincli.scoring.statistics import sign_flip_test
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_every_method_is_trained_within_the_budget_and_scored_by_case(work: Path
         assert result["status"] == "done", result
         assert set(result["cases"]) == {"v1", "v2"}
         assert all(set(FIGURES) <= set(figures) for figures in result["cases"].values())
-        assert modelfolder.read_info(work / "models" / name).calibration is not None
+        assert read_info(work / "models" / name).calibration is not None
     training = result["training"]
     assert sum(training["steps"].values()) > 0 and training["compute_minutes"] <= 0.06
     table = (work.parent / "L.md").read_text()
@@ -101,7 +101,7 @@ def test_only_models_that_beat_the_baseline_are_shipped(work: Path, data: Path) 
     result = run("leaderboard.py", *common, "--data-note", "Phantoms, no licence.")
     path.write_text(kept)
     assert "shipped: tsgm" in result.stderr, result.stderr
-    info = modelfolder.read_info(models / "tsgm")
+    info = read_info(models / "tsgm")
     assert info.name == "tsgm" and info.calibration and "AUPRC" in info.figures
     card = (models / "tsgm" / "README.md").read_text()
     assert "Phantoms, no licence." in card and "DSC" in card and "`v1`, z = " in card

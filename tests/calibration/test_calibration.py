@@ -23,9 +23,9 @@ from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.slices import SliceSpec, from_volumes
 from braincli.imaging.volume import Volume, load
 from braincli.methods import registry
-from braincli.model import folder as modelfolder
-from braincli.model import search as modelsearch
+from braincli.model.folder import load_model, read_info, save_model, write_info
 from braincli.model.info import PAPER_WEIGHTS, Calibration, ModelInfo
+from braincli.model.search import locate
 
 SHAPE = (40, 48, 16)
 
@@ -150,7 +150,7 @@ def test_the_intensity_baseline_is_trained_calibrated_and_stored(tmp_path: Path)
     val = cohort(tmp_path / "val", ("v1", "v2", "v3"))
     found = api.calibrate([val], CalibrateConfig(model=str(tmp_path / "m"), cross_fit=True))
     assert found.provenance["dsc_cross_fit"] > 0.7
-    info = modelfolder.read_info(tmp_path / "m")
+    info = read_info(tmp_path / "m")
     assert info.calibration == found
     assert info.figures["DSC (cross-fitted)"] == found.provenance["dsc_cross_fit"]
     assert set(found.provenance["images"]) == {"v1", "v2", "v3"}
@@ -160,7 +160,7 @@ def test_the_intensity_baseline_is_trained_calibrated_and_stored(tmp_path: Path)
     quiet = api.calibrate([healthy], options, healthy=[val])
     assert quiet.weights == found.weights and set(quiet.provenance["healthy"]) == {"h1", "v1", "v2", "v3"}
     assert quiet.provenance["healthy"]["h1"]["mask_ml"] < 0.1 * quiet.provenance["healthy"]["h1"]["brain_ml"]
-    assert "DSC (cross-fitted)" not in modelfolder.read_info(tmp_path / "m").figures
+    assert "DSC (cross-fitted)" not in read_info(tmp_path / "m").figures
     card = (tmp_path / "m" / "README.md").read_text()
     assert "5.00% of healthy brain" in card and "| h1 |" in card
     with pytest.raises(UsageError, match="Cross-fitting"):
@@ -180,7 +180,7 @@ def test_scans_that_lack_contrasts_have_a_calibration_of_their_own(tmp_path: Pat
     options = CalibrateConfig(model=str(model), contrasts=(Contrast.FLAIR,), cross_fit=True)
     assert api.calibrate([val], options.model_copy(update={"write": False})).weights == {Contrast.FLAIR: 1.0}
     alone = api.calibrate([val], options)
-    info = modelfolder.read_info(model)
+    info = read_info(model)
     assert info.calibration == both and info.subsets == {"flair": alone}
     assert alone.weights == {Contrast.FLAIR: 1.0}
     assert info.figures["DSC (cross-fitted)"] == both.provenance["dsc_cross_fit"]
@@ -190,7 +190,7 @@ def test_scans_that_lack_contrasts_have_a_calibration_of_their_own(tmp_path: Pat
     assert f"| flair | 1.00 | {alone.threshold:.4f} |" in card
     stricter = alone.model_copy(update={"threshold": 10.0})
     for subsets, expected in (({"flair": alone}, 0.7), ({"flair": stricter}, 0.0)):
-        modelfolder.write_info(model, info.model_copy(update={"subsets": subsets}))
+        write_info(model, info.model_copy(update={"subsets": subsets}))
         out = tmp_path / f"out{expected}"
         report = api.detect(new, out, config=DetectConfig(model=str(model), figure=False))
         assert "those calibrated for flair" in report.cases[0].warnings[0]
@@ -210,7 +210,7 @@ def test_cases_that_were_trained_on_are_refused(tmp_path: Path) -> None:
             name="m", method="threshold", preset="compact", training={"cases": known},
             slices=SliceSpec(normalisation="equalise").model_dump(mode="json"),
         )  # fmt: skip
-        modelfolder.save(tmp_path / "m", method, info)
+        save_model(tmp_path / "m", method, info)
         with pytest.raises(InputError, match=r"v[12] was trained on"):
             api.calibrate([val], CalibrateConfig(model=str(tmp_path / "m")))
     healthy = cohort(tmp_path / "healthy", ("h1",), lesions=False)
@@ -224,18 +224,18 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         name="m", method="tsgm", preset="tiny", settings=method.config.model_dump(mode="json"),
         slices=SliceSpec().model_dump(mode="json"),
     )  # fmt: skip
-    modelfolder.save(tmp_path / "m", method, info)
+    save_model(tmp_path / "m", method, info)
     weights = tmp_path / "m" / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(bytes(content))
     with pytest.raises(ModelError, match="damaged"):
-        modelfolder.load(str(tmp_path / "m"), torch.device("cpu"))
+        load_model(str(tmp_path / "m"), torch.device("cpu"))
     weights.unlink()
     with pytest.raises(ModelError, match="missing"):
-        modelfolder.load(str(tmp_path / "m"), torch.device("cpu"))
+        load_model(str(tmp_path / "m"), torch.device("cpu"))
     with pytest.raises(ModelError, match="no model 'nothing'") as error:
-        modelsearch.locate("nothing")
+        locate("nothing")
     assert "braincli train" in error.value.hint
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from braincli.cli import app
 from braincli.imaging.volume import load
-from braincli.model import search as modelsearch
+from braincli.model.search import find_models
 from braincli.phantom import patient
 
 
@@ -33,7 +33,7 @@ def test_unknown_model_is_refused_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_demo_generates_preprocesses_detects_and_scores(tmp_path: Path) -> None:
-    shipped = "tsgm" in modelsearch.find_models()
+    shipped = "tsgm" in find_models()
     model = "tsgm" if shipped else str(write_models(tmp_path / "models") / "tsgm")
     out = tmp_path / "demo"
     result = CliRunner().invoke(app, ["demo", "-o", str(out), "--json", "--model", model])

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from braincli.cli import app
-from braincli.model import folder as modelfolder
+from braincli.model.folder import load_model, read_info
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)
@@ -199,10 +199,10 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
     assert same_weights(tmp_path / "same", trained)
     code, _, words = begin("further", "--steps", "restore=2", "--set", "contrast_alone=0.5", "--snapshot-every", 2)
     assert code == 0, words
-    before, after = (modelfolder.read_info(folder) for folder in (trained, tmp_path / "further"))
+    before, after = (read_info(folder) for folder in (trained, tmp_path / "further"))
     assert after.preset == "tiny" and after.settings == before.settings | {"contrast_alone": 0.5}
     assert not same_weights(tmp_path / "further", trained)
-    for found in (after, modelfolder.read_info(tmp_path / "further" / "snapshots" / "restore-2")):
+    for found in (after, read_info(tmp_path / "further" / "snapshots" / "restore-2")):
         assert set(found.training["cases"]) == {"a", "b", "c", "d"}, "none of them may calibrate it"
         assert found.training["init"]["weights"] == before.weights
     assert "began with the weights of `mine`" in (tmp_path / "further" / "README.md").read_text()
@@ -219,7 +219,7 @@ def test_snapshots_are_models(cohort: Path, tmp_path: Path) -> None:
     assert code == 0, words
     assert {p.name for p in (out / "snapshots").iterdir()} == {"translate-1", "restore-1", "restore-2"}
     half, same, last = (
-        modelfolder.load(str(folder), torch.device("cpu")).method.score.state_dict()
+        load_model(str(folder), torch.device("cpu")).method.score.state_dict()
         for folder in (out / "snapshots" / "restore-1", out / "snapshots" / "restore-2", out)
     )
     assert any(not torch.equal(value, last[key]) for key, value in half.items())

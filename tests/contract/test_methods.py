@@ -13,7 +13,7 @@ import torch
 from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method
-from braincli.model import folder as modelfolder
+from braincli.model.folder import load_model, save_model
 from braincli.model.info import ModelInfo
 
 SIZE = (32, 24)  # not square
@@ -159,8 +159,8 @@ def test_saved_and_loaded_predicts_the_same(name: str, tmp_path: Path) -> None:
         name="m", method=name, preset="tiny", settings=method.config.model_dump(mode="json"),
         slices=SliceSpec(size=SIZE).model_dump(mode="json"),
     )  # fmt: skip
-    modelfolder.save(tmp_path / "m", method, info)
-    loaded = modelfolder.load(str(tmp_path / "m"), torch.device("cpu"))
+    save_model(tmp_path / "m", method, info)
+    loaded = load_model(str(tmp_path / "m"), torch.device("cpu"))
     assert torch.equal(predict(loaded.method, batch(2)), predict(method, batch(2)))
 
 

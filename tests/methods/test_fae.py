@@ -14,7 +14,7 @@ from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.fae import FAE
-from braincli.model import folder as modelfolder
+from braincli.model.folder import load_model, save_model
 from braincli.model.info import ModelInfo
 from braincli.runtime.progress import Reporter
 from braincli.training.run import train_cases
@@ -124,9 +124,9 @@ def test_training_needs_the_extra_and_a_trained_model_does_not(tmp_path: Path, m
     except ModelError:
         pytest.skip("the extra imagenet is not installed")
     info = ModelInfo(name="m", method="fae", preset="compact", slices=SliceSpec(size=SIZE).model_dump(mode="json"))
-    modelfolder.save(tmp_path / "m", method, info)
+    save_model(tmp_path / "m", method, info)
     monkeypatch.setattr(weights, "LITE0", "no_such_package")
-    loaded = modelfolder.load(str(tmp_path / "m"), torch.device("cpu")).method
+    loaded = load_model(str(tmp_path / "m"), torch.device("cpu")).method
     with torch.inference_mode():
         found, expected = (m.predict(given.image, given.brain, []).score for m in (loaded, method))
     assert found is not None and expected is not None and torch.equal(found, expected)

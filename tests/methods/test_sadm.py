@@ -17,7 +17,7 @@ from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.sadm import SADM, unlike
-from braincli.model import folder as modelfolder
+from braincli.model.folder import read_info, save_model
 from braincli.model.info import ModelInfo
 from braincli.networks.median import median
 from braincli.runtime import files
@@ -128,8 +128,8 @@ def test_cases_that_were_trained_on_do_not_calibrate(name: str, tmp_path: Path) 
             name="m", method=name, preset="tiny", settings=method.config.model_dump(mode="json"),
             slices=SliceSpec(size=SIZE).model_dump(mode="json"), training={"cases": cases},
         )  # fmt: skip
-        modelfolder.save(tmp_path / "m", method, info)
-        stored = modelfolder.read_info(tmp_path / "m")
+        save_model(tmp_path / "m", method, info)
+        stored = read_info(tmp_path / "m")
         with pytest.raises(InputError, match="a was trained on"):
             refuse_trained([Case("a", {Contrast.T1: image})], stored)
     refuse_trained([Case("b", {})], stored)
