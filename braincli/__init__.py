@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-# OpenMP reads these when torch is imported, so nothing of braincli may come later. Threads that spin while they wait make
-# two processes on the same cores several times slower than one after the other (measured: 6 to 14 x on two cores).
+# OpenMP reads these when torch is imported, so they are set here, before. Threads that spin while they wait make
+# two processes on the same cores several times slower than one after the other (6 to 14 x on two cores).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
