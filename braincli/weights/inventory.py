@@ -55,17 +55,17 @@ def weights_dirs(given: Path | None = None) -> list[Path]:
     ``/opt/braincli/weights`` and the user's cache; the last is left out where the user has no home (``HOME``
     unset or ``/``).
     """
-    found = [given] if given is not None else []
+    folders = [given] if given is not None else []
     if named := os.environ.get("BRAINCLI_WEIGHTS_DIR"):
-        found.append(Path(named))
+        folders.append(Path(named))
     if home := os.environ.get("BRAINCLI_HOME"):
-        found.append(Path(home) / "weights")
-    found.append(SYSTEM)
+        folders.append(Path(home) / "weights")
+    folders.append(SYSTEM)
     if os.name != "posix" or os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME", "/") != "/":
         from platformdirs import user_cache_path
 
-        found.append(user_cache_path("braincli") / "weights")
-    return found
+        folders.append(user_cache_path("braincli") / "weights")
+    return folders
 
 
 def hd_bet_2(given: Path | None = None) -> Path:
@@ -156,8 +156,8 @@ def fetch(
         if (target / RECORD).is_file() and not overwrite:
             return _archive_status(archive, given, check=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            found = archives.download(archive, Path(scratch), sha256 or archive.sha256, reporter)
-            archives.install(archive, found, target, Path(scratch), source=archive.url)
+            fetched = archives.download(archive, Path(scratch), sha256 or archive.sha256, reporter)
+            archives.install(archive, fetched, target, Path(scratch), source=archive.url)
     return _archive_status(archive, target.parent, check=True)
 
 
