@@ -17,6 +17,7 @@ from braincli.runtime.progress import Reporter, Step
 from braincli.weights import checkpoints
 
 LARGEST_MB = {".pth": 2048, ".json": 64}  # of one file; published ones have a tenth of that
+ASIDE = "old"  # in a scratch folder: the weights that are being replaced
 RECORD = "weights.json"  # beside fetched weights: source and the SHA-256 of every file
 
 
@@ -162,7 +163,7 @@ def install(archive: Archive, given: Path, target: Path, scratch: Path, *, sourc
     record = {"name": archive.name, "source": source, "zip_sha256": files.sha256(given), "sha256": hashes}
     files.write_json(fresh / RECORD, record)
     if target.exists():
-        target.replace(scratch / "old")
+        target.replace(scratch / ASIDE)
     fresh.replace(target)
 
 

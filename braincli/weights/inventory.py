@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,9 +156,9 @@ def fetch(
     with _locked(target):
         if (target / RECORD).is_file() and not overwrite:
             return _archive_status(archive, given, check=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            fetched = archives.download(archive, Path(scratch), sha256 or archive.sha256, reporter)
-            archives.install(archive, fetched, target, Path(scratch), source=archive.url)
+        with _scratch(target) as scratch:
+            fetched = archives.download(archive, scratch, sha256 or archive.sha256, reporter)
+            archives.install(archive, fetched, target, scratch, source=archive.url)
     return _archive_status(archive, target.parent, check=True)
 
 
@@ -184,8 +185,8 @@ def import_file(
     with _locked(target):
         if (target / RECORD).is_file() and not overwrite:
             raise UsageError(f"The weights {name} are installed.", "Add --overwrite to replace them.")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            archives.install(archive, path, target, Path(scratch), source=path.name)
+        with _scratch(target) as scratch:
+            archives.install(archive, path, target, scratch, source=path.name)
     return _archive_status(archive, target.parent, check=True)
 
 
@@ -225,6 +226,19 @@ def _locked(target: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise ModelError(f"Another process has been fetching {target.name} for too long.", "Try again.") from None
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder to work in beside ``target``, whose lock is held; those of killed processes are removed, and what they
+    had put aside is put back."""
+    prefix = f".{target.name}.tmp-"
+    for left in target.parent.glob(f"{prefix}*"):
+        if (left / archives.ASIDE).is_dir() and not target.exists():
+            (left / archives.ASIDE).replace(target)
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
+        yield Path(scratch)
 
 
 def _archive_status(archive: Archive, given: Path | None, check: bool) -> Status:

@@ -7,21 +7,26 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinytraining import train, write_case, write_cases
+from tinytraining import OPTIONS, train, write_case, write_cases
 
-from braincli.errors import ModelError, UsageError
+from braincli.config import TrainConfig
+from braincli.errors import InputError, ModelError, UsageError
+from braincli.imaging.cases import find_cases
 from braincli.methods import registry
 from braincli.model.folder import read_info
 from braincli.runtime import files
 from braincli.runtime.locks import NAME as LOCK
 from braincli.runtime.locks import locked
+from braincli.runtime.progress import Reporter
 from braincli.training.output import MARKER
+from braincli.training.run import train_cases
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +222,14 @@ def test_resume_with_other_scans_is_refused(cohort: Path, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="The cases of m have changed since its training began"):
         train(data, out, resume=True, store=tmp_path / "new-slices")
     train(data, out, overwrite=True)
+
+
+def test_a_case_with_a_problem_is_named_before_anything_is_written(cohort: Path, tmp_path: Path) -> None:
+    cases = find_cases(cohort)
+    odd = replace(cases[1], problem=InputError("b has two files for FLAIR."))
+    with pytest.raises(InputError, match="two files for FLAIR"):
+        train_cases([cases[0], odd], TrainConfig(**OPTIONS), tmp_path / "m", Reporter())
+    assert not (tmp_path / "m").exists()
 
 
 def test_the_options_beside_the_model_name_no_folder(cohort: Path, tmp_path: Path) -> None:

@@ -118,6 +118,18 @@ def test_what_is_there_survives_an_import_that_fails(tmp_path: Path) -> None:
     assert inventory.hd_bet_2() == tmp_path / "weights" / "hd-bet"
 
 
+def test_what_killed_imports_left_is_tidied_up_and_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "good.zip").write_bytes(zipped(HD_BET_2))
+    inventory.import_file(tmp_path / "good.zip")
+    left = tmp_path / "weights" / ".hd-bet.tmp-dead"
+    (left / "fresh").mkdir(parents=True)
+    (tmp_path / "weights" / "hd-bet").replace(left / archives.ASIDE)  # killed between two moves
+    (tmp_path / "bad.zip").write_bytes(b"")
+    with pytest.raises(ModelError):
+        inventory.import_file(tmp_path / "bad.zip")
+    assert not left.exists() and inventory.hd_bet_2() == tmp_path / "weights" / "hd-bet"
+
+
 @pytest.mark.parametrize(
     ("state", "text"),
     [
