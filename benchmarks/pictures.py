@@ -88,7 +88,7 @@ def collect(found: CrossFitted, model: LoadedModel, seed: int = 0) -> Shown:
     e, spec = found.evidence, model.info.slices
     slices, _ = load_case(replace(e.case, lesion=None), spec, stride=model.method.stride)
     z = int(slices.index[e.reference.sum(axis=(0, 1))[slices.index].argmax()])
-    runs = in_runs(len(slices.index), model.method.run).reshape(-1, model.method.run)
+    runs = in_runs(len(slices.index), model.method.sequence).reshape(-1, model.method.sequence)
     rows = runs[(slices.index[runs] == z).any(axis=1)][-1]
     part = replace(slices, image=slices.image[rows], brain=slices.brain[rows], index=slices.index[rows])
     result = restore(part, model, case_id=e.case.id, seed=seed)

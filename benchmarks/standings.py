@@ -25,7 +25,7 @@ BASELINE = "threshold"
 
 def learns_outlines(method: str) -> bool:
     """Whether lesion masks are what ``method`` learns, not only tissue that it leaves out."""
-    return registry.spec(method).supervision.startswith("lesion masks")
+    return registry.spec(method).supervision.outlines
 
 
 def results(work: Path) -> list[Result]:
