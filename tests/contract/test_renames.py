@@ -83,7 +83,7 @@ def test_one_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "m", method, info)
     weights = tmp_path / "m" / "weights.safetensors"
     state = load_file(weights)
-    save_file(earlier(method, state) | state, weights)
+    save_file({key: value.clone() for key, value in (earlier(method, state) | state).items()}, weights)
     content = json.loads((tmp_path / "m" / "model.json").read_text())
     content["weights"]["weights.safetensors"] = files.sha256(weights)
     (tmp_path / "m" / "model.json").write_text(json.dumps(content))
