@@ -125,9 +125,8 @@ class DiffSeg(Method):
             return self.process.ddpm(network, noise, times, generators=generators, tick=tick)
         sigmas = self.process.schedule.sigmas(times)
         start = noise.double() * (1 + sigmas[0].item() ** 2) ** 0.5  # standard normal x_T, whatever abar_T is
-        return samplers.SAMPLERS[c.sampler](
-            self.process.denoiser(network), start, sigmas, generators=generators, tick=tick
-        )
+        sampler = samplers.SAMPLERS[c.sampler]
+        return sampler(self.process.denoiser(network), start, sigmas, generators=generators, tick=tick)
 
     def calls(self) -> int:
         return self.config.steps

@@ -103,11 +103,12 @@ class DPMClassifier(Guided):
         return {"classifier": self.config.optimizer(self.classifier.parameters())}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from (
-            super().losses(batch, stage, generator) if stage == "diffusion" else self._classify(batch, generator)
-        )
+        if stage == "diffusion":
+            yield from super().losses(batch, stage, generator)
+        else:
+            yield from self._classification_losses(batch, generator)
 
-    def _classify(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _classification_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the class of slices at random levels."""
         c = self.config
         batch = self.augmented(batch, generator)

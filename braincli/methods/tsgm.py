@@ -135,11 +135,10 @@ class TSGM(Translation):
         return {"score": torch.optim.Adam(self.score.parameters(), lr=self.config.restore_rate)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from (
-            self.translation_losses(batch, generator) if stage == "translate" else self._restore(batch, generator)
-        )
+        stage_losses = self.translation_losses if stage == "translate" else self._restoration_losses
+        yield from stage_losses(batch, generator)
 
-    def _restore(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _restoration_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
         c = self.config
         batch, diseased = self.augmented_pair(batch, self.partner(batch, generator), generator)

@@ -80,30 +80,29 @@ class Translation(Method):
         in_healthy, in_diseased = (part.brain & present(part.image) for part in (without, with_lesion))
         fake_diseased = self.translate(self.to_diseased, healthy, in_healthy)
         fake_healthy = self.translate(self.to_healthy, diseased, in_diseased)
-        adversarial = self._adversarial(self.discriminator_diseased, fake_diseased, True) + self._adversarial(
-            self.discriminator_healthy, fake_healthy, True
-        )
-        cycle = F.l1_loss(self.translate(self.to_healthy, fake_diseased, in_healthy), healthy) + F.l1_loss(
-            self.translate(self.to_diseased, fake_healthy, in_diseased), diseased
-        )
+        fooled_diseased = self._adversarial(self.discriminator_diseased, fake_diseased, True)
+        fooled_healthy = self._adversarial(self.discriminator_healthy, fake_healthy, True)
+        adversarial = fooled_diseased + fooled_healthy
+        cycle_healthy = F.l1_loss(self.translate(self.to_healthy, fake_diseased, in_healthy), healthy)
+        cycle_diseased = F.l1_loss(self.translate(self.to_diseased, fake_healthy, in_diseased), diseased)
+        cycle = cycle_healthy + cycle_diseased
         total = adversarial + c.cycle_weight * cycle
         logs = {"adversarial": adversarial.item(), "cycle": cycle.item()}
         if c.identity_weight:
-            identity = F.l1_loss(self.translate(self.to_healthy, healthy, in_healthy), healthy) + F.l1_loss(
-                self.translate(self.to_diseased, diseased, in_diseased), diseased
-            )
-            total = total + c.identity_weight * identity
+            identity_healthy = F.l1_loss(self.translate(self.to_healthy, healthy, in_healthy), healthy)
+            identity_diseased = F.l1_loss(self.translate(self.to_diseased, diseased, in_diseased), diseased)
+            total = total + c.identity_weight * (identity_healthy + identity_diseased)
         if c.keep_weight:
             keep = masked_mean((fake_healthy - diseased).abs(), healthy_tissue(with_lesion))
             total, logs["keep"] = total + c.keep_weight * keep, keep.item()
         yield "generators", total, logs
+        past_diseased = self.pools["diseased"].swap(fake_diseased, generator)
+        past_healthy = self.pools["healthy"].swap(fake_healthy, generator)
         discrimination = (
             self._adversarial(self.discriminator_diseased, diseased, True)
-            + self._adversarial(
-                self.discriminator_diseased, self.pools["diseased"].swap(fake_diseased, generator), False
-            )
+            + self._adversarial(self.discriminator_diseased, past_diseased, False)
             + self._adversarial(self.discriminator_healthy, healthy, True)
-            + self._adversarial(self.discriminator_healthy, self.pools["healthy"].swap(fake_healthy, generator), False)
+            + self._adversarial(self.discriminator_healthy, past_healthy, False)
         ) / 2
         yield "discriminators", discrimination, {"discriminator": discrimination.item()}
 
