@@ -10,6 +10,7 @@ from pathlib import Path
 from braincli.errors import InputError
 from braincli.imaging.case import Case, case_name, dangling, folder_name, names_of
 from braincli.imaging.names import CONTRASTS, TISSUES, Contrast, Named, Role, is_aside, legible, read_name, stem
+
 SEGMENTATION = re.compile(r"(.*)[ _.\-]seg(?:mentation)?", re.IGNORECASE)
 
 
