@@ -108,15 +108,15 @@ def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
     from braincli.calibration.crossfit import cross_fitted
     from braincli.calibration.evidence import gather
     from braincli.calibration.fit import conclude
+    from braincli.runtime.cohort import results
 
     folder = entry.folder or train(plan, entry.method)
     model = load_model(str(folder), chosen)
     assert plan.val is not None
     cases = find_cases(plan.val)
     wall, cpu = time.perf_counter(), time.process_time()
-    evidence = gather(
-        cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen)
-    )  # fmt: skip
+    outcomes = gather(cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen))
+    evidence = results(outcomes)
     seconds = [(now - then) / len(cases) for now, then in ((time.perf_counter(), wall), (time.process_time(), cpu))]
     begin = time.process_time()
     fitted = cross_fitted(evidence)
