@@ -18,6 +18,7 @@ from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, is_file
 from braincli.errors import InputError, UsageError
 from braincli.imaging import brain as brains
 from braincli.imaging import volume
+from braincli.imaging.case import left_aside
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, gather_cases, read_name, stem
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
@@ -272,6 +273,8 @@ def detect_cases(
     info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
         refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
+    for text in left_aside(cases):
+        reporter.say(text)
     outcomes = cohort.each(cases, lambda case: detector.run(case, output), reporter)
     return DetectReport(info.name, [outcome.result or _failed(outcome) for outcome in outcomes])
 

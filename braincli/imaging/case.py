@@ -39,6 +39,11 @@ class Case:
     aside: tuple[Path, ...] = ()
 
 
+def left_aside(cases: Iterable[Case]) -> list[str]:
+    """A sentence for every case beside whose scans lies what nobody will look at."""
+    return [f"{case.id}: not used: {names_of(case.aside)}." for case in cases if case.aside]
+
+
 def one_per_id(cases: list[Case], text: str = "Several cases are called {}.") -> list[Case]:
     """``cases``, but one with a problem for all of an id that occurs more than once."""
     again = repeated(cases)

@@ -67,7 +67,7 @@ def _is_of_fast(prefix: str, stems: set[str], of_scan: bool) -> bool:
 def _by_id(named: list[Named]) -> dict[str, list[Named]]:
     """Files by case: a mask of a scan goes with it, and so do runs of one scan (``X_t1`` beside ``X_run2_t1``)."""
     scans = {file.id for file in named if isinstance(file.role, Contrast)}
-    ids = {file.path: file.scan if file.scan in scans else file.id for file in named}
+    ids = {file.path: file.scan if file.scan and file.scan in scans else file.id for file in named}
     spellings: dict[str, set[str]] = {}
     for file in named:
         spellings.setdefault(file.base, set()).add(ids[file.path])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from braincli.config import PreprocessConfig
 from braincli.errors import UsageError
-from braincli.imaging.cases import Case
+from braincli.imaging.case import Case, left_aside
 from braincli.preprocessing import naming
 from braincli.preprocessing.chain import preprocess_case
 from braincli.preprocessing.result import Preprocessed
@@ -29,11 +29,9 @@ def preprocess_cases(
     """
     _refuse_clashes(cases, config)
     naming.write_dataset_description(out)
-
-    def work(case: Case) -> Preprocessed:
-        return preprocess_case(case, out, config, reporter)
-
-    return cohort.results(cohort.each(cases, work, reporter))
+    for text in left_aside(cases):
+        reporter.say(text)
+    return cohort.results(cohort.each(cases, lambda case: preprocess_case(case, out, config, reporter), reporter))
 
 
 def _refuse_clashes(cases: Sequence[Case], config: PreprocessConfig) -> None:
