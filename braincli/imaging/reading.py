@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import prod
+from pathlib import Path
+
 from braincli.imaging.case import Case
 from braincli.imaging.names import CONTRASTS, Contrast
 from braincli.imaging.volume import Volume, load
@@ -18,7 +21,24 @@ def load_images(case: Case, *, volume: int | None = None, prefer: str = "sform")
         InputError: the gatekeeper refuses one.
     """
     return {
-        contrast: load(case.images[contrast], volume=case.volumes.get(contrast, volume), prefer=prefer)
+        contrast: load(
+            case.images[contrast],
+            volume=case.volumes.get(contrast, volume_of(case.images[contrast], volume)),
+            prefer=prefer,
+        )
         for contrast in CONTRASTS
         if contrast in case.images
     }
+
+
+def volume_of(path: Path, volume: int | None) -> int | None:
+    """``volume`` where the file has several; a three-dimensional one beside it needs no choice."""
+    if volume is None:
+        return None
+    import nibabel
+
+    try:
+        shape = nibabel.load(path).shape  # type: ignore[attr-defined]
+    except Exception:  # the gatekeeper says better what is wrong with it
+        return volume
+    return volume if prod(shape[3:]) > 1 else None
