@@ -44,7 +44,7 @@ def command(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Labels that are lesion, e.g. 1,4 (default: all above 0); 0/1 predictions mean lesion."),
+        typer.Option(help="Labels that are lesion, e.g. 1,4 (default: all above 0); a 0/1 mask means lesion."),
     ] = None,
     hd_definition: Annotated[Hausdorff, typer.Option(help="Definition of HD95.")] = Hausdorff.MAX_DIRECTED,
     empty: Annotated[
