@@ -9,7 +9,18 @@ from pathlib import Path
 
 from braincli.errors import InputError
 from braincli.imaging.case import Case, case_name, dangling, folder_name, names_of
-from braincli.imaging.names import CONTRASTS, TISSUES, Contrast, Named, Role, is_aside, legible, read_name, stem
+from braincli.imaging.names import (
+    CONTRASTS,
+    TISSUES,
+    Contrast,
+    Named,
+    Role,
+    is_aside,
+    is_stripped,
+    legible,
+    read_name,
+    stem,
+)
 
 SEGMENTATION = re.compile(r"(.*)[ _.\-]seg(?:mentation)?", re.IGNORECASE)
 
@@ -55,6 +66,8 @@ def _read_names(paths: list[Path]) -> tuple[list[Named], list[Path], list[Path]]
             unknown.append(path)
         elif name.role != "other":
             named.append(name)
+    if not scans:  # what was made from scans is all that there is: it is not left out without a word
+        unknown += [path for path in aside if is_stripped(path)]
     return named, unknown, aside
 
 

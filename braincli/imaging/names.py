@@ -32,7 +32,7 @@ SUFFIXES: dict[Role, str] = {
     Contrast.T1: r"t1[wn]?",
     Contrast.FLAIR: r"(?:t2[_-]?)?flair|fla|t2f",
     Contrast.T2: r"t2w?",
-    "brain": r"brain[_-]?mask",
+    "brain": r"(?:brain|bet)[_-]?mask",
     "lesion": r"seg|segmentation|(?:lesions?|tumou?r)(?:[_-]?(?:mask|seg|segmentation))?",
     "csf": r"csf|pve_0",  # pve_0 to pve_2: as FSL FAST names them, given a T1
     "gm": r"gm|pve_1",
@@ -52,8 +52,9 @@ RUN = re.compile(r"[ _.\-]run[_\-]?0*(?P<number>[0-9]+)(?=[ _.\-]|$)", re.IGNORE
 DRAWN_ON = re.compile(
     rf"(?P<id>.*?){ENTITIES}(?:^|[ _.\-])(?:{'|'.join(SUFFIXES[contrast] for contrast in CONTRASTS)})", re.IGNORECASE
 )
+STRIPPED = "brain|skull|head|bet|stripped"  # scans that another tool has worked on
 ASIDE = re.compile(  # names of what was made from a scan, and is neither a scan nor a mask that we know
-    r".*[ _.\-](?:roi|segm|brain|skull|head|bet|rois?\d+|stripped|overlay|probs?|priors?|warp|jac|dist|edges?)",
+    rf".*[ _.\-](?:{STRIPPED}|rois?\d*|segm|synthseg|aseg|ribbon|overlay|probs?|priors?|warp|jac|dist|edges?)",
     re.IGNORECASE,
 )
 
@@ -123,6 +124,11 @@ def read_name(path: Path) -> Named | None:
 def is_aside(path: Path) -> bool:
     """Whether a name that says nothing else is that of something made from a scan (``x_roi``, ``x_brain``)."""
     return ASIDE.fullmatch(stem(path)) is not None
+
+
+def is_stripped(path: Path) -> bool:
+    """Whether such a name is that of a scan without (or with nothing but) its skull."""
+    return re.search(rf"[ _.\-](?:{STRIPPED})$", stem(path), re.IGNORECASE) is not None
 
 
 def _space(entities: dict[str, str]) -> str:

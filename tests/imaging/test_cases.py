@@ -151,6 +151,7 @@ ODD = {
     "a run at the end": (["x_t1.nii.gz", "x_t1_run2.nii.gz"], "two files for t1: x_t1.nii.gz, x_t1_run2.nii.gz"),
     "unknown file": (["x_flair.nii.gz", "x_flair_final.nii.gz"], "cannot tell what x_flair_final.nii.gz shows"),
     "unknown mask": (["x_flair.nii.gz", "x_mask.nii.gz"], "cannot tell what x_mask.nii.gz shows"),
+    "no scan but what was made of it": (["x_t1_brain.nii.gz"], "cannot tell what x_t1_brain.nii.gz shows"),
     "lesion or tissue": (["x_t1.nii.gz", "x_t1_seg.nii.gz"], "cannot tell what x_t1_seg.nii.gz shows"),
     "two names": (["x_t1.nii.gz", "y_flair.nii.gz"], "begin differently (x, y)"),
     "scans in and below": (["x_t1.nii.gz", "coreg/x_t1.nii.gz"], "holds scans itself and in folders (coreg)"),

@@ -41,6 +41,13 @@ T1, T1CE, T2, FLAIR = CONTRASTS
         ("sub-01_PDw.nii.gz", "sub-01", "other"),
         ("p_lesion.nii.gz", "p", "lesion"),
         ("p_brain_mask.nii.gz", "p", "brain"),
+        ("p_t1_bet_mask.nii.gz", "p", "brain"),
+        ("p_t1_pve_2.nii.gz", "p", "wm"),
+        ("p_t1_mixeltype.nii.gz", "p", "other"),
+        ("p_restored-flair.nii.gz", "p", "other"),
+        ("p_space-t1_anomaly.nii.gz", "p", "other"),
+        ("p_run2_t1.nii.gz", "p_run2", T1),
+        ("p_t1_run2.nii.gz", "p", T1),
     ],
 )
 def test_names(name: str, id: str, role: str) -> None:
