@@ -34,7 +34,7 @@ from standings import BASELINE, card_notes, learns_outlines, mean, results, tabl
 from braincli import __version__, api
 from braincli.config import CalibrateConfig, TrainConfig
 from braincli.errors import BraincliError, UsageError
-from braincli.imaging.cases import find_cases
+from braincli.imaging.cases import find_cases, sound
 from braincli.methods import registry
 from braincli.model.card import NOTES
 from braincli.model.folder import load_model, read_info, write_info
@@ -108,15 +108,15 @@ def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
     from braincli.calibration.crossfit import cross_fitted
     from braincli.calibration.evidence import gather
     from braincli.calibration.fit import conclude
+    from braincli.runtime.cohort import results
 
     folder = entry.folder or train(plan, entry.method)
     model = load_model(str(folder), chosen)
     assert plan.val is not None
-    cases = find_cases(plan.val)
+    cases = sound(find_cases(plan.val))
     wall, cpu = time.perf_counter(), time.process_time()
-    evidence = gather(
-        cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen)
-    )  # fmt: skip
+    outcomes = gather(cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen))
+    evidence = results(outcomes)
     seconds = [(now - then) / len(cases) for now, then in ((time.perf_counter(), wall), (time.process_time(), cpu))]
     begin = time.process_time()
     fitted = cross_fitted(evidence)

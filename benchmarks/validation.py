@@ -22,7 +22,7 @@ from braincli.calibration.evidence import Evidence, refuse_trained
 from braincli.calibration.fit import case_dsc, cross_calibrate, highest
 from braincli.detection.maps import channels
 from braincli.detection.restore import restore
-from braincli.imaging.cases import CONTRASTS, Case, find_cases
+from braincli.imaging.cases import CONTRASTS, Case, find_cases, sound
 from braincli.imaging.slices import Slices, load_case
 from braincli.imaging.volume import load, mask_on_grid_of, reorient
 from braincli.model.folder import LoadedModel, load_model
@@ -65,7 +65,7 @@ def chosen_model(name: str, options: argparse.Namespace) -> LoadedModel:
 def read(model: LoadedModel, options: argparse.Namespace) -> list[Subject]:
     """The cohort, as ``model`` wants its slices."""
     spec = model.info.slices
-    cases = find_cases(options.data)
+    cases = sound(find_cases(options.data))
     refuse_trained(cases, model.info)
     subjects = []
     for case in cases:

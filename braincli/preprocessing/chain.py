@@ -18,8 +18,9 @@ import numpy as np
 from braincli.config import PreprocessConfig
 from braincli.errors import InputError, QualityError
 from braincli.imaging import brain, volume
-from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.checks import Level
+from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
 from braincli.preprocessing import align, atlas, intensity, naming, outputs, quality
 from braincli.preprocessing.extract import Extractor, largest_solid, to_mask
@@ -57,7 +58,7 @@ def preprocess_case(
         return outputs.restore(case, names)
     outputs.refuse_existing(names, case, overwrite=config.overwrite)
     with record.timed("read"):
-        scans = _load_scans(case, record)
+        scans = _load_scans(case, config, record)
     reference = align.choose_reference(scans, config.reference)
     work = Work(case, config, reporter, record, names, scans, reference, stripped=config.already_stripped)
     _report_findings(work)
@@ -90,22 +91,25 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
     paths = [*case.images.values(), *(path for path in masks if path is not None)]
     if missing := [path for path in paths if not path.is_file()]:
         raise InputError(f"{missing[0].name}: no such file.", "Check the path.")
+    if case.volumes:
+        settings["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
     inputs = {path.name: files.sha256(path) for path in paths}
     uses_network = not (config.already_stripped or masks[0] or "brain" in config.skip)
     return RunRecord("preprocess", case.id, settings, inputs, extractor.weights() if uses_network else "")
 
 
-def _load_scans(case: Case, record: RunRecord) -> dict[Contrast, Volume]:
-    scans = {contrast: volume.load(case.images[contrast]) for contrast in CONTRASTS if contrast in case.images}
-    seen: dict[str, str] = {}
-    for scan in scans.values():
+def _load_scans(case: Case, config: PreprocessConfig, record: RunRecord) -> dict[Contrast, Volume]:
+    scans = load_images(case, volume=config.volume, prefer=config.prefer)
+    seen: dict[tuple[str, int | None], str] = {}
+    for contrast, scan in scans.items():
         assert scan.source is not None
-        if scan.sha256 in seen:
+        content = scan.sha256, case.volumes.get(contrast)  # volumes of one 4-D file are no duplicates
+        if content in seen:
             raise InputError(
-                f"{case.id}: {seen[scan.sha256]} and {scan.source.name} are the same image.",
+                f"{case.id}: {seen[content]} and {scan.source.name} are the same image.",
                 "Give each contrast its own file.",
             )
-        seen[scan.sha256] = scan.source.name
+        seen[content] = scan.source.name
     record.facts["spacing_mm"] = {contrast: [round(s, 3) for s in scan.spacing] for contrast, scan in scans.items()}
     return scans
 

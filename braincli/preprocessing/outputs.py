@@ -11,6 +11,7 @@ import numpy as np
 from braincli.errors import UsageError
 from braincli.imaging import volume
 from braincli.imaging.cases import Case, Contrast
+from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
 from braincli.preprocessing import naming, picture, register
 from braincli.preprocessing.result import Preprocessed, grid_only
@@ -78,7 +79,9 @@ def write(work: Work, images: Images) -> Preprocessed:
 def restore(case: Case, names: naming.Names) -> Preprocessed:
     """What an earlier, complete run of the same case left."""
     record = json.loads(names.record().read_text(encoding="utf-8"))
-    grids = {contrast: grid_only(volume.load(path)) for contrast, path in case.images.items()}
+    config = record["config"]
+    images = load_images(case, volume=config.get("volume"), prefer=config.get("prefer", "sform"))
+    grids = {contrast: grid_only(image) for contrast, image in images.items()}
     return _result(case, names, record["facts"], grids, record["warnings"], resumed=True)
 
 

@@ -312,7 +312,7 @@ def test_a_bug_in_one_case_is_reported_as_its_failure(
     from braincli.detection import run
 
     real = run.load_images
-    monkeypatch.setattr(run, "load_images", lambda case: 1 / 0 if case.id == "a" else real(case))
+    monkeypatch.setattr(run, "load_images", lambda case, **_: 1 / 0 if case.id == "a" else real(case))
     report = detect(models, cohort, tmp_path / "out")
     assert [case.status for case in report.cases] == ["failed", "done", "done"]
     assert report.cases[0].error == "internal error: ZeroDivisionError: division by zero"
