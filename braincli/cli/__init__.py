@@ -5,6 +5,7 @@ Nothing here (or in the modules below) imports torch, ants or SimpleITK at modul
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from braincli import RESEARCH_USE_ONLY, __version__
-from braincli.cli import common
+from braincli.cli import common, streams
 
 app = typer.Typer(
     name="braincli",
@@ -35,7 +36,7 @@ def _version(given: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 
@@ -46,11 +47,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point of the ``braincli`` command."""
+    streams.prepare()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's own, which its shell commands inherit, may not be here
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:  # help or a usage error that could not be written: commands handle their own
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        sys.exit(5)
+    finally:
+        sys.stdout.flush()
 
 
 common.register(app)

@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, DeviceName, Precision, PrecisionName, Quiet, Seed, Threads
+from braincli import choices
+from braincli.cli.common import show_json
+from braincli.cli.options import (
+    AsJson,
+    Batch,
+    ConfigFile,
+    Debug,
+    DeviceName,
+    Model,
+    PrecisionName,
+    Quiet,
+    Run,
+    Seed,
+    Threads,
+    option,
+    read,
+)
 from braincli.errors import CohortError
 
 if TYPE_CHECKING:
     from braincli.model.info import Calibration
 
 
-class Objective(StrEnum):
-    """What calibration looks for."""
-
-    DSC = "dsc"
-    HEALTHY = "healthy-quantile"
-
-
 def command(
-    data: Annotated[list[Path], typer.Option("--data", help="Cases that were not trained on, with lesion masks.")],
-    model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "tsgm",
+    inputs: Annotated[
+        list[Path], typer.Option("--data", help="Cases that were not trained on, with lesion masks.", metavar="PATH")
+    ],
+    model: Model = None,
+    run: Run = None,
     objective: Annotated[
-        Objective,
-        typer.Option(
-            help="dsc: highest mean DSC. healthy-quantile: the threshold that --false-positive-rate of healthy brain "
-            "exceeds; needs no masks (cases without mask count as healthy)."
+        str | None,
+        option(
+            "dsc: highest mean DSC. healthy-quantile: the threshold that --false-positive-rate of healthy brain "
+            "exceeds; needs no masks (cases without mask count as healthy).",
+            default="dsc",
+            choices=choices.Objective,
         ),
-    ] = Objective.DSC,
+    ] = None,
     false_positive_rate: Annotated[
-        float, typer.Option(help="Share of healthy brain above the threshold (healthy-quantile).", min=1e-6, max=0.5)
-    ] = 0.01,
+        str | None,
+        option("Share of healthy brain above the threshold (healthy-quantile).", default="0.01", metavar="FLOAT"),
+    ] = None,
     contrasts: Annotated[
         str | None,
-        typer.Option(
-            help="Fit for scans that have these contrasts alone, as flair or t1,flair; what was fitted for all stays. "
-            "detect takes what was fitted for the contrasts it is given."
+        option(
+            "Fit for scans that have these contrasts alone, as flair or t1,flair; what was fitted for all stays. "
+            "detect takes what was fitted for the contrasts it is given.",
+            metavar="CONTRAST[,...]",
         ),
     ] = None,
     healthy: Annotated[
         list[Path] | None,
-        typer.Option(help="Healthy cases, prepared; what the calibrated model marks in them goes to the card."),
+        option("Healthy cases, prepared; what the calibrated model marks in them goes to the card.", metavar="PATH"),
     ] = None,
     cross_fit: Annotated[
-        bool, typer.Option("--cross-fit", help="Also report DSC with each half calibrated on the other.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only; leave model.json as it is.")] = False,
-    batch: Annotated[int, typer.Option(help="Slices per network call.", min=1)] = 16,
-    precision: PrecisionName = Precision.AUTO,
-    seed: Seed = 0,
+        bool | None, option("Also report DSC with each half calibrated on the other.", "--cross-fit")
+    ] = None,
+    dry_run: Annotated[bool | None, option("Report only; leave model.json as it is.", "--dry-run")] = None,
+    batch: Batch = None,
+    precision: PrecisionName = None,
+    config_file: ConfigFile = None,
+    seed: Seed = None,
     threads: Threads = None,
-    device: DeviceName = "auto",
+    device: DeviceName = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -67,19 +82,15 @@ def command(
     Example: braincli calibrate --model models/mine --data validation/ --cross-fit &&
     braincli calibrate --model models/mine --data validation/ --contrasts flair
     """
-    from braincli import api, config
+    given = locals()
+    from braincli import api
+    from braincli.config import CalibrateConfig
     from braincli.runtime.progress import reporter
 
-    values = {
-        "model": model, "objective": objective.value, "false_positive_rate": false_positive_rate,
-        "contrasts": tuple(contrasts.lower().replace(" ", "").split(",")) if contrasts else (),
-        "cross_fit": cross_fit, "write": not dry_run, "batch": batch, "precision": precision.value,
-        "seed": seed, "threads": threads, "device": device,
-    }  # fmt: skip
-    options = config.parse(config.CalibrateConfig, values)
-    calibration = api.calibrate(data, options, reporter(quiet=quiet), healthy=healthy or ())
+    config = read(CalibrateConfig, given, config_file)
+    calibration = api.calibrate(inputs, config, reporter(quiet=quiet), healthy=healthy or ())
     if as_json:
-        typer.echo(json.dumps(calibration.model_dump(mode="json"), indent=2))
+        show_json(calibration.model_dump(mode="json"))
     else:
         _say(calibration)
     if left_out := calibration.provenance.left_out:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, Quiet
+from braincli.cli.common import show, show_json
+from braincli.cli.options import AsJson, ConfigFile, Debug, Prefer, Quiet, VolumeNumber, option, read
 from braincli.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,18 +16,14 @@ if TYPE_CHECKING:
     from braincli.imaging.checks.survey import CheckReport, FileReport
 
 
-class Form(StrEnum):
-    """Which affine counts where both are set and disagree."""
-
-    SFORM = "sform"
-    QFORM = "qform"
-
-
 def command(
-    paths: Annotated[list[Path], typer.Argument(help="Scans, case or cohort folders, .tsv manifests.")],
-    volume: Annotated[int | None, typer.Option(help="Which volume of a 4-D file, from 0.", min=0)] = None,
-    prefer: Annotated[Form, typer.Option(help="Where qform and sform disagree.")] = Form.SFORM,
-    phi: Annotated[bool, typer.Option("--phi", help="List what headers tell about the patient.")] = False,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUTS", help="Scans, case or cohort folders, .tsv manifests.")
+    ],
+    volume: VolumeNumber = None,
+    prefer: Prefer = None,
+    phi: Annotated[bool | None, option("List what headers tell about the patient.", "--phi")] = None,
+    config_file: ConfigFile = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -37,12 +32,17 @@ def command(
 
     Exit code 3 if anything is unusable. Example: braincli check sub01/ --phi
     """
+    given = locals()
     from braincli import api
-    from braincli.runtime import progress
+    from braincli.config import CheckConfig
+    from braincli.runtime.progress import reporter
 
-    words = progress.reporter(quiet=quiet)
-    report = api.check(paths, volume=volume, prefer=prefer.value, phi=phi, reporter=words)
-    typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if as_json else _table(report))
+    config = read(CheckConfig, given, config_file)
+    report = api.check(inputs, config, reporter(quiet=quiet))
+    if as_json:
+        show_json(report.as_dict())
+    else:
+        show(_table(report))
     if count := len(report.errors):
         raise InputError(f"{count} problem{'s' if count > 1 else ''} to mend before use (see above).")
 

@@ -1,17 +1,17 @@
-"""What all subcommands share: option types, error handling, registration."""
+"""What all subcommands share: printing, error handling, registration."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -22,30 +22,20 @@ COMMANDS = (
 )  # fmt: skip
 
 
-class Precision(StrEnum):
-    """What the network multiplies in."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Skip cases whose record shows that they are complete.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
-Threads = Annotated[
-    int | None,
-    typer.Option(help="CPU threads (default: what this process may use).", min=1, envvar="BRAINCLI_NUM_THREADS"),
-]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", envvar="BRAINCLI_DEVICE")]
-PrecisionName = Annotated[
-    Precision,
-    typer.Option("--precision", help="Of the network (auto: bf16 where the hardware multiplies it, else fp32)."),
-]
+def show(text: str) -> None:
+    """Data, on stdout; words are a reporter's."""
+    typer.echo(text)
+    sys.stdout.flush()  # while an error can still be told
+
+
+def show_json(content: Any) -> None:
+    """Data as JSON, on stdout."""
+    from braincli.runtime.files import as_json
+
+    show(as_json(content))
 
 
 def register(app: typer.Typer) -> None:
@@ -71,18 +61,18 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             _fail(f"error: {error}", error.exit_code)
         except MemoryError:
             _fail("error: out of memory.\n  Use a machine with more memory, or smaller input.", 5)
-        except (typer.Exit, typer.Abort, KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+        except (typer.Exit, typer.Abort, SystemExit):
             raise
-        except BrokenPipeError:  # the reader (head, less) has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("click", "typer"):  # usage errors: typer prints them, code 2
                 raise
             if kwargs.get("debug"):
                 traceback.print_exc()
-            log = _write_traceback()
-            _fail(f"internal error: {type(error).__name__}: {error}\n  Traceback in {log}; please report it.", 1)
+            if isinstance(error, OSError) and error.errno in DISK:
+                _fail(f"error: {_said(error)}.\n  Make space, or write elsewhere.", 5)
+            _fail(f"internal error: {type(error).__name__}: {error}\n  {_traceback_kept(error)}; please report it.", 1)
 
     return run
 
@@ -92,8 +82,18 @@ def _fail(text: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-def _write_traceback() -> Path:
-    handle, name = tempfile.mkstemp(prefix="braincli-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as log:
-        traceback.print_exc(file=log)
-    return Path(name)
+def _said(error: OSError) -> str:
+    name = f"{Path(os.fsdecode(error.filename)).name}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{name}{error.strerror}"
+
+
+def _traceback_kept(error: Exception) -> str:
+    """Write the traceback to a log; where none can be written, to stderr."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="braincli-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        traceback.print_exception(error)
+        return "Traceback above"
+    return f"Traceback in {name}"

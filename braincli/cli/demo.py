@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, DeviceName, Overwrite, Quiet, Seed, Threads
+from braincli.cli.common import show, show_json
+from braincli.cli.options import (
+    AsJson,
+    ConfigFile,
+    Debug,
+    DeviceName,
+    Model,
+    Overwrite,
+    Quiet,
+    Seed,
+    Threads,
+    read,
+)
 
 
 def command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for scans, masks, scores and picture.")] = Path(
-        "braincli-demo"
-    ),
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or folder of a trained model.")] = "tsgm",
-    seed: Seed = 0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for scans, masks, scores and picture.", metavar="PATH")
+    ] = Path("braincli-demo"),
+    model: Model = None,
+    config_file: ConfigFile = None,
+    seed: Seed = None,
     threads: Threads = None,
-    device: DeviceName = "auto",
-    overwrite: Overwrite = False,
+    device: DeviceName = None,
+    overwrite: Overwrite = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -30,15 +42,17 @@ def command(
 
     Example: braincli demo -o braincli-demo
     """
-    from braincli.phantom.run import run
+    given = locals()
+    from braincli.config import DemoConfig
+    from braincli.phantom import run
     from braincli.runtime.progress import reporter
 
     words = reporter(quiet=quiet)
-    report = run(output, model=model, seed=seed, threads=threads, device=device, overwrite=overwrite, reporter=words)
+    report = run.run(output, read(DemoConfig, given, config_file), words)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        show_json(report.as_dict())
         return
-    typer.echo(report.scores.as_table())
+    show(report.scores.as_table())
     folder = report.picture.parent
     words.say(f"picture  {folder / report.picture.name}")
     words.say(f"mask     {folder / report.mask.name}  (on the grid of {report.patient.flair.name})")

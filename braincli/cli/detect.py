@@ -2,99 +2,104 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from braincli.cli.common import (
+from braincli import choices
+from braincli.cli.common import show_json
+from braincli.cli.options import (
+    AlreadyStripped,
     AsJson,
+    AssumeSkull,
+    Batch,
+    ConfigFile,
+    Contrast,
     Debug,
     DeviceName,
+    Model,
     Overwrite,
-    Precision,
     PrecisionName,
+    Prefer,
     Quiet,
     Resume,
+    Run,
     Seed,
     Threads,
+    VolumeNumber,
+    option,
+    read,
 )
 from braincli.errors import CohortError, UsageError
 
-
-class OnOom(StrEnum):
-    """What to do when memory runs out."""
-
-    HALVE = "halve"
-    CPU = "cpu"
-    FAIL = "fail"
-
-
-class ContrastName(StrEnum):
-    """The four contrasts."""
-
-    T1 = "t1"
-    T1CE = "t1ce"
-    T2 = "t2"
-    FLAIR = "flair"
-
-
-Scan = Annotated[Path | None, typer.Option(help="The scan of this contrast; all four options make one case.")]
+Scan = Annotated[Path | None, option("The scan of this contrast; all four options make one case.", metavar="PATH")]
 
 
 def command(
-    paths: Annotated[
-        list[Path] | None, typer.Argument(help="A scan, case folders, cohort folders, .tsv manifests.")
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUTS", help="A scan, case folders, cohort folders, .tsv manifests."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Mask file (mask.nii.gz), or folder for all outputs.")
+        Path | None, option("Mask file (mask.nii.gz), or folder for all outputs.", "--output", "-o", metavar="PATH")
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or folder of a trained model.")] = "tsgm",
+    model: Model = None,
     t1: Scan = None,
     t1ce: Scan = None,
     t2: Scan = None,
     flair: Scan = None,
-    contrast: Annotated[
-        ContrastName | None, typer.Option(help="What a single scan shows, where its name does not tell.")
-    ] = None,
-    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask of a single case, on its grid.")] = None,
+    contrast: Contrast = None,
+    run: Run = None,
+    volume: VolumeNumber = None,
+    prefer: Prefer = None,
+    brain_mask: Annotated[Path | None, option("Brain mask of a single case, on its grid.", metavar="PATH")] = None,
     preprocess: Annotated[
-        bool, typer.Option("--preprocess", help="Scans are raw: align, skull-strip, normalise first.")
-    ] = False,
+        bool | None, option("Scans are raw: align, skull-strip, normalise first.", "--preprocess")
+    ] = None,
+    already_stripped: AlreadyStripped = None,
+    assume_skull: AssumeSkull = None,
+    n4: Annotated[bool | None, option("Correct the bias field of prepared scans, too.", "--n4")] = None,
+    uncalibrated: Annotated[
+        bool | None, option("Go on with contrasts that the model was not calibrated for.", "--uncalibrated")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Of the anomaly map (default: the model's calibration).", min=0)
+        str | None, option("Of the anomaly map.", default="the model's calibration", metavar="FLOAT")
     ] = None,
     min_lesion_mm3: Annotated[
-        float | None, typer.Option(help="Smallest lesion kept (default: the model's calibration).", min=0)
+        str | None, option("Smallest lesion kept.", default="the model's calibration", metavar="FLOAT")
     ] = None,
     min_lesion_voxels: Annotated[
-        int, typer.Option(help="Smallest lesion kept, in voxels of the scan; the larger limit counts.", min=0)
-    ] = 0,
+        str | None,
+        option("Smallest lesion kept, in voxels of the scan; the larger limit counts.", default="0", metavar="INT"),
+    ] = None,
     samples: Annotated[
-        int, typer.Option(help="Restorations per slice; their mean makes the map (stochastic methods).", min=1)
-    ] = 1,
+        str | None,
+        option("Restorations per slice; their mean makes the map (stochastic methods).", default="1", metavar="INT"),
+    ] = None,
     uncertainty: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the standard deviation of the anomaly map over the samples, in the map's units, voxel by voxel "
+        option(
+            "Write the standard deviation of the anomaly map over the samples, in the map's units, voxel by voxel "
             "(folders get <case>_uncertainty.nii.gz anyway).",
+            metavar="FILE",
         ),
     ] = None,
-    anomaly_map: Annotated[bool, typer.Option("--anomaly-map", help="Write the anomaly map.")] = False,
-    restored: Annotated[bool, typer.Option("--restored", help="Write the pseudo-healthy restorations.")] = False,
-    residual: Annotated[bool, typer.Option("--residual", help="Write |input - restoration| per contrast.")] = False,
-    figure: Annotated[bool, typer.Option(help="Draw the most abnormal slices (folders only).")] = True,
-    batch: Annotated[int, typer.Option(help="Slices per network call; changes speed, not results.", min=1)] = 16,
-    on_oom: Annotated[OnOom, typer.Option(help="When memory runs out.")] = OnOom.HALVE,
-    precision: PrecisionName = Precision.AUTO,
-    device: DeviceName = "auto",
+    anomaly_map: Annotated[bool | None, option("Write the anomaly map.", "--anomaly-map")] = None,
+    restored: Annotated[bool | None, option("Write the pseudo-healthy restorations.", "--restored")] = None,
+    residual: Annotated[bool | None, option("Write |input - restoration| per contrast.", "--residual")] = None,
+    figure: Annotated[
+        bool | None, option("Draw the most abnormal slices (folders only).", "--figure/--no-figure", default="figure")
+    ] = None,
+    batch: Batch = None,
+    on_oom: Annotated[str | None, option("When memory runs out.", default="halve", choices=choices.OnOom)] = None,
+    precision: PrecisionName = None,
+    device: DeviceName = None,
     threads: Threads = None,
-    seed: Seed = 0,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
+    seed: Seed = None,
+    config_file: ConfigFile = None,
+    resume: Resume = None,
+    overwrite: Overwrite = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -105,31 +110,19 @@ def command(
 
     Example: braincli detect --model tsgm sub01/ -o out/
     """
+    given = locals()
     from braincli import api
-    from braincli.config import DetectConfig, parse
-    from braincli.imaging.cases import Contrast
+    from braincli.config import DetectConfig
     from braincli.runtime.progress import reporter
 
+    config = read(DetectConfig, given, config_file)
     if output is None:
         raise UsageError("Where should the result go?", "Add -o mask.nii.gz for one mask, or -o OUT/ for a folder.")
-    scans = {Contrast(name): path for name, path in (("t1", t1), ("t1ce", t1ce), ("t2", t2), ("flair", flair)) if path}
-    config = parse(
-        DetectConfig,
-        {
-            "model": model, "preprocess": preprocess, "threshold": threshold, "min_lesion_mm3": min_lesion_mm3,
-            "min_lesion_voxels": min_lesion_voxels, "samples": samples, "uncertainty": uncertainty,
-            "anomaly_map": anomaly_map, "restored": restored, "residual": residual, "figure": figure, "batch": batch,
-            "on_oom": on_oom.value, "precision": precision.value, "overwrite": overwrite, "resume": resume,
-            "seed": seed, "threads": threads, "device": device,
-        },
-    )  # fmt: skip
+    scans = {name: path for name, path in (("t1", t1), ("t1ce", t1ce), ("t2", t2), ("flair", flair)) if path}
     words = reporter(quiet=quiet)
-    report = api.detect(
-        paths or [], output, scans=scans, contrast=Contrast(contrast.value) if contrast else None,
-        brain_mask=brain_mask, config=config, reporter=words,
-    )  # fmt: skip
+    report = api.detect(inputs or [], output, config, words, scans=scans, contrast=contrast, brain_mask=brain_mask)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        show_json(report.as_dict())
     else:
         words.say(report.table())
     if failed := report.failures:

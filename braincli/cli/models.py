@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from braincli.cli.common import AsJson, Debug
+from braincli.cli.common import show_json
+from braincli.cli.options import AsJson, Debug, Quiet
 from braincli.errors import ModelError
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="A method or a trained model, for details.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A method or a trained model, for details.")
+    ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """List methods (with paper, supervision, presets) and trained models (with their figures).
@@ -27,7 +30,7 @@ def command(
         if not methods and not models:
             raise ModelError(f"There is no method or model {name!r}.", "List all with: braincli models")
     if as_json:
-        typer.echo(json.dumps({"methods": methods, "models": models}, indent=2))
+        show_json({"methods": methods, "models": models})
         return
     typer.echo("methods")
     for key, entry in methods.items():

@@ -7,57 +7,95 @@ from typing import Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, DeviceName, Overwrite, Quiet, Resume, Seed, Threads
+from braincli import choices
+from braincli.cli.common import show_json
+from braincli.cli.options import (
+    AlreadyStripped,
+    AsJson,
+    AssumeSkull,
+    ConfigFile,
+    Contrast,
+    Debug,
+    DeviceName,
+    Overwrite,
+    Prefer,
+    Quiet,
+    Resume,
+    Run,
+    Seed,
+    Threads,
+    VolumeNumber,
+    option,
+    read,
+)
 
 
 def command(
-    paths: Annotated[list[Path], typer.Argument(help="Case folders, BIDS subjects, cohorts, scans or .tsv manifests.")],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path("preprocessed"),
-    contrast: Annotated[
-        str | None,
-        typer.Option(help="What a single file shows: t1, t1ce, t2 or flair, if its name does not tell."),
-    ] = None,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUTS", help="Case folders, BIDS subjects, cohorts, scans or .tsv manifests."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.", metavar="PATH")] = Path(
+        "preprocessed"
+    ),
+    contrast: Contrast = None,
+    run: Run = None,
+    volume: VolumeNumber = None,
+    prefer: Prefer = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Contrast that the others are aligned to (default: t1, t1ce, t2, flair; finest)."),
+        option(
+            "Contrast that the others are aligned to.",
+            default="t1, t1ce, t2, flair; the finest",
+            choices=choices.ContrastName,
+        ),
     ] = None,
     space: Annotated[
         str | None,
-        typer.Option(help="sri24 (default): 1 mm atlas grid of BraTS; native: the reference's own grid."),
+        option(
+            "sri24: 1 mm atlas grid of BraTS; native: the reference's own grid.", default="sri24", choices=choices.Space
+        ),
     ] = None,
-    transform: Annotated[str | None, typer.Option(help="To the atlas: affine (default) or rigid.")] = None,
+    transform: Annotated[str | None, option("To the atlas.", default="affine", choices=choices.Transform)] = None,
     skip: Annotated[
         list[str] | None,
-        typer.Option(help="Leave out coregister, atlas, brain, n4 or normalise (repeatable)."),
+        option("Leave out a step (repeatable).", choices=choices.Step),
     ] = None,
-    already_stripped: Annotated[
-        bool | None, typer.Option("--already-stripped", help="The scans show the brain only.")
-    ] = None,
+    already_stripped: AlreadyStripped = None,
+    assume_skull: AssumeSkull = None,
     brain_mask: Annotated[
-        Path | None, typer.Option(help="Brain mask on the reference's grid, instead of HD-BET.")
+        Path | None, option("Brain mask on the reference's grid, instead of HD-BET.", metavar="PATH")
     ] = None,
     bet_mode: Annotated[
         str | None,
-        typer.Option(help="HD-BET: fast (default, one fold) or accurate (five folds, mirrored; 40 x slower)."),
+        option(
+            "HD-BET: one fold, or accurate: five folds, mirrored; 40 x slower.", default="fast", choices=choices.BetMode
+        ),
     ] = None,
     bet_backend: Annotated[
         str | None,
-        typer.Option(help="minimal (default, comes with braincli) or hd-bet (2.x weights, fetched by you)."),
+        option(
+            "minimal comes with braincli; hd-bet: 2.x weights, fetched by you.",
+            default="minimal",
+            choices=choices.BetBackend,
+        ),
+    ] = None,
+    percentiles: Annotated[
+        tuple[str, str] | None,
+        option("Intensities inside the brain that become 0 and 1.", metavar="LOW HIGH", default="1 99"),
     ] = None,
     keep_intermediates: Annotated[
-        bool | None,
-        typer.Option("--keep-intermediates", help="Keep aligned images with skull (they show the face)."),
+        bool | None, option("Keep aligned images with skull (they show the face).", "--keep-intermediates")
     ] = None,
     strict_qc: Annotated[
-        bool | None,
-        typer.Option("--strict-qc", help="Exit 7 where a quality figure lies outside its limits."),
+        bool | None, option("Exit 7 where a quality figure lies outside its limits.", "--strict-qc")
     ] = None,
-    config_file: Annotated[Path | None, typer.Option("--config", help="Options in a TOML file.")] = None,
-    seed: Seed = 0,
+    config_file: ConfigFile = None,
+    seed: Seed = None,
     threads: Threads = None,
-    device: DeviceName = "auto",
-    resume: Resume = False,
-    overwrite: Overwrite = False,
+    device: DeviceName = None,
+    resume: Resume = None,
+    overwrite: Overwrite = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -66,26 +104,19 @@ def command(
 
     Example: braincli preprocess sub-01/ -o preprocessed/
     """
-    import json
-
+    given = locals()
     from braincli import api
-    from braincli.config import PreprocessConfig, load
+    from braincli.config import PreprocessConfig
     from braincli.runtime.cohort import finished, rows
     from braincli.runtime.progress import reporter
 
-    flags = {
-        "skip": skip, "already_stripped": already_stripped, "brain_mask": brain_mask, "reference": reference,
-        "transform": transform, "space": space, "bet_mode": bet_mode, "bet_backend": bet_backend,
-        "keep_intermediates": keep_intermediates, "strict_qc": strict_qc, "overwrite": overwrite or None,
-        "resume": resume or None, "seed": seed, "threads": threads, "device": device,
-    }  # fmt: skip
-    options = load(PreprocessConfig, config_file, flags=flags)
-    report = reporter(quiet=quiet)
-    outcomes, failure = finished(lambda: api.preprocess(paths, out, options, report, contrast=contrast))
+    config = read(PreprocessConfig, given, config_file)
+    words = reporter(quiet=quiet)
+    outcomes, failure = finished(lambda: api.preprocess(inputs, output, config, words, contrast=contrast))
     if as_json:
-        print(json.dumps(rows(outcomes), indent=2))
+        show_json(rows(outcomes))
     for result in (outcome.result for outcome in outcomes if outcome.result is not None):
         state = "complete already" if result.resumed else "done"
-        report.say(f"{result.case.id}: {state}, {result.folder.name}/ ({', '.join(result.images)}; {result.space})")
+        words.say(f"{result.case.id}: {state}, {result.folder.name}/ ({', '.join(result.images)}; {result.space})")
     if failure is not None:
         raise failure

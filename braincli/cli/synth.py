@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, Overwrite, Quiet, Seed, Threads
-
-
-class KindName(StrEnum):
-    """Kinds of anomalies."""
-
-    DRAEM = "draem"
-    PII = "pii"
-    GROWTH = "growth"
-    COARSE = "coarse"
-    SINK = "sink"
+from braincli import choices
+from braincli.cli.common import show_json
+from braincli.cli.options import AsJson, ConfigFile, Debug, Overwrite, Quiet, Run, Seed, Threads, option, read
 
 
 def command(
-    paths: Annotated[list[Path], typer.Argument(help="Prepared cases: folders, cohorts or .tsv manifests.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; each case gets one below it.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUTS", help="Prepared cases: folders, cohorts or .tsv manifests.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder; each case gets one below it.", metavar="PATH")
+    ],
     kind: Annotated[
-        KindName,
-        typer.Option(
-            help="growth: tumour-like; sink: smooth intensity change; pii: other tissue without a seam; draem: "
-            "foreign texture; coarse: coarse noise."
+        str | None,
+        option(
+            "growth: tumour-like; sink: smooth intensity change; pii: other tissue without a seam; draem: "
+            "foreign texture; coarse: coarse noise.",
+            default="growth",
+            choices=choices.Kind,
         ),
-    ] = KindName.GROWTH,
-    count: Annotated[int, typer.Option(help="Anomalies per case.", min=1)] = 1,
+    ] = None,
+    run: Run = None,
+    count: Annotated[str | None, option("Anomalies per case.", default="1", metavar="INT")] = None,
     radius_mm: Annotated[
-        tuple[float, float], typer.Option("--radius-mm", help="Smallest and largest radius in mm.")
-    ] = (6.0, 20.0),
-    margin_mm: Annotated[float, typer.Option(help="Distance kept from lesions that a case already has.", min=0)] = 10.0,
-    seed: Seed = 0,
+        tuple[str, str] | None, option("Smallest and largest radius in mm.", metavar="LOW HIGH", default="6 20")
+    ] = None,
+    margin_mm: Annotated[
+        str | None, option("Distance kept from lesions that a case already has, in mm.", default="10", metavar="FLOAT")
+    ] = None,
+    pixel_mm: Annotated[
+        str | None, option("In-plane grid that anomalies are drawn on, in mm.", default="1", metavar="FLOAT")
+    ] = None,
+    config_file: ConfigFile = None,
+    seed: Seed = None,
     threads: Threads = None,
-    overwrite: Overwrite = False,
+    overwrite: Overwrite = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -52,19 +55,17 @@ def command(
     Example: braincli synth healthy/ -o planted/ --count 2 && braincli detect planted/ -o out/ &&
     braincli score out/ planted/
     """
-    from braincli import api, config
+    given = locals()
+    from braincli import api
+    from braincli.config import SynthConfig
     from braincli.runtime.cohort import finished, rows
     from braincli.runtime.progress import reporter
 
-    values = {
-        "kind": kind.value, "count": count, "radius_mm": radius_mm, "margin_mm": margin_mm, "seed": seed,
-        "threads": threads, "overwrite": overwrite,
-    }  # fmt: skip
+    config = read(SynthConfig, given, config_file)
     words = reporter(quiet=quiet)
-    options = config.parse(config.SynthConfig, values)
-    outcomes, failure = finished(lambda: api.synth(paths, output, options, words))
+    outcomes, failure = finished(lambda: api.synth(inputs, output, config, words))
     if as_json:
-        typer.echo(json.dumps(rows(outcomes), indent=2, ensure_ascii=False))
+        show_json(rows(outcomes))
     for result in (outcome.result for outcome in outcomes if outcome.result is not None and not as_json):
         volumes = " + ".join(f"{ml:.1f}" for ml in result.planted_ml)
         words.say(f"{result.case}: {volumes} ml planted, {result.folder.name}/")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braincli.cli.common import AsJson, Debug, Overwrite, Quiet, guarded
+from braincli.cli.common import guarded, show_json
+from braincli.cli.options import AsJson, Debug, Overwrite, Quiet
 from braincli.errors import ModelError
 
 if TYPE_CHECKING:
+    from braincli.runtime.progress import Reporter
     from braincli.weights.inventory import Status
 
 app = typer.Typer(
@@ -29,7 +31,7 @@ Sha256 = Annotated[str, typer.Option("--sha256", help="Expected SHA-256 of the f
 
 @app.command("list")
 @guarded
-def list_(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = False) -> None:
+def list_(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Show all weights: where they are, size, licence, source. Reads no weights.
 
     Example: braincli weights list --json
@@ -41,7 +43,7 @@ def list_(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = Fa
 
 @app.command("verify")
 @guarded
-def verify(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = False) -> None:
+def verify(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Hash all weights and compare; exit code 4 if something is damaged.
 
     Example: braincli weights verify
@@ -57,10 +59,11 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = F
 @app.command("fetch")
 @guarded
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which weights: hd-bet, resnet18, wide_resnet50_2.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which weights: hd-bet, resnet18, wide_resnet50_2.")],
     weights_dir: Folder = None,
     sha256: Sha256 = "",
-    overwrite: Overwrite = False,
+    overwrite: Overwrite = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -72,18 +75,19 @@ def fetch(
     from braincli.weights import inventory as weights
 
     voice = reporter(quiet=quiet)
-    status = weights.fetch(name, given=weights_dir, sha256=sha256, overwrite=overwrite, reporter=voice)
-    voice.say(_installed(status))
+    status = weights.fetch(name, given=weights_dir, sha256=sha256, overwrite=bool(overwrite), reporter=voice)
+    _report(status, as_json, voice)
 
 
 @app.command("import")
 @guarded
 def import_(
-    file: Annotated[Path, typer.Argument(help="The file, downloaded elsewhere.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, downloaded elsewhere.")],
     name: Annotated[str, typer.Option(help="Which weights it holds.")] = "hd-bet",
     weights_dir: Folder = None,
     sha256: Sha256 = "",
-    overwrite: Overwrite = False,
+    overwrite: Overwrite = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -94,19 +98,19 @@ def import_(
     from braincli.runtime.progress import reporter
     from braincli.weights import inventory as weights
 
-    status = weights.import_file(file, name=name, given=weights_dir, sha256=sha256, overwrite=overwrite)
-    reporter(quiet=quiet).say(_installed(status))
+    status = weights.import_file(file, name=name, given=weights_dir, sha256=sha256, overwrite=bool(overwrite))
+    _report(status, as_json, reporter(quiet=quiet))
 
 
-def _installed(status: Status) -> str:
-    return f"{status.name}: {status.state}, {status.bytes / 1e6:.0f} MB in {status.folder}"
+def _report(status: Status, as_json: bool, words: Reporter) -> None:
+    if as_json:
+        show_json(asdict(status))
+    words.say(f"{status.name}: {status.state}, {status.bytes / 1e6:.0f} MB in {status.folder}")
 
 
 def _print(statuses: list[Status], as_json: bool) -> None:
-    from dataclasses import asdict
-
     if as_json:
-        typer.echo(json.dumps([asdict(status) for status in statuses], indent=2, default=str))
+        show_json([asdict(status) for status in statuses])
         return
     for status in statuses:
         size = f"{status.bytes / 1e6:.0f} MB" if status.bytes else "-"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braincli import api
-from braincli.config import DetectConfig
+from braincli.config import DemoConfig, DetectConfig, ScoreConfig
 from braincli.detection.outputs import Names
 from braincli.imaging.cases import Case, Contrast
 from braincli.model.folder import read_info
@@ -59,16 +59,7 @@ class DemoReport:
         }
 
 
-def run(
-    output: Path | str,
-    *,
-    model: str = "tsgm",
-    seed: int = 0,
-    threads: int | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    reporter: Reporter | None = None,
-) -> DemoReport:
+def run(output: Path | str, config: DemoConfig | None = None, reporter: Reporter | None = None) -> DemoReport:
     """Generate the patient in ``output`` and work through it as through any raw case.
 
     Raises:
@@ -76,21 +67,19 @@ def run(
         ModelError: the model is missing or damaged.
     """
     output, reporter, begin = Path(output), reporter or Reporter(), time.perf_counter()
-    config = DetectConfig(
-        model=model, preprocess=True, anomaly_map=True, overwrite=overwrite, seed=seed,
-        threads=threads, device=device,
-    )  # fmt: skip
-    read_info(locate(model))
-    refuse(output, config)
+    demo = config or DemoConfig()
+    detection = DetectConfig(**demo.model_dump(), preprocess=True, anomaly_map=True)
+    read_info(locate(demo.model))
+    refuse(output, detection)
     reporter.say(GENERATED)
-    patient = generate(output, seed=seed, overwrite=overwrite, report=reporter)
+    patient = generate(output, seed=demo.seed, overwrite=demo.overwrite, report=reporter)
     case = Case(CASE, patient.scans, lesion=patient.lesion)
-    found = api.detect(case, output / "detect", config=config, reporter=reporter)
+    found = api.detect(case, output / "detect", config=detection, reporter=reporter)
     names = Names.of(CASE, output / "detect")
     mask = names.volume("mask", Contrast.FLAIR)
     scores = api.score(
-        mask, patient.lesion, anomaly=names.volume("anomaly", Contrast.FLAIR), output=output / "scores",
-        overwrite=overwrite, reporter=reporter,
+        mask, patient.lesion, output / "scores", ScoreConfig(overwrite=demo.overwrite), reporter,
+        anomaly=names.volume("anomaly", Contrast.FLAIR),
     )  # fmt: skip
     return DemoReport(patient, found, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
 

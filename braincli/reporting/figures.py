@@ -229,7 +229,7 @@ def _show(axes: Any, plane: Plane, aspect: float, *, titled: bool) -> None:
     for mask, colour in plane.outlines:
         _outline(axes, mask, colour)
     if titled:
-        axes.set_title(plane.title, color=LIGHT, fontsize=8, pad=3)
+        axes.set_title(_plain(plane.title), color=LIGHT, fontsize=8, pad=3, parse_math=False)
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -241,8 +241,8 @@ def _heading(figure: Any, title: str, note: str, colour: str) -> None:
     """Title on the left, ``note`` on the right, the footer."""
     width, height = figure.get_size_inches()
     margin, top = 0.1 / width, 1 - 0.13 / height
-    figure.text(margin, top, title, color=LIGHT, fontsize=9.5, va="top", weight="bold")
-    figure.text(1 - margin, top, note, color=colour, fontsize=8, va="top", ha="right")
+    figure.text(margin, top, _plain(title), color=LIGHT, fontsize=9.5, va="top", weight="bold", parse_math=False)
+    figure.text(1 - margin, top, _plain(note), color=colour, fontsize=8, va="top", ha="right", parse_math=False)
     words = f"Axial, radiological convention: the patient's left is on the right. {RESEARCH_USE_ONLY}"
     figure.text(margin, 0.12 / height, words, color=FAINT, fontsize=6.5, va="bottom")
 
@@ -279,7 +279,13 @@ def _outline(axes: Any, plane: np.ndarray, colour: str) -> None:
 
 def _label(axes: Any, x: float, y: float, text: str, align: str) -> None:
     vertical = "top" if y > 0.5 else "bottom"
-    axes.text(x, y, text, transform=axes.transAxes, color=FAINT, fontsize=6.5, ha=align, va=vertical)
+    style = {"color": FAINT, "fontsize": 6.5, "ha": align, "va": vertical, "parse_math": False}
+    axes.text(x, y, _plain(text), transform=axes.transAxes, **style)
+
+
+def _plain(text: str) -> str:
+    """``text`` as fonts take it: names of cases may hold bytes that are no text; they are no formulas, either."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def height_mm(grid: Volume, index: int) -> float:

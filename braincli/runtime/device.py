@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from braincli.errors import ResourceError, UsageError
@@ -16,8 +17,8 @@ ALIASES = {"gpu": "cuda", "0": "cuda:0"}
 def available_threads() -> int:
     """CPUs that this process may use (affinity, SLURM and cgroup quota; a share of them under torchrun)."""
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    if slurm := os.environ.get("SLURM_CPUS_PER_TASK"):
-        counts.append(int(slurm))
+    if slurm := _number("SLURM_CPUS_PER_TASK"):
+        counts.append(slurm)
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as quota:  # noqa: PTH123 - not a user's file
             limit, period = quota.read().split()
@@ -25,7 +26,13 @@ def available_threads() -> int:
             counts.append(max(1, int(limit) // int(period)))
     except (OSError, ValueError):
         pass
-    return max(1, min(counts) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, min(counts) // (_number("LOCAL_WORLD_SIZE") or 1))
+
+
+def _number(variable: str) -> int:
+    """The whole number that an environment variable begins with (SLURM writes ``2(x3)``, too); 0 where it is none."""
+    match = re.match(r"\s*([0-9]{1,6})(?![0-9])", os.environ.get(variable, ""))
+    return int(match[1]) if match else 0
 
 
 def prepare(name: str = "auto", threads: int | None = None) -> torch.device:
@@ -45,10 +52,12 @@ def prepare(name: str = "auto", threads: int | None = None) -> torch.device:
     name = ALIASES.get(name.lower(), name.lower())
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", name):
         raise UsageError(f"There is no device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+    kind, _, number = name.partition(":")
+    if (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    ):
         raise ResourceError(f"The device {name!r} is not available on this machine.", "Use --device cpu or auto.")
     return torch.device(name)
 

@@ -13,10 +13,11 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EINVAL, ENOSYS, ENOTSUP
+from errno import EINVAL, ENAMETOOLONG, ENOSYS, ENOTSUP
 from functools import cache
 from pathlib import Path
 from socket import gethostname
+from tempfile import TemporaryFile
 from typing import Any
 
 from braincli.errors import InputError, ResourceError, UsageError
@@ -39,8 +40,10 @@ def refuse_overwrite(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()
 
     Raises:
         InputError: ``path`` is one of ``inputs`` (the same file, also through links).
-        UsageError: ``path`` exists and ``overwrite`` is false, or is a folder.
+        UsageError: ``path`` exists and ``overwrite`` is false, or is a folder, or its name is too long.
     """
+    if len(os.fsencode(path.name)) > 255:
+        raise UsageError(f"The name {path.name[:40]}... is too long.", "Choose a shorter one.")
     if not path.exists():
         return
     for source in inputs:
@@ -52,6 +55,31 @@ def refuse_overwrite(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()
         raise UsageError(f"The output {path.name} is a folder.", "Name a file, e.g. mask.nii.gz.")
     if not overwrite:
         raise UsageError(f"The output {path.name} exists.", "Add --overwrite to replace it, or choose another name.")
+
+
+def refuse_folder(folder: Path) -> None:
+    """Raise before any work is done if ``folder`` cannot be written, or made; it is not made yet.
+
+    Raises:
+        UsageError: it, or a folder above it, is a file, or its name is too long.
+        ResourceError: no permission, a read-only or full file system.
+    """
+    try:
+        above = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+        if not above.is_dir():
+            raise UsageError(f"The output {folder.name} cannot be a folder: {above.name} is a file.", "Name another.")
+        longest = max((len(os.fsencode(part)) for part in folder.absolute().relative_to(above).parts), default=0)
+        if longest > os.pathconf(above, "PC_NAME_MAX"):
+            raise OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG))
+        with TemporaryFile(dir=above):  # the only sure way to find out
+            pass
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            raise UsageError(f"The name {folder.name[:40]}... is too long.", "Choose a shorter one.") from None
+        raise ResourceError(
+            f"The output {folder.name} cannot be written: {error.strerror or error}.",
+            "Check free space and permissions, or choose another folder.",
+        ) from None
 
 
 @contextmanager
@@ -72,6 +100,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(path)
     except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            raise UsageError(f"The name {path.name[:40]}... is too long.", "Choose a shorter one.") from None
         raise ResourceError(
             f"Cannot write {path.name}: {error.strerror or error}.", "Check free space and permissions of the folder."
         ) from error
@@ -130,14 +160,23 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) atomically."""
+    """Write ``text`` (UTF-8) atomically; file names in it that are no text come as ``\\udcff``."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically; non-finite numbers are refused, paths become strings."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    write_text(path, as_json(content) + "\n")
+
+
+def as_json(content: Any) -> str:
+    """``content`` as indented JSON; non-finite numbers are refused, paths become strings.
+
+    A file name that is no text is written as JSON's own escape, ``\\udcff``, and is read back as it was.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def safe_cell(text: str) -> str:

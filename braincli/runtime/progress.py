@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -49,7 +49,9 @@ class PlainReporter(Reporter):
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
     def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        with suppress(OSError, ValueError, AttributeError):  # closed, full, not there: words cost no result
+            self.stream.write(f"{text}\n")
+            self.stream.flush()
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
@@ -101,10 +103,10 @@ class RichReporter(Reporter):
         self._live: Any = None
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, emoji=False, highlight=False)
 
     def warn(self, text: str) -> None:
-        self.console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        self.console.print(f"warning: {text}", style="yellow", markup=False, emoji=False, highlight=False)
 
     @contextmanager
     def step(self, name: str, total: int | None = None) -> Iterator[Step]:
@@ -116,8 +118,8 @@ class RichReporter(Reporter):
             self._live.update(task, visible=False)
             return
         columns = (
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
         )  # fmt: skip
         with Progress(*columns, console=self.console) as progress:
             self._live = progress
@@ -143,4 +145,4 @@ def reporter(*, quiet: bool = False) -> Reporter:
     """The reporter that fits: silent, rich on a terminal, plain lines otherwise."""
     if quiet:
         return Reporter()
-    return RichReporter() if sys.stderr.isatty() else PlainReporter()
+    return RichReporter() if sys.stderr is not None and sys.stderr.isatty() else PlainReporter()

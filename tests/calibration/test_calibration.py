@@ -178,7 +178,7 @@ def test_scans_that_lack_contrasts_have_a_calibration_of_their_own(tmp_path: Pat
     api.train([cohort(tmp_path / "train", ("a",))], model, TrainConfig(method="threshold"))
     both = api.calibrate([val], CalibrateConfig(model=str(model), cross_fit=True))
     options = CalibrateConfig(model=str(model), contrasts=(Contrast.FLAIR,), cross_fit=True)
-    assert api.calibrate([val], options.model_copy(update={"write": False})).weights == {Contrast.FLAIR: 1.0}
+    assert api.calibrate([val], options.model_copy(update={"dry_run": True})).weights == {Contrast.FLAIR: 1.0}
     alone = api.calibrate([val], options)
     info = read_info(model)
     assert info.calibration == both and info.subsets == {"flair": alone}

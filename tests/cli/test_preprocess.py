@@ -19,8 +19,8 @@ run = CliRunner().invoke
 def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Any] = []
 
-    def record(paths: list[Path], out: Path, config: PreprocessConfig, *_: Any, contrast: str | None) -> list[Any]:
-        seen.append((paths, out, config, contrast))
+    def record(inputs: list[Path], output: Path, config: PreprocessConfig, *_: Any, contrast: str | None) -> list[Any]:
+        seen.append((inputs, output, config, contrast))
         return []
 
     monkeypatch.setattr(api, "preprocess", record)

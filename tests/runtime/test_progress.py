@@ -28,3 +28,28 @@ def test_a_plain_log_estimates_from_what_this_run_did() -> None:
         bar.begin -= 10  # type: ignore[attr-defined]
         bar.advance(5, "loss 0.5")
     assert "train: 95/100, 10 s left  loss 0.5" in stream.getvalue()
+
+
+class Broken(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_words_that_nobody_reads_stop_no_work() -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (Broken(), closed, None):
+        reporter = PlainReporter(stream)  # type: ignore[arg-type]
+        reporter.warn("unheard")
+        with reporter.step("work", total=1) as bar:
+            bar.advance()
+
+
+def test_names_are_no_markup() -> None:
+    rich = RichReporter()
+    heard = io.StringIO()
+    rich.console = Console(file=heard, force_terminal=True, width=200)
+    rich.say("[red]a[/blue] :smile:")
+    with rich.step("restore [b]x[/c]", total=1) as bar:
+        bar.advance(note="[/red]")
+    assert "[red]a[/blue] :smile:" in heard.getvalue() and "restore [b]x[/c]" in heard.getvalue()

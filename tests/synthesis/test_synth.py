@@ -159,8 +159,8 @@ def test_a_bad_case_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_every_door_knows_every_kind() -> None:
     from typing import get_args
 
-    from braincli.cli.synth import KindName
+    from braincli import choices
     from braincli.methods.unet import UNetConfig
 
-    assert set(get_args(SynthConfig.model_fields["kind"].annotation)) == set(KINDS) == {str(kind) for kind in KindName}
+    assert set(get_args(SynthConfig.model_fields["kind"].annotation)) == set(KINDS) == set(get_args(choices.Kind))
     assert set(get_args(UNetConfig.model_fields["anomaly"].annotation)) == {*KINDS, "mixed"}

@@ -1,0 +1,103 @@
+"""Options that several commands share, and the one way in which all of them become a configuration.
+
+Values go to the configuration as they are written; this alone says what is wrong with one, wherever it comes from.
+An option that is not given is None, and its default is the configuration's: only so can a flag win over the
+environment, this over ``--config FILE``, and this over the default. What the help says of defaults is compared with
+the configuration by the tests, for pydantic would cost ``--help`` its instant answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+
+import typer
+
+from braincli import choices
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+C = TypeVar("C", bound="BaseModel")
+VARIABLES = {"threads": "BRAINCLI_NUM_THREADS", "device": "BRAINCLI_DEVICE"}  # of the environment
+
+
+def option(help: str, *flags: str, default: str = "", choices: Any = None, **more: Any) -> Any:
+    """A typer option whose help names what can be chosen from (a Literal), and the default of the configuration.
+
+    The configuration refuses what is none of the choices, in the same words for flags and files.
+    """
+    shown = f"{help}  [default: {default}]" if default else help
+    if choices is not None:
+        more["metavar"] = f"[{'|'.join(map(str, get_args(choices)))}]"
+    return typer.Option(*flags, help=shown, show_default=False, **more)
+
+
+def read(kind: type[C], given: Mapping[str, Any], file: Path | None = None, assignments: Iterable[str] = ()) -> C:
+    """The configuration of a command from its parameters: those that are named like a field of ``kind`` count."""
+    from braincli.config import load
+
+    flags = {key: value for key, value in given.items() if key in kind.model_fields}
+    names = {key: name for key, name in VARIABLES.items() if given.get(key) and given[key] == os.environ.get(name)}
+    return load(kind, file, assignments, flags, names)
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+ConfigFile = Annotated[
+    Path | None, option("Options in a TOML file; flags and environment win.", "--config", metavar="PATH")
+]
+
+Overwrite = Annotated[bool | None, option("Replace outputs that exist.", "--overwrite")]
+Resume = Annotated[bool | None, option("Skip cases whose record shows that they are complete.", "--resume")]
+Seed = Annotated[str | None, option("Seed of everything random.", "--seed", default="0", metavar="INT")]
+Threads = Annotated[
+    str | None,
+    option(
+        "CPU threads.", "--threads", default="what this process may use", envvar=VARIABLES["threads"], metavar="INT"
+    ),
+]
+DeviceName = Annotated[
+    str | None, option("auto, cpu, cuda, cuda:N or mps.", "--device", default="auto", envvar=VARIABLES["device"])
+]
+PrecisionName = Annotated[
+    str | None,
+    option(
+        "Of the network; auto: bf16 where the hardware multiplies it, else fp32.",
+        "--precision",
+        default="auto",
+        choices=choices.Precision,
+    ),
+]
+Batch = Annotated[
+    str | None, option("Slices per network call; changes speed, not results.", "--batch", default="16", metavar="INT")
+]
+Model = Annotated[
+    str | None, option("Name or folder of a trained model.", "--model", "-m", default="tsgm", metavar="MODEL")
+]
+Run = Annotated[
+    str | None,
+    option(
+        "Which of repeated scans (run-1, run-2 ...); without it such a case fails.", "--run", metavar="[first|last|N]"
+    ),
+]
+VolumeNumber = Annotated[str | None, option("Which volume of a 4-D file, from 0.", "--volume", metavar="INT")]
+Prefer = Annotated[
+    str | None, option("Where qform and sform disagree.", "--prefer", default="sform", choices=choices.Form)
+]
+Contrast = Annotated[
+    str | None,
+    option(
+        "What a single scan shows (t1, t1ce, t2 or flair), where its name does not tell; of a 4-D file what its "
+        "volumes show, in their order: t1,t1ce,t2,flair.",
+        "--contrast",
+        metavar="CONTRAST[,...]",
+    ),
+]
+AlreadyStripped = Annotated[
+    bool | None, option("The scans show the brain only; this is not checked.", "--already-stripped")
+]
+AssumeSkull = Annotated[bool | None, option("The scans show the skull; this is not guessed.", "--assume-skull")]

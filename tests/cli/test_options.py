@@ -1,0 +1,250 @@
+"""The command line and the configuration say the same: names, defaults, choices, help, and which of them wins."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import typer
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from braincli import api, config
+from braincli.cli import app
+from braincli.config import (
+    CalibrateConfig,
+    CheckConfig,
+    DemoConfig,
+    DetectConfig,
+    PreprocessConfig,
+    ScoreConfig,
+    SynthConfig,
+    TrainConfig,
+)
+from braincli.imaging.cases import CONTRASTS
+from braincli.phantom import run as phantom
+
+CONFIGS: dict[str, type[config.Options]] = {
+    "calibrate": CalibrateConfig, "check": CheckConfig, "demo": DemoConfig, "detect": DetectConfig,
+    "preprocess": PreprocessConfig, "score": ScoreConfig, "synth": SynthConfig, "train": TrainConfig,
+}  # fmt: skip
+# what a command takes beside its configuration: what it works on, where it writes, how it speaks
+OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "help", "contrast"}
+MORE = {
+    "calibrate": {"healthy"}, "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
+    "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"},
+}  # fmt: skip
+FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
+EVERYWHERE = {"as_json": ["--json"], "quiet": ["--quiet", "-q"], "debug": ["--debug"]}
+
+
+def commands() -> dict[str, Any]:
+    """Every command by name; of groups their subcommands."""
+    root = getattr(typer.main.get_command(app), "commands")  # noqa: B009
+    below = {f"{name} {sub}": each for name, c in root.items() for sub, each in getattr(c, "commands", {}).items()}
+    return {name: command for name, command in root.items() if not hasattr(command, "commands")} | below
+
+
+COMMANDS = commands()
+FIELDS = [(command, field) for command, kind in CONFIGS.items() for field in kind.model_fields]
+
+
+def parameter(command: str, name: str) -> Any:
+    return next(p for p in COMMANDS[command].params if p.name == name)
+
+
+def shown(value: object) -> str:
+    """A default as the help writes it."""
+    if isinstance(value, tuple):
+        return " ".join(f"{part:g}" for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("command", CONFIGS)
+def test_every_field_is_an_option_and_every_option_a_field(command: str) -> None:
+    names = {p.name for p in COMMANDS[command].params} - OWN - MORE.get(command, set())
+    assert names == set(CONFIGS[command].model_fields)
+
+
+@pytest.mark.parametrize(("command", "name"), FIELDS, ids=[".".join(pair) for pair in FIELDS])
+def test_an_option_says_what_the_configuration_does(command: str, name: str) -> None:
+    field, option = CONFIGS[command].model_fields[name], parameter(command, name)
+    assert option.default is None, "not given must be told from given"
+    assert FLAGS.get((command, name), f"--{name.replace('_', '-')}") in option.opts
+    assert option.help and option.help[0].isupper() | option.help[0].islower()
+    default = re.search(r"\[default: (.*)\]$", option.help)
+    if isinstance(field.default, bool):
+        wanted = name if field.default else None
+        assert option.is_flag and (default and default[1]) == wanted
+        assert bool(option.secondary_opts) == field.default  # only what is on can be turned off
+    elif field.default not in (None, (), {}, frozenset()):
+        assert default and default[1] == shown(field.default)
+
+
+@pytest.mark.parametrize(("command", "name"), FIELDS, ids=[".".join(pair) for pair in FIELDS])
+def test_choices_are_the_same(command: str, name: str) -> None:
+    allowed = [str(value) for value in literals(CONFIGS[command].model_fields[name].annotation)]
+    if name == "reference":  # an enumeration in the configuration
+        allowed = list(CONTRASTS)
+    assert choices(command, name) == allowed
+
+
+def choices(command: str, name: str) -> list[str]:
+    """What the help lets a user choose from."""
+    offered = re.fullmatch(r"\[([a-z0-9|-]+)\]", parameter(command, name).metavar or "")
+    return offered[1].split("|") if offered else []
+
+
+def literals(annotation: Any) -> list[Any]:
+    """Values of the Literal in a type, however deep it lies."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for part in get_args(annotation) for value in literals(part)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_all_commands_share(command: str) -> None:
+    for name, flags in EVERYWHERE.items():
+        assert parameter(command, name).opts == flags
+    assert ("config_file" in {p.name for p in COMMANDS[command].params}) == (command in CONFIGS)
+    short = {flag: p.name for p in COMMANDS[command].params for flag in p.opts if re.fullmatch("-[a-z]", flag)}
+    allowed = {"-q": "quiet", "-o": "output", "-m": "model", "-h": "help"}
+    assert short.items() <= allowed.items()
+
+
+@pytest.mark.parametrize(
+    "name", ["run", "volume", "prefer", "already_stripped", "seed", "threads", "device", "overwrite"]
+)
+def test_an_option_means_the_same_in_all_commands(name: str) -> None:
+    texts = {parameter(command, name).help for command, kind in CONFIGS.items() if name in kind.model_fields}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("verb", [v for v in CONFIGS if v != "demo"])
+def test_functions_bear_the_same_names(verb: str) -> None:
+    signature = inspect.signature(getattr(api, verb))
+    places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    order = ["inputs", "prediction", "reference", "output", "config", "reporter"]
+    assert places == [name for name in order if name in places] and {"config", "reporter"} <= set(places)
+    assert ("inputs" in places) == (verb != "score")
+
+
+def test_the_demo_bears_the_same_names() -> None:
+    assert list(inspect.signature(phantom.run).parameters) == ["output", "config", "reporter"]
+
+
+class Seen(Exception):
+    pass
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command up to its function, and gives the configuration that this gets."""
+    monkeypatch.delenv("BRAINCLI_DEVICE", raising=False)
+    monkeypatch.delenv("BRAINCLI_NUM_THREADS", raising=False)
+
+    def invoke(command: str, *words: object) -> BaseModel:
+        seen: list[BaseModel] = []
+
+        def record(*arguments: Any, **_: Any) -> None:
+            seen.extend(argument for argument in arguments if isinstance(argument, BaseModel))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(phantom, "run", record)
+        for verb in CONFIGS:
+            monkeypatch.setattr(api, verb, record, raising=False)
+        result = CliRunner().invoke(app, [command, *NEEDED[command], *map(str, words)])
+        assert result.exit_code == 130 and seen, result.output
+        return seen[0]
+
+    return invoke
+
+
+NEEDED = {
+    "calibrate": ["--data", "x"], "check": ["x"], "demo": [], "detect": ["x", "-o", "y"], "preprocess": ["x"],
+    "score": ["x", "y"], "synth": ["x", "-o", "y"], "train": ["--data", "x", "-o", "y"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", CONFIGS)
+def test_without_options_a_command_does_what_the_function_does(command: str, configured: Any) -> None:
+    assert configured(command) == CONFIGS[command]()
+
+
+def other(command: str, name: str) -> str:
+    """Another value than the default, as the user writes it."""
+    special = {
+        "reference": "t2", "labels": "1,4", "contrasts": "t1,flair", "run": "2", "device": "cpu", "skip": "n4",
+        "radius_mm": "3 4", "percentiles": "2 98", "steps": "a=3", "settings": "b=2", "connectivity": "6",
+        "false_positive_rate": "0.2", "max_time": "01:30:00",
+    }  # fmt: skip
+    default = CONFIGS[command].model_fields[name].default
+    if name in special:
+        return special[name]
+    if offered := choices(command, name):
+        return next(choice for choice in offered if choice != default)
+    return "7"
+
+
+@pytest.mark.parametrize(("command", "name"), FIELDS, ids=[".".join(pair) for pair in FIELDS])
+def test_every_option_reaches_the_configuration(command: str, name: str, configured: Any) -> None:
+    option, default = parameter(command, name), getattr(CONFIGS[command](), name)
+    if option.is_flag:
+        words = [option.secondary_opts[0] if default else option.opts[0]]
+    else:
+        words = [option.opts[0], *other(command, name).split()]
+    changed = configured(command, *words)
+    assert getattr(changed, name) != default
+    assert {key for key, value in changed if value != getattr(CONFIGS[command](), key)} == {name}
+
+
+@pytest.mark.parametrize("command", [c for c, kind in CONFIGS.items() if "device" in kind.model_fields])
+def test_flag_wins_over_environment_over_file_over_default(
+    command: str, configured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('device = "mps"\nthreads = 3\nseed = 5\n')
+    assert (configured(command).device, configured(command).threads) == ("auto", None)
+    from_file = configured(command, "--config", file)
+    assert (from_file.device, from_file.threads, from_file.seed) == ("mps", 3, 5)
+    monkeypatch.setenv("BRAINCLI_DEVICE", "cuda:1")
+    monkeypatch.setenv("BRAINCLI_NUM_THREADS", "2")
+    from_environment = configured(command, "--config", file)
+    assert (from_environment.device, from_environment.threads, from_environment.seed) == ("cuda:1", 2, 5)
+    from_flags = configured(command, "--config", file, "--device", "cpu", "--threads", "1", "--seed", "0")
+    assert (from_flags.device, from_flags.threads, from_flags.seed) == ("cpu", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["synth", "x", "-o", "y", "--radius-mm", "9", "3"], "--radius-mm: "),
+        (["synth", "x", "-o", "y", "--count", "0"], "--count: 0 is below 1."),
+        (["synth", "x", "-o", "y", "--kind", "ufo"], "--kind: ufo is not one of 'draem', 'pii'"),
+        (["detect", "x", "-o", "y", "--seed", "-5"], "--seed: -5 is below 0."),
+        (["detect", "x", "-o", "y", "--threshold", "nan"], "--threshold: nan is not a finite number."),
+        (["detect", "x", "-o", "y", "--run", "second"], "--run: second is none of: first, last, or a number"),
+        (["detect", "x", "-o", "y", "--on-oom", "cry"], "--on-oom: cry is not one of 'halve', 'cpu' or 'fail'."),
+        (["preprocess", "x", "--skip", "lunch"], "--skip: lunch is not one of 'coregister', 'atlas'"),
+        (["preprocess", "x", "--percentiles", "99", "1"], "--percentiles: "),
+        (["score", "x", "y", "--labels", "tumour"], "--labels: tumour is not a whole number."),
+        (["score", "x", "y", "--connectivity", "7"], "--connectivity: 7 is not one of 6, 18 or 26."),
+        (["calibrate", "--data", "x", "--contrasts", "flair,pd"], "--contrasts: pd is not one of 't1', 't1ce'"),
+        (["calibrate", "--data", "x", "--false-positive-rate", "1"], "--false-positive-rate: 1 is not below 1.0."),
+        (["train", "--data", "x", "-o", "y", "--max-time", "soon"], "--max-time: soon is not a number"),
+        (["detect", "x", "-o", "y", "--batch", "two"], "--batch: two is not a whole number."),
+        (["detect", "x", "-o", "y", "--threshold", "low"], "--threshold: low is not a number."),
+        (["synth", "x", "-o", "y", "--radius-mm", "3", "big"], "--radius-mm: big is not a number."),
+        (["train", "--data", "x", "-o", "y", "--batch", "0"], "--batch: 0 is below 1."),
+    ],
+)
+def test_a_bad_value_names_the_flag(words: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert says in " ".join(result.stderr.split()), result.stderr
+    assert (
+        "pydantic" not in result.stderr and "Value error" not in result.stderr and "Input should" not in result.stderr
+    )
