@@ -101,7 +101,7 @@ def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) 
     """One case as ``detect`` does it; seconds per phase, slices and canvas."""
     from braincli.detection.find import find_lesions
     from braincli.detection.outputs import Names, Writer
-    from braincli.detection.run import load_images
+    from braincli.imaging.reading import load_images
 
     seconds: Clock = {}
 

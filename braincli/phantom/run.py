@@ -85,14 +85,14 @@ def run(
     reporter.say(GENERATED)
     patient = generate(output, seed=seed, overwrite=overwrite, report=reporter)
     case = Case(CASE, patient.scans, lesion=patient.lesion)
-    found = api.detect(case, output / "detect", config=config, reporter=reporter)
+    detection = api.detect(case, output / "detect", config=config, reporter=reporter)
     names = Names.of(CASE, output / "detect")
     mask = names.volume("mask", Contrast.FLAIR)
     scores = api.score(
         mask, patient.lesion, anomaly=names.volume("anomaly", Contrast.FLAIR), output=output / "scores",
         overwrite=overwrite, reporter=reporter,
     )  # fmt: skip
-    return DemoReport(patient, found, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
+    return DemoReport(patient, detection, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
 
 
 def refuse(output: Path, config: DetectConfig) -> None:

@@ -8,13 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from errno import EINVAL, ENOSYS, ENOTSUP
+from functools import cache
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from braincli.errors import InputError, ResourceError, UsageError
+
+TEMPORARY = re.compile(r"\.braincli-(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.tmp(\..*)?")
+STALE_S = 7 * 24 * 3600.0  # of a machine whose processes cannot be asked for, or where the process id is in use again
 
 
 def sha256(path: Path) -> str:
@@ -50,18 +58,18 @@ def refuse_overwrite(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (with the same suffixes); move it into place on success.
 
-    The temporary file is flushed to disk and renamed with ``os.replace``; on any exception it is removed.
+    The temporary file is flushed to disk and renamed with ``os.replace``; on any exception it is removed. Its name
+    tells which process it belongs to, so that :func:`sweep` can remove what a killed one left.
 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
-    temporary = path.parent / f".{uuid.uuid4().hex[:12]}.tmp{suffix}"
+    temporary = path.parent / f".braincli-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         raise ResourceError(
@@ -72,6 +80,55 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def sweep(folder: Path) -> list[Path]:
+    """Remove the temporary files that dead runs (``kill -9``, power) have left in ``folder``, not below it.
+
+    Those of runs that live, here or on another machine that shares the folder, stay; so does anything that
+    :func:`atomic_path` did not name.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for path in folder.glob(".braincli-*.tmp*"):
+        name = TEMPORARY.fullmatch(path.name)
+        if name and not path.is_symlink() and _is_left_behind(path, name["machine"], int(name["pid"])):
+            with suppress(OSError):
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def _is_left_behind(path: Path, machine: str, pid: int) -> bool:
+    """Whether the run that wrote ``path`` is dead: no such process here or, of others, no sign of it for a week."""
+    try:
+        if machine == _machine():
+            os.kill(pid, 0)
+        return time.time() - path.stat().st_mtime > STALE_S
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's process, or the file is gone
+        return False
+
+
+@cache
+def _machine() -> str:
+    """What process ids are valid in: the host and, in containers, their own name space."""
+    with suppress(OSError):
+        return hashlib.sha256(f"{gethostname()} {Path('/proc/self/ns/pid').readlink()}".encode()).hexdigest()[:8]
+    return hashlib.sha256(gethostname().encode()).hexdigest()[:8]
+
+
+def _flush(path: Path) -> None:
+    """Bring ``path`` to the disk, where its file system can be asked to."""
+    with path.open("rb+") as handle:
+        try:
+            os.fsync(handle.fileno())
+        except OSError as error:
+            if error.errno not in (EINVAL, ENOSYS, ENOTSUP):
+                raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) atomically."""
     with atomic_path(path) as temporary:
@@ -79,5 +136,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, atomically; non-finite numbers are refused, paths become strings."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    """Write ``content`` as indented JSON, atomically; non-finite numbers are refused, paths become strings.
+
+    Bytes of a file name that are no text (lone surrogates in Python) become escapes of JSON, which are read as the same.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def safe_cell(text: str) -> str:
+    """``text`` for a cell of CSV or TSV: what a spreadsheet would run as a formula gets an apostrophe before it.
+
+    Numbers (``-1.5``, ``+3``, ``-inf``) stay as they are.
+    """
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

@@ -18,7 +18,7 @@ from braincli.imaging import volume
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
-from braincli.runtime import device, files
+from braincli.runtime import device, files, provenance
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import RunRecord
 from braincli.synthesis.plant import Anomaly, plant
@@ -100,7 +100,7 @@ def synthesise_case(case: Case, out: Path, config: SynthConfig, reporter: Report
         files.refuse_overwrite(path, overwrite=config.overwrite, inputs=inputs)
 
     host = _read(case, config)
-    record = RunRecord("synth", case.id, config.model_dump(mode="json"), _hashes(inputs), warnings=host.warnings)
+    record = RunRecord("synth", case.id, config.model_dump(mode="json"), _hashes(case), warnings=host.warnings)
     with record.timed("plant"):
         anomalies = _plant_all(case.id, host, config)
     contents: dict[str, Volume] = {**_changed(host, anomalies), "seg": _mask(host, anomalies)}
@@ -218,11 +218,13 @@ def _facts(host: _Host, anomaly: Anomaly, planted_ml: float) -> dict[str, Any]:
     }
 
 
-def _hashes(inputs: Sequence[Path]) -> dict[str, str]:
-    for path in inputs:
-        if not path.is_file():
-            raise InputError(f"{path.name}: no such file.", "Check the path.")
-    return {path.name: files.sha256(path) for path in inputs}
+def _hashes(case: Case) -> dict[str, dict[str, str]]:
+    roles = {
+        **{str(contrast): path for contrast, path in case.images.items()},
+        "brain": case.brain,
+        "lesion": case.lesion,
+    }
+    return provenance.hashes({role: path for role, path in roles.items() if path is not None})
 
 
 def _safe(case_id: str) -> str:
