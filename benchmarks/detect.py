@@ -91,7 +91,7 @@ def random_model(preset: str, calls: int, folder: Path) -> str:
     method = registry.build("tsgm", preset=preset, settings=settings, size=spec.size)
     info = ModelInfo(
         name=f"{preset}, random weights", method="tsgm", preset=preset, settings=method.config.model_dump(mode="json"),
-        slices=spec.model_dump(mode="json"),
+        slices=spec,
     )  # fmt: skip
     save_model(folder, method, info)
     return str(folder)

@@ -127,13 +127,13 @@ def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
     shown = [collect(f, model, plan.seed) for f in shown_cases(fitted)]
     save(shown, plan.work / entry.name / "shown.npz")
     SAY.say(f"{entry.name}: cross-fitted and scored in {time.process_time() - begin:.0f} s of CPU time")
-    training = {key: value for key, value in model.info.training.items() if key != "cases"}
+    training = model.info.training.model_dump(mode="json", exclude={"cases"})
     return {
         "cases": rows,
         "calibrations": {f.evidence.case.id: f.calibration.model_dump(mode="json") for f in fitted},
         "seconds_per_case": round(seconds[0], 2), "cpu_seconds_per_case": round(seconds[1], 2),
         "calls": model.method.calls(), "parameters": model.info.parameters, "preset": model.info.preset,
-        "training": training, "training_cases": list(model.info.training.get("cases", {})),
+        "training": training, "training_cases": list(model.info.training.cases),
         "slices_shown": [s.words() for s in shown], "device": chosen.type, "threads": plan.threads,
     }  # fmt: skip
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.imaging.slices import SliceSpec, load_case
+from braincli.imaging.slices import load_case
 from braincli.imaging.volume import reorient
 from braincli.reporting.figures import (
     MASK,
@@ -85,7 +85,7 @@ def collect(found: CrossFitted, model: LoadedModel, seed: int = 0) -> Shown:
     """Restore the slice with most lesion once more (with the slices that a sequence model needs beside it)."""
     from braincli.detection.restore import in_runs, restore
 
-    e, spec = found.evidence, SliceSpec.model_validate(model.info.slices)
+    e, spec = found.evidence, model.info.slices
     slices, _ = load_case(replace(e.case, lesion=None), spec, stride=model.method.stride)
     z = int(slices.index[e.reference.sum(axis=(0, 1))[slices.index].argmax()])
     runs = in_runs(len(slices.index), model.method.run).reshape(-1, model.method.run)

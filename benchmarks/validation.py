@@ -23,7 +23,7 @@ from braincli.calibration.fit import case_dsc, cross_calibrate, highest
 from braincli.detection.maps import channels
 from braincli.detection.restore import restore
 from braincli.imaging.cases import CONTRASTS, Case, find_cases
-from braincli.imaging.slices import Slices, SliceSpec, load_case
+from braincli.imaging.slices import Slices, load_case
 from braincli.imaging.volume import load, mask_on_grid_of, reorient
 from braincli.model.folder import LoadedModel, load_model
 from braincli.model.info import Calibration
@@ -64,7 +64,7 @@ def chosen_model(name: str, options: argparse.Namespace) -> LoadedModel:
 
 def read(model: LoadedModel, options: argparse.Namespace) -> list[Subject]:
     """The cohort, as ``model`` wants its slices."""
-    spec = SliceSpec.model_validate(model.info.slices)
+    spec = model.info.slices
     cases = find_cases(options.data)
     refuse_trained(cases, model.info)
     subjects = []
@@ -105,7 +105,7 @@ def evidence(model: LoadedModel, subjects: Sequence[Subject], batch: int) -> tup
     """What calibration needs of each subject, and the seconds that restoring took per case (CPU time on a CPU)."""
     found, seconds = [], 0.0
     clock = time.process_time if model.device.type == "cpu" else time.perf_counter
-    spec = SliceSpec.model_validate(model.info.slices)
+    spec = model.info.slices
     for subject in subjects:
         begin = clock()
         result = restore(subject.slices, model, case_id=subject.case.id, batch=batch)

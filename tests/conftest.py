@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-# as braincli.runtime.device.prepare does, before torch is imported: tests run side by side
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+import braincli  # noqa: F401 - before torch: its threads are told to sleep while they wait, as tests run side by side
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

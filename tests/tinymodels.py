@@ -23,7 +23,7 @@ def write_model(folder: Path, method: str, *, calibrated: bool = True, **calibra
     spec = SliceSpec(pixel_mm=4.0, size=(32, 32), normalisation=kind.normalisation)
     values = {"weights": WEIGHTS, "threshold": 0.8 if method == "threshold" else 0.05, **calibration}
     info = ModelInfo(
-        name=folder.name, method=method, preset="tiny", contrasts=CONTRASTS, slices=spec.model_dump(mode="json"),
+        name=folder.name, method=method, preset="tiny", contrasts=CONTRASTS, slices=spec,
         map=MapOptions(smooth_mm=2.0, erode_mm=0.0), calibration=Calibration(**values) if calibrated else None,
     )  # fmt: skip
     built = registry.build(method, preset="tiny", channels=4, size=spec.size)

@@ -43,8 +43,8 @@ class CrossFitted:
             "hd95_mm": metrics.hd95(pred=self.mask, ref=e.reference, spacing=e.slices.ras.spacing),
             "precision": metrics.precision(counts),
             "recall": metrics.recall(counts),
-            "healthy_fp_ml": healthy["mask_ml"] if healthy else None,
-            "healthy_brain_ml": healthy["brain_ml"] if healthy else None,
+            "healthy_fp_ml": healthy.mask_ml if healthy else None,
+            "healthy_brain_ml": healthy.brain_ml if healthy else None,
         }
 
 

@@ -13,7 +13,7 @@ from braincli.detection.maps import channels, fuse, renormalise, segment
 from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.imaging.cases import Case, Contrast
-from braincli.imaging.slices import Slices, SliceSpec, load_case
+from braincli.imaging.slices import Slices, load_case
 from braincli.imaging.volume import Volume, load, mask_on_grid_of, reorient
 from braincli.model.folder import LoadedModel
 from braincli.model.info import Calibration, ModelInfo
@@ -114,7 +114,7 @@ def gather(
         raise InputError(
             "No case has a lesion.", "Calibrate on cases with lesions, or by --objective healthy-quantile."
         )
-    spec = SliceSpec.model_validate(model.info.slices)
+    spec = model.info.slices
     found = []
     for case in cases:
         slices, _ = load_case(replace(case, lesion=None), spec, stride=model.method.stride)
@@ -153,8 +153,8 @@ def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:
     Raises:
         InputError: its id or the hash of one of its images is among the model's.
     """
-    trained = info.training.get("cases", {})
-    hashes = {digest for found in trained.values() for digest in found}
+    trained = info.training.cases
+    hashes = {digest for images in trained.values() for digest in images}
     for case in cases:
         if case.id in trained or hashes.intersection(map(files.sha256, case.images.values())):
             raise InputError(

@@ -20,7 +20,7 @@ from braincli.detection.maps import CONNECTED, renormalise
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.model.folder import LoadedModel, write_info
-from braincli.model.info import PAPER_WEIGHTS, Calibration, ModelInfo, subset
+from braincli.model.info import PAPER_WEIGHTS, Calibration, Healthy, ModelInfo, Provenance, subset
 from braincli.runtime import device, files
 from braincli.runtime.progress import Reporter
 
@@ -89,7 +89,7 @@ def conclude(
         more |= {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
     marked = {e.case.id: false_positives(e, found) for e in [*evidence, *healthy]}
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
-    found = found.model_copy(update={"provenance": found.provenance | more})
+    found = found.model_copy(update={"provenance": found.provenance.model_copy(update=more)})
     if config.contrasts and found.weights:
         found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
     if config.write:
@@ -103,8 +103,8 @@ def _with(info: ModelInfo, found: Calibration, contrasts: Collection[Contrast]) 
         return info.model_copy(update={"subsets": info.subsets | {subset(contrasts): found}})
     figures = dict(info.figures)
     figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
-    if "dsc_cross_fit" in found.provenance:
-        figures["DSC (cross-fitted)"] = found.provenance["dsc_cross_fit"]
+    if (crossed := found.provenance.dsc_cross_fit) is not None:
+        figures["DSC (cross-fitted)"] = crossed
     return info.model_copy(update={"calibration": found, "figures": figures})
 
 
@@ -128,7 +128,7 @@ def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Cali
     by_size = np.mean([_dsc_by_size(e, weights, threshold) for e in evidence], axis=0)
     sizes = dict(zip(SMALLEST_MM3, by_size.tolist(), strict=True))
     smallest = max(sizes, key=lambda size: (sizes[size], -size))
-    provenance = {"objective": "mean DSC", **_cases(evidence), "dsc_fitted": round(sizes[smallest], 4)}
+    provenance = Provenance(objective="mean DSC", **_cases(evidence), dsc_fitted=round(sizes[smallest], 4))
     return Calibration(weights=weights, threshold=threshold, min_lesion_mm3=smallest, provenance=provenance)
 
 
@@ -152,9 +152,9 @@ def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibrati
     if not slices:
         raise InputError("No case has a slice without lesion.", "Give healthy cases.")
     threshold = float(np.quantile(np.concatenate(values), 1 - rate))
-    provenance = {
-        "objective": "healthy-quantile", **_cases(evidence), "false_positive_rate": rate, "healthy_slices": slices,
-    }  # fmt: skip
+    provenance = Provenance(
+        objective="healthy-quantile", **_cases(evidence), false_positive_rate=rate, healthy_slices=slices
+    )
     smallest = known.min_lesion_mm3 if known else 0.0
     return Calibration(weights=weights, threshold=threshold, min_lesion_mm3=smallest, provenance=provenance)
 
@@ -191,12 +191,8 @@ def case_dsc(e: Evidence, found: Calibration) -> float:
     return 2 * int((mask & e.reference).sum()) / total if total else 1.0
 
 
-def false_positives(e: Evidence, found: Calibration) -> dict[str, Any] | None:
-    """What ``found`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion.
-
-    Returns:
-        Healthy slices, ml of brain and of mask in them, mean and 99th percentile of the map over that brain.
-    """
+def false_positives(e: Evidence, found: Calibration) -> Healthy | None:
+    """What ``found`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion."""
     healthy = e.healthy_slices()
     if not healthy.any():
         return None
@@ -204,11 +200,11 @@ def false_positives(e: Evidence, found: Calibration) -> dict[str, Any] | None:
     brain, mask = e.slices.brain_volume[:, :, planes], e.mask(found)[:, :, planes]
     anomaly = e.anomaly(found.weights)[:, :, planes][brain]
     ml = e.voxel_mm3 / 1000
-    return {
-        "slices": int(healthy.sum()), "brain_ml": round(float(brain.sum() * ml), 1),
-        "mask_ml": round(float(mask.sum() * ml), 2), "map_mean": round(float(anomaly.mean()), 4),
-        "map_p99": round(float(np.percentile(anomaly, 99)), 4),
-    }  # fmt: skip
+    return Healthy(
+        slices=int(healthy.sum()), brain_ml=round(float(brain.sum() * ml), 1),
+        mask_ml=round(float(mask.sum() * ml), 2), map_mean=round(float(anomaly.mean()), 4),
+        map_p99=round(float(np.percentile(anomaly, 99)), 4),
+    )  # fmt: skip
 
 
 def highest(evidence: Sequence[Evidence]) -> float:

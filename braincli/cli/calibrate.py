@@ -80,14 +80,14 @@ def command(
     weights = "  ".join(f"{name} {weight:.2f}" for name, weight in found.weights.items()) or "none: the map is a score"
     typer.echo(f"weights    {weights}\nthreshold  {found.threshold:.4f}\nsmallest   {found.min_lesion_mm3:g} mm3")
     facts = found.provenance
-    if "dsc_fitted" in facts:
-        typer.echo(f"mean DSC   {facts['dsc_fitted']:.3f} on the cases it was fitted on")
-    if "cross_fit" in facts:
-        for case, dsc in facts["cross_fit"].items():
+    if facts.dsc_fitted is not None:
+        typer.echo(f"mean DSC   {facts.dsc_fitted:.3f} on the cases it was fitted on")
+    if facts.cross_fit is not None:
+        for case, dsc in facts.cross_fit.items():
             typer.echo(f"  {dsc:.3f}  {case} (cross-fitted)")
-        typer.echo(f"mean DSC   {facts['dsc_cross_fit']:.3f} cross-fitted")
-    for case, found_there in facts.get("healthy", {}).items():
+        typer.echo(f"mean DSC   {facts.dsc_cross_fit:.3f} cross-fitted")
+    for case, healthy_slices in facts.healthy.items():
         typer.echo(
-            f"healthy    {found_there['mask_ml']:.2f} ml marked in {found_there['brain_ml']:.0f} ml of "
-            f"{found_there['slices']} slices: {case}"
+            f"healthy    {healthy_slices.mask_ml:.2f} ml marked in {healthy_slices.brain_ml:.0f} ml of "
+            f"{healthy_slices.slices} slices: {case}"
         )

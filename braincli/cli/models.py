@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +23,7 @@ def command(
     methods, models = _methods(), _models()
     if name is not None:
         methods = {key: value for key, value in methods.items() if key == name}
-        models = {key: value for key, value in models.items() if name in (key, value["method"])}
+        models = {key: value for key, value in models.items() if name in (key, value.get("method"))}
         if not methods and not models:
             raise ModelError(f"There is no method or model {name!r}.", "List all with: braincli models")
     if as_json:
@@ -38,6 +37,9 @@ def command(
         )
     typer.echo("trained models")
     for key, entry in models.items():
+        if "damaged" in entry:
+            typer.echo(f"  {key:<12} damaged: {entry['damaged']}")
+            continue
         figures = "  ".join(f"{label} {value}" for label, value in entry["figures"].items())
         typer.echo(f"  {key:<12} {entry['method']}, {entry['preset']}, {entry['parameters'] / 1e6:.2f} M parameters")
         if figures:
@@ -55,19 +57,15 @@ def _methods() -> dict[str, dict[str, Any]]:
 
 
 def _models() -> dict[str, dict[str, Any]]:
-    """Read with json alone: validating through pydantic would cost the instant answer."""
-    found = {}
-    for name, folder in _find().items():
-        try:
-            content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            kept = {key: content[key] for key in ("method", "preset", "parameters", "figures", "calibration")}
-        except (OSError, ValueError, KeyError):
-            continue
-        found[name] = kept
-    return found
-
-
-def _find() -> dict[str, Path]:
+    """What each model's ``model.json`` says; of one that cannot be used, why."""
+    from braincli.model.folder import read_info
     from braincli.model.search import find_models
 
-    return find_models()
+    kept = {"method", "preset", "parameters", "figures", "calibration"}
+    models: dict[str, dict[str, Any]] = {}
+    for name, folder in find_models().items():
+        try:
+            models[name] = read_info(folder).model_dump(mode="json", include=kept)
+        except ModelError as error:
+            models[name] = {"damaged": error.message}
+    return models

@@ -149,7 +149,7 @@ def find_lesions(
         UsageError: a restoration or several samples were asked for and the method does not give them.
         ResourceError: out of memory.
     """
-    spec = SliceSpec.model_validate(model.info.slices)
+    spec = model.info.slices
     with timed("slice"):
         slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
     refuse_samples(model.info.method, model.method.config, config.samples)

@@ -6,14 +6,14 @@ What stands below the line :data:`NOTES` is written by hand and survives.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from braincli import RESEARCH_USE_ONLY
 from braincli.methods.registry import METHODS
 from braincli.runtime import files
 
 if TYPE_CHECKING:
-    from braincli.model.info import ModelInfo
+    from braincli.model.info import Healthy, ModelInfo
 
 NOTES = "<!-- notes: what stands below is kept when the card is written again -->"
 
@@ -44,7 +44,7 @@ def _input(info: ModelInfo) -> str:
         [
             "## Input and output\n",
             f"Skull-stripped scans on one grid, any of {', '.join(info.contrasts)}; axial slices at "
-            f"{spec['pixel_mm']:g} mm, normalised per volume inside the brain ({spec['normalisation']}). "
+            f"{spec.pixel_mm:g} mm, normalised per volume inside the brain ({spec.normalisation}). "
             "Out: restorations in [0, 1], anomaly map, mask.\n",
             "| | |\n|---|---|",
             f"| method, preset | `{info.method}`, `{info.preset}` |",
@@ -56,24 +56,28 @@ def _input(info: ModelInfo) -> str:
 
 
 def _training(info: ModelInfo) -> str:
-    found = info.training
-    if not found.get("cases"):
+    training = info.training
+    if not training.cases:
         return "## Training\n\nNothing is trained.\n"
-    steps = ", ".join(f"{stage} {count:,}" for stage, count in found.get("steps", {}).items())
-    names = ", ".join(found["cases"])
-    compute = f", {found['compute_minutes']:g} of compute time in all" if "compute_minutes" in found else ""
-    before = found.get("init", {})
+    compute = "" if training.compute_minutes is None else f", {training.compute_minutes:g} of compute time in all"
     begun = ""
-    if before:
-        earlier = ", ".join(f"{stage} {count:,}" for stage, count in before["steps"].items())
-        begun = f" It began with the weights of `{before['name']}` ({earlier}), whose cases are among those named."
+    if before := training.init:
+        begun = (
+            f" It began with the weights of `{before.name}` ({_steps(before.steps)}), whose cases are among those "
+            "named."
+        )
     return "\n".join(
         [
             "## Training\n",
-            f"{found.get('slices', 0):,} slices of {len(found['cases'])} cases ({names}); steps: {steps}; "
-            f"{found.get('minutes', 0):g} minutes of wall time in the last run{compute}.{begun}\n",
+            f"{training.slices or 0:,} slices of {len(training.cases)} cases ({', '.join(training.cases)}); "
+            f"steps: {_steps(training.steps)}; "
+            f"{training.minutes or 0:g} minutes of wall time in the last run{compute}.{begun}\n",
         ]
     )
+
+
+def _steps(by_stage: dict[str, int]) -> str:
+    return ", ".join(f"{stage} {count:,}" for stage, count in by_stage.items())
 
 
 def _calibration(info: ModelInfo) -> str:
@@ -88,16 +92,20 @@ def _calibration(info: ModelInfo) -> str:
         f"| {' | '.join([*names, 'threshold', 'smallest lesion'])} |",
         "|---" * (len(names) + 2) + "|",
         f"| {' | '.join(cells)} | {c.min_lesion_mm3:g} mm3 |\n",
-        f"Fitted on {', '.join(facts.get('cases', []))} (objective: {facts.get('objective', '?')})"
-        + (f"; mean DSC {facts['dsc_fitted']:.3f} on these very cases: optimistic." if "dsc_fitted" in facts else ".")
-        + (f" {facts['false_positive_rate']:.2%} of healthy brain lie above." if "false_positive_rate" in facts else "")
+        f"Fitted on {', '.join(facts.cases)} (objective: {facts.objective or '?'})"
+        + (
+            f"; mean DSC {facts.dsc_fitted:.3f} on these very cases: optimistic."
+            if facts.dsc_fitted is not None
+            else "."
+        )
+        + (f" {facts.false_positive_rate:.2%} of healthy brain lie above." if facts.false_positive_rate else "")
         + "\n",
     ]
-    if "cross_fit" in facts:
+    if facts.cross_fit is not None:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
-        lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts["cross_fit"].items()]
-        lines += [f"| **mean** | **{facts['dsc_cross_fit']:.3f}** |\n"]
-    return "\n".join([*lines, *_subsets(info), *_healthy(facts.get("healthy", {}))])
+        lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts.cross_fit.items()]
+        lines += [f"| **mean** | **{facts.dsc_cross_fit:.3f}** |\n"]
+    return "\n".join([*lines, *_subsets(info), *_healthy(facts.healthy)])
 
 
 def _subsets(info: ModelInfo) -> list[str]:
@@ -112,24 +120,23 @@ def _subsets(info: ModelInfo) -> list[str]:
     ]
     for name, c in sorted(info.subsets.items()):
         weights = ", ".join(f"{w:.2f}" for w in c.weights.values()) or "none"
-        fitted, crossed = (c.provenance.get(key) for key in ("dsc_fitted", "dsc_cross_fit"))
-        figures = " | ".join("n/a" if value is None else f"{value:.3f}" for value in (fitted, crossed))
+        dsc = (c.provenance.dsc_fitted, c.provenance.dsc_cross_fit)
+        figures = " | ".join("n/a" if value is None else f"{value:.3f}" for value in dsc)
         lines.append(f"| {name} | {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 | {figures} |")
     return [*lines, ""]
 
 
-def _healthy(found: dict[str, Any]) -> list[str]:
+def _healthy(marked: dict[str, Healthy]) -> list[str]:
     """What is marked where nothing is to be found."""
-    if not found:
+    if not marked:
         return []
     lines = [
         "Healthy tissue (slices two or more away from a lesion, and healthy people): what is marked there is false.\n",
         "| case | slices | brain, ml | marked, ml | map, mean | map, 99th percentile |\n|---|---|---|---|---|---|",
     ]
-    for case, f in found.items():
+    for case, f in marked.items():
         lines.append(
-            f"| {case} | {f['slices']} | {f['brain_ml']:.0f} | {f['mask_ml']:.2f} | {f['map_mean']:.4f} | "
-            f"{f['map_p99']:.4f} |"
+            f"| {case} | {f.slices} | {f.brain_ml:.0f} | {f.mask_ml:.2f} | {f.map_mean:.4f} | {f.map_p99:.4f} |"
         )
     return [*lines, ""]
 

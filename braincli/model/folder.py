@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from braincli import __version__
-from braincli.errors import ModelError
+from braincli.errors import BraincliError, ModelError
 from braincli.model.card import write_card
 from braincli.model.info import FORMAT, ModelInfo
-from braincli.model.search import locate
+from braincli.model.search import damaged, locate, read_content, title
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -36,15 +37,18 @@ def read_info(folder: Path) -> ModelInfo:
     """``model.json`` of ``folder``, without touching the weights.
 
     Raises:
-        ModelError: it is damaged or of a newer format.
+        ModelError: it is damaged, holds what no model can have, or is of a newer format.
     """
+    content = read_content(folder)
+    version = content.get("format")
+    if type(version) is int and version > FORMAT:
+        raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
     try:
-        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if content.get("format", 0) > FORMAT:
-            raise ModelError(f"The model {folder.name} has format {content['format']}.", "Update braincli.")
-        return ModelInfo.model_validate(content)
-    except (OSError, ValueError, ValidationError) as error:
-        raise ModelError(f"model.json of {folder.name} cannot be read: {error}") from None
+        return ModelInfo.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise damaged(folder, f"{where}: {first['msg']}".removeprefix(": ")) from None
 
 
 def load_model(name: str, device: torch.device) -> LoadedModel:
@@ -53,29 +57,38 @@ def load_model(name: str, device: torch.device) -> LoadedModel:
     Raises:
         ModelError: missing, damaged, or not fitting this version.
     """
-    from safetensors.torch import load_file
-
-    from braincli.imaging.slices import SliceSpec
-    from braincli.methods import registry
+    from braincli.model import tensors
 
     folder = locate(name)
     info = read_info(folder)
-    spec = SliceSpec.model_validate(info.slices)
-    method = registry.build(
-        info.method, preset=info.preset, settings=info.settings, channels=len(info.contrasts), size=spec.size
-    )
-    tensors: dict[str, torch.Tensor] = {}
-    for file, digest in info.weights.items():
-        path = folder / file
-        if not path.is_file():
-            raise ModelError(f"{file} of the model {info.name} is missing.", "Install braincli again, or train again.")
-        if files.sha256(path) != digest:
-            raise ModelError(f"{file} of the model {info.name} is damaged (its SHA-256 differs).", "Fetch it again.")
-        tensors |= load_file(path)
-    if strange := sorted(set(_needed(method)).symmetric_difference(tensors)):
-        raise ModelError(f"The weights of {info.name} do not fit this version ({strange[0]}).", "Train it again.")
-    method.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=False)
+    paths = tensors.verified(folder, info)
+    numbers = sum(math.prod(shape) for _, shape in tensors.shapes(paths, info).values())
+    with tensors.no_larger_than(numbers, info.name):
+        method = _built(info)
+    method.load_state_dict(tensors.fitting(paths, _needed(method), info), strict=False)
     return LoadedModel(info, method.to(device).eval(), folder, device)
+
+
+def _built(info: ModelInfo) -> Method:
+    """The method that ``info`` describes, with fresh weights.
+
+    Raises:
+        ModelError: this version has no such method, preset or option, or its network cannot be built so.
+    """
+    from braincli.methods import registry
+
+    try:
+        return registry.build(
+            info.method, preset=info.preset, settings=info.settings, channels=len(info.contrasts), size=info.slices.size
+        )
+    except ModelError:
+        raise
+    except BraincliError as error:
+        raise ModelError(f"The model {info.name} does not fit this version: {error.message}", error.hint) from None
+    except Exception as error:  # layers refuse numbers that do not go together, each in its own way
+        raise ModelError(
+            f"The settings of {info.name} make no network: {type(error).__name__}: {error}.", "Train it again."
+        ) from None
 
 
 def save_model(folder: Path, method: Method, info: ModelInfo) -> None:

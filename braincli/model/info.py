@@ -1,36 +1,100 @@
-"""What a trained model says of itself: the contents of ``model.json``, typed."""
+"""What a trained model says of itself: the contents of ``model.json``, typed and within limits."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection
-from typing import Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from braincli import RESEARCH_USE_ONLY, __version__
 from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.spec import SliceSpec
 
 FORMAT = 1
 # of TSGM (Wang et al. 2023, Sec. III): what a model without calibration takes
 PAPER_WEIGHTS = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}
+WEIGHT_SUM_TOLERANCE = 1e-3  # weights are stored with four decimals
+PIXEL_MM = (0.2, 10.0)
+CANVAS = (4, 1024)  # rows or columns
+
+Count = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Line = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]  # shown on terminals
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Calibration(BaseModel):
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Facts(_Part):
+    """What is not known is left out of the file."""
+
+    @model_serializer(mode="wrap")
+    def _known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+
+class Healthy(_Part):
+    """What a calibration marks in healthy slices of one case, and how the map lies there."""
+
+    slices: Count
+    brain_ml: NotNegative
+    mask_ml: NotNegative
+    map_mean: float
+    map_p99: float
+
+
+class Provenance(_Facts):
+    """Where a calibration comes from, and how good it is.
+
+    Attributes:
+        objective: what was fitted: ``mean DSC`` or ``healthy-quantile``.
+        cases, images: what it was fitted on: ids, and by id the SHA-256 of each image. No test set may hold them.
+        false_positive_rate, healthy_slices: of ``healthy-quantile``: share of healthy brain above the threshold, and
+            how many slices that was fitted on.
+        dsc_fitted: mean DSC on those very cases (optimistic).
+        cross_fit, dsc_cross_fit: DSC by case with values fitted on the other half of the cases, and its mean.
+        healthy: false positives by case.
+    """
+
+    objective: str = ""
+    cases: list[str] = []
+    images: dict[str, list[str]] = {}
+    false_positive_rate: Share | None = None
+    healthy_slices: Count | None = None
+    dsc_fitted: Share | None = None
+    cross_fit: dict[str, Share] | None = None
+    dsc_cross_fit: Share | None = None
+    healthy: dict[str, Healthy] = {}
+
+
+class Calibration(_Part):
     """What turns residuals into a mask, and where it comes from.
 
     ``weights`` over contrasts sum to 1 (none for methods that give a score instead of a restoration); ``threshold`` is
-    in units of the anomaly map; ``provenance`` names objective, cases and figures.
+    in units of the anomaly map.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    weights: dict[Contrast, Share]
+    threshold: NotNegative
+    min_lesion_mm3: NotNegative = 0.0
+    provenance: Provenance = Provenance()
 
-    weights: dict[Contrast, float]
-    threshold: float = Field(ge=0)
-    min_lesion_mm3: float = Field(default=0.0, ge=0)
-    provenance: dict[str, Any] = {}
+    @field_validator("weights")
+    @classmethod
+    def _whole(cls, weights: dict[Contrast, float]) -> dict[Contrast, float]:
+        if weights and not math.isclose(total := sum(weights.values()), 1, abs_tol=WEIGHT_SUM_TOLERANCE):
+            raise ValueError(f"the weights of the contrasts sum to {total:g}, not to 1")
+        return weights
 
 
-class MapOptions(BaseModel):
+class MapOptions(_Part):
     """How residuals (or a method's scores) become the anomaly map, in this order.
 
     Attributes:
@@ -40,12 +104,10 @@ class MapOptions(BaseModel):
         erode_mm: what is taken off the brain's rim.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     residual: Literal["absolute", "squared", "positive", "ssim", "ssim3d"] = "absolute"
-    median: int = Field(default=0, ge=0)
-    smooth_mm: float = Field(default=2.0, ge=0)
-    erode_mm: float = Field(default=2.0, ge=0)
+    median: int = Field(default=0, ge=0, le=51)
+    smooth_mm: float = Field(default=2.0, ge=0, le=50)
+    erode_mm: float = Field(default=2.0, ge=0, le=50)
 
     @field_validator("median")
     @classmethod
@@ -55,28 +117,95 @@ class MapOptions(BaseModel):
         return width
 
 
+class Heritage(_Part):
+    """The model that a training began with: its name, its steps by stage, its weight files with their SHA-256."""
+
+    name: str
+    steps: dict[str, Count] = {}
+    weights: dict[str, Sha256] = {}
+
+
+class Training(_Facts):
+    """What a model has learnt from.
+
+    Attributes:
+        cases: by id the SHA-256 of each image, those of :attr:`init` too: none of them may calibrate or test it.
+        slices: how many there were.
+        steps: by stage.
+        minutes: wall time of the last run. compute_minutes: CPU (on a GPU: wall) time of all runs.
+        init: the model that it began with.
+    """
+
+    cases: dict[str, list[str]] = {}
+    slices: Count | None = None
+    steps: dict[str, Count] = {}
+    minutes: NotNegative | None = None
+    compute_minutes: NotNegative | None = None
+    init: Heritage | None = None
+
+
 class ModelInfo(BaseModel):
     """Contents of ``model.json``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    format: int = FORMAT
-    braincli: str = __version__
-    name: str
-    method: str
-    preset: str
-    settings: dict[str, Any] = {}  # the method's full configuration
+    format: int = Field(default=FORMAT, ge=1, le=FORMAT)
+    braincli: Line = __version__
+    name: Line
+    method: Line
+    preset: Line
+    settings: dict[str, Any] = {}  # the method's full configuration, which the method's own Config checks
     contrasts: tuple[Contrast, ...] = CONTRASTS
-    slices: dict[str, Any] = {}  # a slices.SliceSpec
+    slices: SliceSpec = SliceSpec()
     map: MapOptions = MapOptions()
     calibration: Calibration | None = None
     subsets: dict[str, Calibration] = {}  # for scans that lack contrasts, by those that they have (``t1+flair``)
-    training: dict[str, Any] = {}  # case ids, image hashes, steps, minutes, data and licences
-    figures: dict[str, Any] = {}  # what the card reports
-    weights: dict[str, str] = {}  # file name -> SHA-256
-    parameters: int = 0
-    licence: str = "Apache-2.0"
-    notice: str = RESEARCH_USE_ONLY
+    training: Training = Training()
+    figures: dict[str, float] = {}  # what the card reports
+    weights: dict[str, Sha256] = {}  # file name -> SHA-256
+    parameters: Count = 0
+    licence: Line = "Apache-2.0"
+    notice: Line = RESEARCH_USE_ONLY
+
+    @field_validator("contrasts")
+    @classmethod
+    def _in_order(cls, contrasts: tuple[Contrast, ...]) -> tuple[Contrast, ...]:
+        if contrasts != CONTRASTS:  # slices have these channels
+            raise ValueError(f"must be {', '.join(CONTRASTS)}, in this order")
+        return contrasts
+
+    @field_validator("slices")
+    @classmethod
+    def _sensible(cls, spec: SliceSpec) -> SliceSpec:
+        """What slices of a brain can be; the canvas is the first thing that memory is taken for."""
+        if not PIXEL_MM[0] <= spec.pixel_mm <= PIXEL_MM[1]:
+            raise ValueError(f"pixel_mm is {spec.pixel_mm:g}, not {PIXEL_MM[0]:g} to {PIXEL_MM[1]:g}")
+        if not all(CANVAS[0] <= side <= CANVAS[1] for side in spec.size):
+            raise ValueError(f"size is {spec.size[0]} x {spec.size[1]}, not {CANVAS[0]} to {CANVAS[1]} each")
+        if spec.normalisation not in ("percentile", "equalise"):
+            raise ValueError(f"normalisation is {spec.normalisation!r}, not 'percentile' or 'equalise'")
+        if not 0 <= spec.percentiles[0] < spec.percentiles[1] <= 100:
+            raise ValueError("percentiles must rise, from 0 to 100")
+        if not 0 <= spec.min_brain_mm2 < math.inf:
+            raise ValueError("min_brain_mm2 must be 0 or more")
+        return spec
+
+    @field_validator("subsets")
+    @classmethod
+    def _named_after_contrasts(cls, subsets: dict[str, Calibration]) -> dict[str, Calibration]:
+        for name in subsets:
+            parts = name.split("+")
+            if not name or name != subset([Contrast(part) for part in parts if part in set(CONTRASTS)]):
+                raise ValueError(f"{name!r} names no contrasts in order, such as t1+flair")
+        return subsets
+
+    @field_validator("weights")
+    @classmethod
+    def _inside_the_folder(cls, weights: dict[str, str]) -> dict[str, str]:
+        for name in weights:
+            if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name) or PurePosixPath(name).name != name:
+                raise ValueError(f"{name!r} is not the name of a file *.safetensors in the model's folder")
+        return weights
 
     def calibration_for(self, contrasts: Collection[Contrast]) -> Calibration | None:
         """The calibration for scans with just these contrasts, or else the one for all."""

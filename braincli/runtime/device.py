@@ -29,10 +29,7 @@ def available_threads() -> int:
 
 
 def prepare(name: str = "auto", threads: int | None = None) -> torch.device:
-    """Import torch with threads that sleep while they wait, and give the device.
-
-    Spinning OpenMP threads make two processes on the same cores several times slower than one after the other
-    (measured: 4 x on two cores), so waiting is passive unless the user set OMP_WAIT_POLICY.
+    """Import torch, set its threads, and give the device.
 
     Args:
         name: ``auto`` (cuda if there is one, else cpu), ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``gpu`` / ``0``.
@@ -42,8 +39,6 @@ def prepare(name: str = "auto", threads: int | None = None) -> torch.device:
         UsageError: no such device name.
         ResourceError: the device is not on this machine.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     import torch
 
     torch.set_num_threads(threads or available_threads())

@@ -138,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically; non-finite numbers are refused, paths become strings.
 
-    Bytes of a file name that are no text (lone surrogates in Python) become escapes of JSON, which are read as the same.
+    Bytes of a file name that are no text (lone surrogates in Python) become escapes of JSON, and are read as the same.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
     write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))

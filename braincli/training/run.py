@@ -16,7 +16,7 @@ from braincli.imaging.cases import CONTRASTS, Case
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.model.folder import LoadedModel, load_model, read_info, save_model
-from braincli.model.info import MapOptions, ModelInfo
+from braincli.model.info import Heritage, MapOptions, ModelInfo, Training
 from braincli.runtime import device as devices
 from braincli.runtime import files
 from braincli.runtime.progress import Reporter
@@ -111,7 +111,7 @@ class _Training:
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
             name=out.name, method=config.method, preset=config.preset, settings=self.config.settings,
-            slices=self.spec.model_dump(mode="json"), map=MapOptions(**kind.map | self.method.config.map),
+            slices=self.spec, map=MapOptions(**kind.map | self.method.config.map),
         )  # fmt: skip
 
     def run(self) -> ModelInfo | None:
@@ -119,12 +119,12 @@ class _Training:
         if self.first:
             self._clear()
         self.fabric.barrier()
-        training: dict[str, Any] = {"cases": {}, "minutes": 0.0}
+        training = Training(cases={}, minutes=0.0)
         if type(self.method).trained:
-            found = self._fit()
-            if found is None:
+            learnt = self._fit()
+            if learnt is None:
                 return None
-            training = found
+            training = learnt
         if self.first:
             save_model(self.out, self.method, self.info.model_copy(update={"training": training}))
             for name in ("metrics.jsonl", CONFIG):
@@ -143,7 +143,7 @@ class _Training:
         for line in _changes(self.work / CONFIG, self.config):
             self.reporter.warn(f"resumed with another option: {line}")
 
-    def _fit(self) -> dict[str, Any] | None:
+    def _fit(self) -> Training | None:
         """Train; what ``model.json`` tells about it, or None if it stopped before its end."""
         from braincli.training import log, plan
         from braincli.training.loop import LoopOptions, fit
@@ -175,10 +175,9 @@ class _Training:
         watch.pictures(str(type(self.method).stages[-1]), entries[-1]["step"] if entries else 0)
         compute = entries[-1]["compute_s"] / 60 if entries else 0.0
         steps = {entry["stage"]: entry["step"] for entry in entries}
-        return {
-            **_learnt(store, self.heritage), "steps": steps, "minutes": round(_minutes(self.begin), 1),
-            "compute_minutes": round(compute, 2),
-        }  # fmt: skip
+        return _learnt(
+            store, self.heritage, steps=steps, minutes=round(_minutes(self.begin), 1), compute_minutes=round(compute, 2)
+        )
 
     def _store(self) -> SliceStore:
         """The slices of all cases, cut by the first process or by an earlier training.
@@ -218,7 +217,7 @@ class _Watch:
     def snapshot(self, stage: str, step: int) -> None:
         """Save the weights that are in place as a model of its own."""
         name = f"{stage}-{step}"
-        training = {**_learnt(self.store, self.heritage), "steps": {stage: step}}
+        training = _learnt(self.store, self.heritage, steps={stage: step})
         info = self.info.model_copy(update={"name": f"{self.out.name}-{name}", "training": training})
         save_model(self.out / "snapshots" / name, self.method, info)
         self.pictures(stage, step)
@@ -265,14 +264,13 @@ def _take_over(method: Method, begun: LoadedModel) -> None:
         raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
 
 
-def _learnt(store: SliceStore, heritage: ModelInfo | None) -> dict[str, Any]:
+def _learnt(store: SliceStore, heritage: ModelInfo | None, **facts: Any) -> Training:
     """Cases that the model has seen, those of the model that it began with too: none of them may calibrate it."""
-    found: dict[str, Any] = {"cases": store.cases, "slices": len(store)}
     if heritage is None:
-        return found
+        return Training(cases=store.cases, slices=len(store), **facts)
     before = heritage.training
-    kept = {"name": heritage.name, "steps": before.get("steps", {}), "weights": heritage.weights}
-    return found | {"cases": before.get("cases", {}) | store.cases, "init": kept}
+    init = Heritage(name=heritage.name, steps=before.steps, weights=heritage.weights)
+    return Training(cases=before.cases | store.cases, slices=len(store), **facts, init=init)
 
 
 def _resolved(config: TrainConfig, method: Method) -> TrainConfig:

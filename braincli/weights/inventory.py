@@ -308,8 +308,11 @@ def _judge(folder: Path, hashes: dict[str, str], check: bool) -> tuple[State, st
     for name, digest in hashes.items():
         if not (folder / name).is_file():
             return "damaged", f"{name} is missing"
-        if check and files.sha256(folder / name) != digest:
-            return "damaged", f"the SHA-256 of {name} differs"
+        try:
+            if check and files.sha256(folder / name) != digest:
+                return "damaged", f"the SHA-256 of {name} differs"
+        except OSError as error:
+            return "damaged", f"{name} cannot be read: {error.strerror}"
     return ("ok" if check else "unchecked"), ""
 
 

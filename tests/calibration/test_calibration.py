@@ -56,8 +56,8 @@ def test_weights_and_threshold_find_the_lesion() -> None:
     found = calibration.calibrate(cases)
     assert found.weights[Contrast.FLAIR] > 2 * found.weights[Contrast.T1]
     assert 0.05 < found.threshold < 0.4
-    assert found.provenance["cases"] == ["a", "b"]
-    assert found.provenance["dsc_fitted"] > 0.8
+    assert found.provenance.cases == ["a", "b"]
+    assert found.provenance.dsc_fitted > 0.8
     scores = calibration.cross_fit(cases)
     assert set(scores) == {"a", "b"}
     assert min(scores.values()) > 0.75
@@ -73,7 +73,7 @@ def test_a_score_beyond_one_is_calibrated_without_weights() -> None:
     cases = [scored("a"), scored("b")]
     found = calibration.calibrate(cases)
     assert found.weights == {} and 15 < found.threshold < 60
-    assert found.provenance["dsc_fitted"] > 0.8
+    assert found.provenance.dsc_fitted > 0.8
     assert min(calibration.cross_fit(cases).values()) > 0.75
 
 
@@ -107,7 +107,7 @@ def test_a_healthy_quantile_needs_no_mask() -> None:
     healthy = replace(evidence("h"), curves={})
     healthy.reference[:] = False
     found = calibration.healthy_quantile([healthy], 0.02, None)
-    assert found.weights == PAPER_WEIGHTS and found.provenance["false_positive_rate"] == 0.02
+    assert found.weights == PAPER_WEIGHTS and found.provenance.false_positive_rate == 0.02
     inside = healthy.slices.brain[:, 0]
     share = (healthy.fused(found.weights)[inside] > found.threshold).mean()
     assert share == pytest.approx(0.02, abs=0.002)
@@ -124,11 +124,11 @@ def test_healthy_slices_keep_away_from_the_lesion() -> None:
     loose = Calibration(weights={Contrast.FLAIR: 1.0}, threshold=0.05)
     found = calibration.false_positives(e, loose)
     assert found is not None
-    assert found["slices"] == len(kept) and 0.5 * found["brain_ml"] < found["mask_ml"] <= found["brain_ml"]
-    assert found["map_mean"] == pytest.approx(0.1, abs=0.03)
+    assert found.slices == len(kept) and 0.5 * found.brain_ml < found.mask_ml <= found.brain_ml
+    assert found.map_mean == pytest.approx(0.1, abs=0.03)
     strict = loose.model_copy(update={"threshold": 0.3})
     none = calibration.false_positives(e, strict)
-    assert none is not None and none["mask_ml"] == 0
+    assert none is not None and none.mask_ml == 0
     e.reference[:] = True
     assert calibration.false_positives(e, loose) is None
 
@@ -149,17 +149,17 @@ def test_the_intensity_baseline_is_trained_calibrated_and_stored(tmp_path: Path)
     api.train([cohort(tmp_path / "train", ("t1a",))], tmp_path / "m", TrainConfig(method="threshold"))
     val = cohort(tmp_path / "val", ("v1", "v2", "v3"))
     found = api.calibrate([val], CalibrateConfig(model=str(tmp_path / "m"), cross_fit=True))
-    assert found.provenance["dsc_cross_fit"] > 0.7
+    assert found.provenance.dsc_cross_fit > 0.7
     info = read_info(tmp_path / "m")
     assert info.calibration == found
-    assert info.figures["DSC (cross-fitted)"] == found.provenance["dsc_cross_fit"]
-    assert set(found.provenance["images"]) == {"v1", "v2", "v3"}
+    assert info.figures["DSC (cross-fitted)"] == found.provenance.dsc_cross_fit
+    assert set(found.provenance.images) == {"v1", "v2", "v3"}
     healthy = cohort(tmp_path / "healthy", ("h1",), lesions=False)
     (healthy / "h1" / "h1_seg.nii.gz").unlink()
     options = CalibrateConfig(model=str(tmp_path / "m"), objective="healthy-quantile", false_positive_rate=0.05)
     quiet = api.calibrate([healthy], options, healthy=[val])
-    assert quiet.weights == found.weights and set(quiet.provenance["healthy"]) == {"h1", "v1", "v2", "v3"}
-    assert quiet.provenance["healthy"]["h1"]["mask_ml"] < 0.1 * quiet.provenance["healthy"]["h1"]["brain_ml"]
+    assert quiet.weights == found.weights and set(quiet.provenance.healthy) == {"h1", "v1", "v2", "v3"}
+    assert quiet.provenance.healthy["h1"].mask_ml < 0.1 * quiet.provenance.healthy["h1"].brain_ml
     assert "DSC (cross-fitted)" not in read_info(tmp_path / "m").figures
     card = (tmp_path / "m" / "README.md").read_text()
     assert "5.00% of healthy brain" in card and "| h1 |" in card
@@ -183,7 +183,7 @@ def test_scans_that_lack_contrasts_have_a_calibration_of_their_own(tmp_path: Pat
     info = read_info(model)
     assert info.calibration == both and info.subsets == {"flair": alone}
     assert alone.weights == {Contrast.FLAIR: 1.0}
-    assert info.figures["DSC (cross-fitted)"] == both.provenance["dsc_cross_fit"]
+    assert info.figures["DSC (cross-fitted)"] == both.provenance.dsc_cross_fit
     assert info.calibration_for([Contrast.FLAIR]) == alone
     assert info.calibration_for([Contrast.T1, Contrast.FLAIR]) == both
     card = (model / "README.md").read_text()
@@ -208,7 +208,7 @@ def test_cases_that_were_trained_on_are_refused(tmp_path: Path) -> None:
     for known in ({"v1": []}, {"other": [calibration.files.sha256(val / "v2" / "v2_flair.nii.gz")]}):
         info = ModelInfo(
             name="m", method="threshold", preset="compact", training={"cases": known},
-            slices=SliceSpec(normalisation="equalise").model_dump(mode="json"),
+            slices=SliceSpec(normalisation="equalise"),
         )  # fmt: skip
         save_model(tmp_path / "m", method, info)
         with pytest.raises(InputError, match=r"v[12] was trained on"):
@@ -222,7 +222,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     method = registry.build("tsgm", preset="tiny")
     info = ModelInfo(
         name="m", method="tsgm", preset="tiny", settings=method.config.model_dump(mode="json"),
-        slices=SliceSpec().model_dump(mode="json"),
+        slices=SliceSpec(),
     )  # fmt: skip
     save_model(tmp_path / "m", method, info)
     weights = tmp_path / "m" / "weights.safetensors"

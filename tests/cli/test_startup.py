@@ -64,3 +64,16 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         said = process.stderr.read()
     assert process.returncode == 0, said
     assert "error" not in said
+
+
+def test_threads_are_told_to_sleep_before_torch_is_imported() -> None:
+    """OpenMP reads its environment once: what is set after ``import torch`` changes nothing."""
+    code = (
+        "import os, sys, braincli; assert 'torch' not in sys.modules; "
+        "print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
+    )
+    clean = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=clean, check=True
+    )
+    assert result.stdout.split() == ["PASSIVE", "0"]

@@ -203,8 +203,8 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
     assert after.preset == "tiny" and after.settings == before.settings | {"contrast_alone": 0.5}
     assert not same_weights(tmp_path / "further", trained)
     for found in (after, read_info(tmp_path / "further" / "snapshots" / "restore-2")):
-        assert set(found.training["cases"]) == {"a", "b", "c", "d"}, "none of them may calibrate it"
-        assert found.training["init"]["weights"] == before.weights
+        assert set(found.training.cases) == {"a", "b", "c", "d"}, "none of them may calibrate it"
+        assert found.training.init is not None and found.training.init.weights == before.weights
     assert "began with the weights of `mine`" in (tmp_path / "further" / "README.md").read_text()
     code, _, words = begin("wider", "--set", "width=16")
     assert code == 2 and "do not fit the networks of mine" in words

@@ -123,7 +123,7 @@ def test_training_needs_the_extra_and_a_trained_model_does_not(tmp_path: Path, m
         method.load_pretrained(pretrained.load("efficientnet_lite0"))
     except ModelError:
         pytest.skip("the extra imagenet is not installed")
-    info = ModelInfo(name="m", method="fae", preset="compact", slices=SliceSpec(size=SIZE).model_dump(mode="json"))
+    info = ModelInfo(name="m", method="fae", preset="compact", slices=SliceSpec(size=SIZE))
     save_model(tmp_path / "m", method, info)
     monkeypatch.setattr(weights, "LITE0", "no_such_package")
     loaded = load_model(str(tmp_path / "m"), torch.device("cpu")).method

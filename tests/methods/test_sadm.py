@@ -126,7 +126,7 @@ def test_cases_that_were_trained_on_do_not_calibrate(name: str, tmp_path: Path) 
     for cases in ({"a": []}, {"other": [files.sha256(image)]}):
         info = ModelInfo(
             name="m", method=name, preset="tiny", settings=method.config.model_dump(mode="json"),
-            slices=SliceSpec(size=SIZE).model_dump(mode="json"), training={"cases": cases},
+            slices=SliceSpec(size=SIZE), training={"cases": cases},
         )  # fmt: skip
         save_model(tmp_path / "m", method, info)
         stored = read_info(tmp_path / "m")
