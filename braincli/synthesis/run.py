@@ -144,7 +144,7 @@ def _read(case: Case, config: SynthConfig) -> _Host:
     spec = SliceSpec(pixel_mm=config.pixel_mm, size=(16, 16))
     slices = from_volumes(volumes, spec, brain=mask)
     known, free = np.zeros(slices.grid.shape, bool), slices.brain[:, 0]
-    warnings: list[str] = []
+    warnings = volume.warned(*volumes.values(), *([mask] if mask else []))
     if case.lesion is not None:
         lesion, problem = volume.mask_on_grid_of(volume.load(case.lesion, labels=True), slices.grid)
         known = lesion.data > 0
