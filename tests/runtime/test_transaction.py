@@ -150,6 +150,31 @@ def test_a_record_cannot_reach_beyond_its_folder(tmp_path: Path) -> None:
     assert set(Earlier.at(tmp_path / "r.json", "detect").outputs) == {"a"}
 
 
+def test_a_record_that_does_not_say_what_it_said_says_nothing(tmp_path: Path) -> None:
+    complete(tmp_path)
+    path = tmp_path / "p_record.json"
+    path.write_text(path.read_text().replace('"facts"', '"fakts"'))
+    assert not plan(tmp_path).is_done()
+    with pytest.raises(UsageError, match="No record says"):
+        plan(tmp_path, resume=True).refuse()
+
+
+def test_names_that_are_too_long_are_said(tmp_path: Path) -> None:
+    for name in ("x" * 256, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 130):
+        with pytest.raises(UsageError, match=r"is too long \(\d+ bytes, at most 255\)"):
+            plan(tmp_path, name).refuse()
+
+
+def test_what_was_planned_and_not_written_does_not_stay_from_the_run_before(tmp_path: Path) -> None:
+    complete(tmp_path)
+    run = plan(tmp_path, option=1, overwrite=True)
+    run.begin()
+    (tmp_path / "a").write_text("new")
+    run.add(tmp_path / "a")
+    run.finish()
+    assert not (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "{", '{"braincli": 1}', '{"outputs": []}'])
 def test_a_damaged_record_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "p_record.json").write_text(text)
