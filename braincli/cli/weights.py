@@ -48,9 +48,9 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, debug: Debug = F
     """
     from braincli.weights import inventory as weights
 
-    found = weights.survey(weights_dir, check=True)
-    _print(found, as_json)
-    if damaged := [f"{status.name} ({status.note})" for status in found if status.state == "damaged"]:
+    statuses = weights.survey(weights_dir, check=True)
+    _print(statuses, as_json)
+    if damaged := [f"{status.name} ({status.note})" for status in statuses if status.state == "damaged"]:
         raise ModelError(f"Damaged weights: {'; '.join(damaged)}.", "Install or fetch them again.")
 
 
@@ -102,13 +102,13 @@ def _installed(status: Status) -> str:
     return f"{status.name}: {status.state}, {status.bytes / 1e6:.0f} MB in {status.folder}"
 
 
-def _print(found: list[Status], as_json: bool) -> None:
+def _print(statuses: list[Status], as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        typer.echo(json.dumps([asdict(status) for status in found], indent=2, default=str))
+        typer.echo(json.dumps([asdict(status) for status in statuses], indent=2, default=str))
         return
-    for status in found:
+    for status in statuses:
         size = f"{status.bytes / 1e6:.0f} MB" if status.bytes else "-"
         typer.echo(f"{status.name:18} {status.state:9} {size:>8}  {status.licence:11} {status.summary}")
         typer.echo(f"{'':18} {status.folder or status.source}{'  (' + status.note + ')' if status.note else ''}")

@@ -1,6 +1,6 @@
 """The model card: ``README.md`` of a model folder, written from ``model.json``.
 
-What stands below the line :data:`NOTES` is written by hand and survives.
+What stands below the line :data:`NOTES` is written by hand and survives; so does a whole page that was there before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,16 @@ NOTES = "<!-- notes: what stands below is kept when the card is written again --
 def write_card(folder: Path, info: ModelInfo) -> None:
     """Write or renew ``folder/README.md``."""
     path = folder / "README.md"
-    kept = path.read_text(encoding="utf-8").partition(NOTES)[2] if path.exists() else "\n"
-    files.write_text(path, render(info) + NOTES + kept)
+    files.write_text(path, render(info) + NOTES + _kept(path))
+
+
+def _kept(path: Path) -> str:
+    """What stands below NOTES; all of it where it is no card of ours. A link is replaced, what it leads to stays."""
+    if path.is_symlink() or not path.is_file():
+        return "\n"
+    text = path.read_text(encoding="utf-8", errors="replace")
+    _, ours, below = text.partition(NOTES)
+    return below if ours else f"\n\n{text}"
 
 
 def render(info: ModelInfo) -> str:

@@ -7,7 +7,6 @@ nnU-Net's predictor is set up here from files whose hashes were checked, with ``
 from __future__ import annotations
 
 import io
-import json
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from braincli.imaging import volume
 from braincli.imaging.volume import Volume
+from braincli.weights import checkpoints
 
 if TYPE_CHECKING:
     import torch
@@ -49,15 +49,13 @@ def probability(image: Volume, *, mirror: bool, device: torch.device) -> Volume:
 
 
 def _predictor(path: Path, *, mirror: bool, device: torch.device) -> Any:
-    import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     folder = path.parent.parent
-    plans, dataset = (json.loads((folder / name).read_text("utf-8")) for name in ("plans.json", "dataset.json"))
-    with torch.serialization.safe_globals(_numpy_scalars()):
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+    plans, dataset = (checkpoints.read_description(folder / name) for name in ("plans.json", "dataset.json"))
+    stored = checkpoints.read_nnunet(path)
     manager = PlansManager(plans)
     configuration = manager.get_configuration(stored["init_args"]["configuration"])
     network = get_network_from_plans(
@@ -76,11 +74,3 @@ def _predictor(path: Path, *, mirror: bool, device: torch.device) -> Any:
     weights = [stored["network_weights"]]
     predictor.manual_initialization(network, manager, configuration, weights, dataset, stored["trainer_name"], axes)
     return predictor
-
-
-def _numpy_scalars() -> list[Any]:
-    """What nnU-Net checkpoints hold beside tensors: plain numbers of NumPy in their log."""
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
-    names = ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"]
-    return [np.dtype, *kinds, *((scalar, name) for name in names)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from braincli.methods.base import Method
+from braincli.networks.subnormal import flush
 
 
 class Average:
@@ -28,8 +29,8 @@ class Average:
 
     @torch.no_grad()
     def copy_to(self, parameters: dict[str, Tensor]) -> None:
-        """The averaged weights become the weights."""
-        for name, value in self.shadow.items():
+        """The averaged weights become the weights; numbers that decay has made subnormal become 0."""
+        for name, value in flush(self.shadow).items():
             parameters[name].copy_(value)
 
     @contextmanager

@@ -102,14 +102,14 @@ def pools(store: SliceStore, diet: str, stage: str) -> list[np.ndarray]:
     """
     diets: dict[str, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
     label = np.asarray(store.label)
-    found = [np.flatnonzero(label >= 0 if kind is None else label == kind) for kind in diets[diet]]
-    if any(len(pool) == 0 for pool in found):
+    drawn_from = [np.flatnonzero(label >= 0 if kind is None else label == kind) for kind in diets[diet]]
+    if any(len(pool) == 0 for pool in drawn_from):
         needs = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}[diet]
         raise InputError(
             f"The cohort has no {needs}, which stage {stage} needs.",
             "Put lesion masks (*_seg.nii.gz) beside the scans, or mark healthy cases in a manifest (group = healthy).",
         )
-    return found
+    return drawn_from
 
 
 def choose(pools: list[np.ndarray], size: int, generator: torch.Generator, run: int = 1) -> np.ndarray:

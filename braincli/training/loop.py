@@ -228,11 +228,11 @@ class _Run:
                     return logs
                 name, loss, more = made
                 parameters = [p for group in stage.optimizers[name].param_groups for p in group["params"]]
-                found: list[Tensor | None] = [
+                gradients: list[Tensor | None] = [
                     *torch.autograd.grad(loss, parameters, allow_unused=True),
                     loss.detach().float(),
                 ]
-                sums = [_plus(a, b) for a, b in zip(sums, found, strict=True)] if sums else found
+                sums = [_plus(a, b) for a, b in zip(sums, gradients, strict=True)] if sums else gradients
                 for key, value in more.items():
                     logs[key] = logs.get(key, 0.0) + value / len(sources)
             self._descend(stage, name, parameters, sums)

@@ -83,8 +83,8 @@ def total(fabric: Any, values: Sequence[float]) -> list[float]:
     """Each number summed over all processes."""
     if fabric.world_size == 1:
         return list(values)
-    found: list[float] = summed(fabric, [torch.tensor(values, dtype=torch.float32, device=fabric.device)])[0].tolist()
-    return found
+    sums: list[float] = summed(fabric, [torch.tensor(values, dtype=torch.float32, device=fabric.device)])[0].tolist()
+    return sums
 
 
 def gathered(fabric: Any, content: list[Any]) -> list[Any]:

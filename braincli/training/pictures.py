@@ -35,12 +35,12 @@ def restored_slices(method: Method, store: SliceStore, seed: int = 0) -> Iterato
     batch = Source(store, torch.device("cpu")).batch(rows).to(device)
     generators = [torch.Generator().manual_seed(seed + row) for row in range(len(rows))]
     with torch.inference_mode():
-        found = method.predict(batch.image, batch.brain, generators)
+        prediction = method.predict(batch.image, batch.brain, generators)
     for row in range(0, len(rows), method.run):
         image = batch.image[row]
-        if found.restored is not None:
-            parts = [image, found.restored[row], (image - found.restored[row]).abs()]
+        if prediction.restored is not None:
+            parts = [image, prediction.restored[row], (image - prediction.restored[row]).abs()]
         else:
-            assert found.score is not None
-            parts = [image, found.score[row].expand_as(image)]
+            assert prediction.score is not None
+            parts = [image, prediction.score[row].expand_as(image)]
         yield f"slice-{rows[row]}", torch.cat([torch.cat(list(p), dim=1) for p in parts]).cpu()[None].clamp(0, 1)

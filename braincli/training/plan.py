@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from braincli.config import TrainConfig, to_toml
@@ -27,5 +29,7 @@ def describe(method: Method, config: TrainConfig, store: SliceStore) -> str:
         "parameters: " + ", ".join(f"{name} {count:,}" for name, count in networks.items() if count),
         "steps: " + ", ".join(f"{stage} {steps}" for stage, steps in config.steps.items()) + f" of {config.batch}",
     ]
-    options = config.model_dump(mode="json", exclude={"resume", "overwrite", "dry_run"})
+    # where the slices lie says nothing about the model, and a path may name people
+    options = config.model_dump(mode="json", exclude={"resume", "overwrite", "dry_run", "store"})
+    options["init"] = config.init and Path(config.init).name
     return "".join(f"# {line}\n" for line in lines) + to_toml(options)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 import tomllib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from braincli.model.folder import LoadedModel, load_model, read_info, save_model
 from braincli.model.info import Heritage, MapOptions, ModelInfo, Training
 from braincli.runtime import device as devices
 from braincli.runtime import files
+from braincli.runtime.locks import locked
 from braincli.runtime.progress import Reporter
-from braincli.training.store import SliceStore, build_store, open_store
+from braincli.training.output import CONFIG, FILES, Output
+from braincli.training.store import SliceStore, build_store, identity, is_built, open_store
 from braincli.weights import pretrained
 
 if TYPE_CHECKING:
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 
     from braincli.methods.base import Method
     from braincli.training.log import Log
+    from braincli.training.signals import Request
 
-CONFIG = "train.toml"  # the resolved options, in ``work`` and then beside the model
 # options that say how a training runs, not what comes of it
 HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store"} | {
     "checkpoint_minutes", "keep_checkpoints"
@@ -39,47 +42,47 @@ HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store
 def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter) -> ModelInfo | None:
     """Train ``config.method`` on prepared ``cases`` and write the model folder ``out``.
 
-    Slice store, checkpoints and resolved options lie in ``out/work`` until training is complete. Under torchrun every
-    process calls this; the first one writes.
+    Slice store, checkpoints and resolved options lie in ``out/work`` until training is complete
+    (:mod:`braincli.training.output`). Under torchrun every process calls this; the first one writes, and holds the
+    folder against other trainings.
 
     Returns:
         What was written (where ``resume`` finds a complete model: what is there), or None if training stopped before
         its end (``dry_run``, ``max_time``, SIGTERM or SIGUSR1; run again with ``resume``).
 
     Raises:
-        UsageError: ``out`` holds a model, or an unfinished training without ``resume``; an option that does not fit.
+        UsageError: ``out`` holds a model, an unfinished training without ``resume``, or something else; another
+            training writes there; the data changed since it began; an option that does not fit.
         InputError: no usable cases.
+        ModelError: the model that is complete there, or the one to begin with, is damaged.
         ResourceError: a loss or gradient is not finite; the last checkpoint is kept.
     """
     from braincli.training import signals
 
-    if _complete(out, config):
-        reporter.say(f"{out.name} is complete")
-        return read_info(out)
-    if not cases:
-        raise InputError("There are no cases to train on.")
-    with signals.noted() as stop:
-        return _Training(cases, config, out, reporter, stop).run()
+    with locked(out) if _writes() else nullcontext():
+        output = Output(out)
+        if output.is_complete(resume=config.resume, overwrite=config.overwrite):
+            if _writes():
+                output.tidy()
+            reporter.say(f"{out.name} is complete")
+            return read_info(out)
+        if not cases:
+            raise InputError("There are no cases to train on.")
+        if problem := next((case.problem for case in cases if case.problem), None):
+            raise problem
+        with signals.noted() as stop:
+            return _Training(cases, config, output, reporter, stop).run()
 
 
-def _complete(out: Path, config: TrainConfig) -> bool:
-    """Whether nothing is left to do.
-
-    Raises:
-        UsageError: ``out`` may not be written.
-    """
-    unfinished = (out / "work").exists()
-    if unfinished and not (config.resume or config.overwrite):
-        raise UsageError(f"{out.name} holds an unfinished training.", "Add --resume to go on, or --overwrite.")
-    if unfinished or not (out / "model.json").exists() or config.overwrite:
-        return False
-    if not config.resume:
-        raise UsageError(f"{out.name} holds a model.", "Choose another folder, or add --overwrite.")
-    return True
+def _writes() -> bool:
+    """Whether this process is the only or the first of a training; known before torch is loaded."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 class _Training:
-    def __init__(self, cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter, stop: Any) -> None:
+    def __init__(
+        self, cases: Sequence[Case], config: TrainConfig, output: Output, reporter: Reporter, stop: Request
+    ) -> None:
         self.begin = time.monotonic()
         device = devices.prepare(config.device, config.threads)
         import torch
@@ -106,18 +109,19 @@ class _Training:
         self.config = _resolved(config, self.method)
         if kind.trained:
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
-        self.cases, self.out, self.work, self.stop = cases, out, out / "work", stop
+        self.cases, self.output, self.stop = cases, output, stop
+        self.out, self.work = output.folder, output.work
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
-            name=out.name, method=config.method, preset=config.preset, settings=self.config.settings,
+            name=output.folder.name, method=config.method, preset=config.preset, settings=self.config.settings,
             slices=self.spec, map=MapOptions(**kind.map | self.method.config.map),
         )  # fmt: skip
 
     def run(self) -> ModelInfo | None:
         self.fabric.barrier()  # every process has looked at the folder before the first one writes
         if self.first:
-            self._clear()
+            self._begin()
         self.fabric.barrier()
         training = Training(cases={}, minutes=0.0)
         if type(self.method).trained:
@@ -127,19 +131,19 @@ class _Training:
             training = learnt
         if self.first:
             save_model(self.out, self.method, self.info.model_copy(update={"training": training}))
-            for name in ("metrics.jsonl", CONFIG):
-                if (self.work / name).exists():
-                    shutil.copyfile(self.work / name, self.out / name)
-            shutil.rmtree(self.work, ignore_errors=True)
+            self.output.finish(read_info(self.out))
         self.fabric.barrier()
         return read_info(self.out) if self.first else None
 
-    def _clear(self) -> None:
-        """Drop what an earlier training left, unless this one goes on from it."""
-        if not (self.config.resume and self.work.exists()):
-            for folder in (self.work, self.out / "snapshots", self.out / "tensorboard"):
-                shutil.rmtree(folder, ignore_errors=True)
-            return
+    def _begin(self) -> None:
+        """Take the folder; drop what an earlier training left, unless this one goes on from it."""
+        from importlib.util import find_spec
+
+        folders = {"work": True, "tensorboard": bool(find_spec("tensorboard")), "snapshots": self.config.snapshot_every}
+        if not type(self.method).trained:
+            folders = {}
+        made = {name for name, needed in folders.items() if needed}
+        self.output.begin({*FILES, *made}, resume=self.config.resume)
         for line in _changes(self.work / CONFIG, self.config):
             self.reporter.warn(f"resumed with another option: {line}")
 
@@ -186,19 +190,20 @@ class _Training:
             UsageError: the shared store holds other cases, or slices cut otherwise.
         """
         folder = self.config.store or self.work / "slices"
-        done = folder / "store.json"
-        if self.first and not done.exists():
-            with self.reporter.step("cut slices"):
-                build_store(self.cases, self.spec, folder, stride=self.method.stride, tissue=type(self.method).tissue)
-        while not done.exists():  # a barrier would give up after some minutes
+        tissue = type(self.method).tissue
+        if self.first and not is_built(folder):
+            with locked(folder), self.reporter.step("cut slices"):
+                build_store(self.cases, self.spec, folder, stride=self.method.stride, tissue=tissue)
+        while not is_built(folder):  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)
-        untold = type(self.method).tissue and store.tissue is None
-        if untold or list(store.cases) != [case.id for case in self.cases] or store.spec != self.spec:
-            raise UsageError(
-                f"The slices in {folder.name} are of other cases, or cut for another kind of method.",
-                "Name another --store, or --overwrite an unfinished training.",
-            )
+        advice = "Name another --store, or --overwrite an unfinished training."
+        if (tissue and store.tissue is None) or store.spec != self.spec:
+            raise UsageError(f"The slices in {folder.name} are cut for another kind of method.", advice)
+        if self.first:  # what the first process refuses ends the others
+            if changed := _changed_case(store.sources, identity(self.cases)):
+                raise UsageError(f"The slices in {folder.name} are of other cases or scans: {changed}.", advice)
+            self.output.learns_from(store.fingerprint)
         return store
 
 
@@ -239,10 +244,10 @@ def _begun(config: TrainConfig, device: torch.device) -> LoadedModel:
         UsageError: it is of another method.
     """
     assert config.init is not None
-    found = load_model(config.init, device)
-    if found.info.method != config.method:
-        raise UsageError(f"{found.info.name} is a {found.info.method}.", f"Add --method {found.info.method}.")
-    return found
+    model = load_model(config.init, device)
+    if model.info.method != config.method:
+        raise UsageError(f"{model.info.name} is a {model.info.method}.", f"Add --method {model.info.method}.")
+    return model
 
 
 def _take_over(method: Method, begun: LoadedModel) -> None:
@@ -273,6 +278,17 @@ def _learnt(store: SliceStore, heritage: ModelInfo | None, **facts: Any) -> Trai
     return Training(cases=before.cases | store.cases, slices=len(store), **facts, init=init)
 
 
+def _changed_case(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> str:
+    """What differs first between two :func:`braincli.training.store.identity`; empty where nothing does."""
+    for case in [*before, *now]:
+        if case not in now or case not in before:
+            return f"{case} is {'new' if case in now else 'gone'}"
+        for role in sorted({*before[case], *now[case]}):
+            if before[case].get(role) != now[case].get(role):
+                return f"the {role} of {case} has changed"
+    return "" if list(before) == list(now) else "their order has changed"
+
+
 def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
     """``config`` with everything spelled out that the preset decides.
 
@@ -293,16 +309,17 @@ def _changes(file: Path, config: TrainConfig) -> list[str]:
     if not file.exists():
         return []
     before = _flat(tomllib.loads(file.read_text(encoding="utf-8")))
-    now = _flat(tomllib.loads(to_toml(config.model_dump(mode="json"))))
+    given = config.model_dump(mode="json") | {"init": config.init and Path(config.init).name}
+    now = _flat(tomllib.loads(to_toml(given)))
     names = sorted(name for name in {*before, *now} if name not in HOW)
     return [f"{n}: {before.get(n)} -> {now.get(n)}" for n in names if before.get(n) != now.get(n)]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _minutes(begin: float) -> float:

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import Case
 from braincli.imaging.slices import SliceSpec, load_case
 from braincli.imaging.tissue import of_case
 from braincli.runtime import files
+from braincli.runtime.locks import NAME as LOCK
+from braincli.runtime.provenance import fingerprint
 
+DONE = "store.json"  # written last
+BEGUN = ".braincli-store.json"  # written first, removed at the end: what lies beside it is braincli's
 ARRAYS = ("image", "brain", "lesion", "label", "case", "position")  # of a slice store, one .npy each
 
 
@@ -28,6 +33,7 @@ class SliceStore:
         cases: id -> SHA-256 of its images, in order.
         spec: how the slices were cut.
         tissue: (N, 3, H, W) uint8, 255 = 1.0, tissue probabilities (imaging.tissue); None where not asked for.
+        sources: what the slices depend on, see :func:`identity`.
     """
 
     image: np.ndarray
@@ -39,63 +45,121 @@ class SliceStore:
     cases: dict[str, list[str]]
     spec: SliceSpec = field(default_factory=SliceSpec)
     tissue: np.ndarray | None = None
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the slices depend on, as one SHA-256."""
+        return fingerprint({"sources": self.sources, "spec": self.spec.model_dump(mode="json")})
 
 
 def build_store(
     cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride: int = 1, tissue: bool = False
 ) -> SliceStore:
-    """Write the store of ``cases`` to ``folder`` (which must be new or empty) and open it.
+    """Write the store of ``cases`` to ``folder`` and open it.
+
+    ``folder`` is new, empty, or holds a store that was begun and not finished.
 
     Args:
         tissue: keep tissue probabilities, too; some seconds per case without maps of its own.
 
     Raises:
+        UsageError: the folder holds anything else.
         InputError: a file is unusable, or the grids differ.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*ARRAYS, *(["tissue"] if tissue else []))}
-    hashes: dict[str, list[str]] = {}
-    label: np.ndarray
+    _claim(folder)
+    names = (*ARRAYS, *(["tissue"] if tissue else []))
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    sources = identity(cases)  # before they are read: what changes meanwhile is noticed the next time
     for number, case in enumerate(cases):
-        slices, lesion = load_case(case, spec, stride=stride)
-        fitted = [_fit(part, spec.size) for part in (slices.image, slices.brain)]
-        if lesion is None:
-            label = np.full(len(slices.index), 0 if case.group == "healthy" else -1, dtype=np.int8)
-            sick = np.zeros_like(fitted[1])
-        else:
-            sick = _fit(lesion[:, None] > 0, spec.size)
-            label = np.asarray(sick.any(axis=(1, 2, 3)), np.int8)
-        hashes[case.id] = [files.sha256(path) for path in case.images.values()]
-        rows = [
-            np.rint(fitted[0] * 255).astype(np.uint8),
-            fitted[1],
-            sick,
-            label,
-            np.full(len(label), number, np.int32),
-            np.linspace(0, 1, len(label), dtype=np.float32),
-        ]
-        if tissue:
-            found = _fit(of_case(case, slices, spec, lesion), spec.size)
-            rows.append(np.rint(found * 255).astype(np.uint8))
-        for name, row in zip(parts, rows, strict=True):
+        for name, row in zip(names, _rows(case, number, spec, stride, tissue), strict=True):
             parts[name].append(row)
-    for name, rows_ in parts.items():
+    for name, rows in parts.items():
         with files.atomic_path(folder / f"{name}.npy") as temporary:
-            np.save(temporary, np.concatenate(rows_))
-    files.write_json(folder / "store.json", {"cases": hashes, "spec": spec.model_dump()})
+            np.save(temporary, np.concatenate(rows))
+    hashes = {case.id: [sources[case.id][contrast] for contrast in case.images] for case in cases}
+    content = {"cases": hashes, "spec": spec.model_dump(), "arrays": names, "sources": sources}
+    files.write_json(folder / DONE, content)
+    (folder / BEGUN).unlink()
     return open_store(folder)
 
 
+def identity(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
+    """What the slices of ``cases`` depend on: by id, SHA-256 by role (contrast, ``brain``, ``lesion``, tissue maps),
+    and the group."""
+    known: dict[str, dict[str, str]] = {}
+    for case in cases:
+        paths: dict[str, Path | None] = {str(contrast): path for contrast, path in case.images.items()}
+        paths |= {"brain": case.brain, "lesion": case.lesion, **case.tissue}
+        try:
+            known[case.id] = {role: files.sha256(path) for role, path in paths.items() if path is not None}
+        except OSError as error:
+            raise InputError(f"A file of {case.id} cannot be read: {error.strerror}.") from None
+        known[case.id]["group"] = case.group or ""
+    return known
+
+
+def is_built(folder: Path) -> bool:
+    """Whether ``folder`` holds a whole store."""
+    return (folder / DONE).exists()
+
+
 def open_store(folder: Path) -> SliceStore:
-    """Open a store written by :func:`build_store`."""
-    content = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ARRAYS}
-    if (folder / "tissue.npy").exists():
-        arrays["tissue"] = np.load(folder / "tissue.npy", mmap_mode="r")
-    return SliceStore(**arrays, cases=content["cases"], spec=SliceSpec.model_validate(content["spec"]))
+    """Open a store written by :func:`build_store`.
+
+    Raises:
+        UsageError: it is damaged, or of an older version.
+    """
+    try:
+        content = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in content["arrays"]}
+        spec = SliceSpec.model_validate(content["spec"])
+        return SliceStore(**arrays, cases=content["cases"], spec=spec, sources=content["sources"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"The slices in {folder.name} cannot be used ({type(error).__name__}: {error}).",
+            "They are damaged or of an older version: remove them or name another --store.",
+        ) from None
+
+
+def _claim(folder: Path) -> None:
+    """Mark ``folder`` as that of a store that is being written.
+
+    Raises:
+        UsageError: there is something that no unfinished store left there.
+    """
+    if not (folder / BEGUN).exists():
+        strangers = [path.name for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
+        if strangers:
+            raise UsageError(
+                f"{folder.name} is no folder of slices: it holds {sorted(strangers)[0]}.",
+                "Name an empty or a new folder with --store.",
+            )
+        files.write_json(folder / BEGUN, {"arrays": [*ARRAYS, "tissue"]})
+    files.sweep(folder)
+
+
+def _rows(case: Case, number: int, spec: SliceSpec, stride: int, tissue: bool) -> list[np.ndarray]:
+    """The slices of one case, in order of :data:`ARRAYS` and then tissue."""
+    slices, lesion = load_case(case, spec, stride=stride)
+    image, brain = (_fit(part, spec.size) for part in (slices.image, slices.brain))
+    label: np.ndarray
+    if lesion is None:
+        label = np.full(len(slices.index), 0 if case.group == "healthy" else -1, dtype=np.int8)
+        sick = np.zeros_like(brain)
+    else:
+        sick = _fit(lesion[:, None] > 0, spec.size)
+        label = np.asarray(sick.any(axis=(1, 2, 3)), np.int8)
+    rows = [
+        np.rint(image * 255).astype(np.uint8), brain, sick, label, np.full(len(label), number, np.int32),
+        np.linspace(0, 1, len(label), dtype=np.float32),
+    ]  # fmt: skip
+    if tissue:
+        rows.append(np.rint(_fit(of_case(case, slices, spec, lesion), spec.size) * 255).astype(np.uint8))
+    return rows
 
 
 def _fit(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,17 +56,17 @@ def weights_dirs(given: Path | None = None) -> list[Path]:
     ``/opt/braincli/weights`` and the user's cache; the last is left out where the user has no home (``HOME``
     unset or ``/``).
     """
-    found = [given] if given is not None else []
+    folders = [given] if given is not None else []
     if named := os.environ.get("BRAINCLI_WEIGHTS_DIR"):
-        found.append(Path(named))
+        folders.append(Path(named))
     if home := os.environ.get("BRAINCLI_HOME"):
-        found.append(Path(home) / "weights")
-    found.append(SYSTEM)
+        folders.append(Path(home) / "weights")
+    folders.append(SYSTEM)
     if os.name != "posix" or os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME", "/") != "/":
         from platformdirs import user_cache_path
 
-        found.append(user_cache_path("braincli") / "weights")
-    return found
+        folders.append(user_cache_path("braincli") / "weights")
+    return folders
 
 
 def hd_bet_2(given: Path | None = None) -> Path:
@@ -155,9 +156,9 @@ def fetch(
     with _locked(target):
         if (target / RECORD).is_file() and not overwrite:
             return _archive_status(archive, given, check=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            found = archives.download(archive, Path(scratch), sha256 or archive.sha256, reporter)
-            archives.install(archive, found, target, Path(scratch), source=archive.url)
+        with _scratch(target) as scratch:
+            fetched = archives.download(archive, scratch, sha256 or archive.sha256, reporter)
+            archives.install(archive, fetched, target, scratch, source=archive.url)
     return _archive_status(archive, target.parent, check=True)
 
 
@@ -184,8 +185,8 @@ def import_file(
     with _locked(target):
         if (target / RECORD).is_file() and not overwrite:
             raise UsageError(f"The weights {name} are installed.", "Add --overwrite to replace them.")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            archives.install(archive, path, target, Path(scratch), source=path.name)
+        with _scratch(target) as scratch:
+            archives.install(archive, path, target, scratch, source=path.name)
     return _archive_status(archive, target.parent, check=True)
 
 
@@ -225,6 +226,19 @@ def _locked(target: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise ModelError(f"Another process has been fetching {target.name} for too long.", "Try again.") from None
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder to work in beside ``target``, whose lock is held; those of killed processes are removed, and what they
+    had put aside is put back."""
+    prefix = f".{target.name}.tmp-"
+    for left in target.parent.glob(f"{prefix}*"):
+        if (left / archives.ASIDE).is_dir() and not target.exists():
+            (left / archives.ASIDE).replace(target)
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
+        yield Path(scratch)
 
 
 def _archive_status(archive: Archive, given: Path | None, check: bool) -> Status:
