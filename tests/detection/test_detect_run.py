@@ -20,7 +20,7 @@ from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.outputs import Names
 from braincli.detection.restore import Restoration
 from braincli.detection.run import DetectReport, collect_cases
-from braincli.errors import InputError, ModelError, UsageError
+from braincli.errors import InputError, ModelError, QualityError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.slices import Slices
 from braincli.imaging.volume import Volume, load, save
@@ -404,6 +404,17 @@ def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
         models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7, resume=True
     )
     assert again.cases[0].status == "skipped" and set(again.cases[0].masks) == set(spaces)
+
+
+def test_a_raw_case_that_is_mostly_marked_keeps_its_maps_on_every_grid(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", fake_preprocess)
+    write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
+    with pytest.raises(QualityError, match="no mask was written"):
+        detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, threshold=0.0)
+    maps = {f"p_space-{space}_anomaly.nii.gz" for space in ("SRI24", "t1")}
+    assert names(tmp_path / "out" / "p") == maps | {"p_record.json"}
 
 
 def test_one_raw_scan_to_one_mask_file_and_several_to_a_folder(
