@@ -60,14 +60,14 @@ def fusion(model: LoadedModel, subjects: Sequence[Subject], rows: Rows, batch: i
     """Learned weights, the paper's, equal ones, and each contrast alone; the restorations are the same."""
 
     def compute() -> Row:
-        found, _ = evidence(model, subjects, batch)
+        cases, _ = evidence(model, subjects, batch)
         fixed = {"the paper's": PAPER_WEIGHTS, "equal": dict.fromkeys(CONTRASTS, 1 / len(CONTRASTS))}
         fixed |= {f"{c.value} alone": {other: float(other is c) for other in CONTRASTS} for c in CONTRASTS}
-        return {"learned": figures(found)} | {name: figures(found, fixed_weights(w)) for name, w in fixed.items()}
+        return {"learned": figures(cases)} | {name: figures(cases, fixed_weights(w)) for name, w in fixed.items()}
 
-    found = rows.get({"benchmark": "fusion"}, compute)
-    names = [name for name in found if name != "what"]
-    rows_of = [(name, dsc(found[name]), f"{found[name]['auprc']:.3f}") for name in names]
+    row = rows.get({"benchmark": "fusion"}, compute)
+    names = [name for name in row if name != "what"]
+    rows_of = [(name, dsc(row[name]), f"{row[name]['auprc']:.3f}") for name in names]
     return markdown(("weights", "DSC (halves)", "AUPRC"), rows_of)
 
 
@@ -90,8 +90,8 @@ def main() -> None:
         other = chosen_model(given.single, given)
         table = []
         for name, each in ((f"stacked ({model.info.name})", model), (f"single ({other.info.name})", other)):
-            found = Rows(given.cache, each, given).get({"benchmark": "contrasts"}, partial(default, each, given))
-            table.append((name, dsc(found), f"{found['auprc']:.3f}"))
+            row = Rows(given.cache, each, given).get({"benchmark": "contrasts"}, partial(default, each, given))
+            table.append((name, dsc(row), f"{row['auprc']:.3f}"))
         print(markdown(("input", "DSC (halves)", "AUPRC"), table), end="\n\n")
     print(sweep(model, subjects, rows, given.batch, given.many))
 

@@ -34,7 +34,7 @@ from standings import BASELINE, card_notes, learns_outlines, mean, results, tabl
 from braincli import __version__, api
 from braincli.config import CalibrateConfig, TrainConfig
 from braincli.errors import BraincliError, UsageError
-from braincli.imaging.cases import find_cases
+from braincli.imaging.cases import find_cases, sound
 from braincli.methods import registry
 from braincli.model.card import NOTES
 from braincli.model.folder import load_model, read_info, write_info
@@ -108,15 +108,15 @@ def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
     from braincli.calibration.crossfit import cross_fitted
     from braincli.calibration.evidence import gather
     from braincli.calibration.fit import conclude
+    from braincli.runtime.cohort import results
 
     folder = entry.folder or train(plan, entry.method)
     model = load_model(str(folder), chosen)
     assert plan.val is not None
-    cases = find_cases(plan.val)
+    cases = sound(find_cases(plan.val))
     wall, cpu = time.perf_counter(), time.process_time()
-    evidence = gather(
-        cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen)
-    )  # fmt: skip
+    outcomes = gather(cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen))
+    evidence = results(outcomes)
     seconds = [(now - then) / len(cases) for now, then in ((time.perf_counter(), wall), (time.process_time(), cpu))]
     begin = time.process_time()
     fitted = cross_fitted(evidence)
@@ -141,21 +141,21 @@ def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
 def work_on(plan: Plan, entry: Entry) -> None:
     """Body of a method's process: whatever happens becomes its ``result.json``."""
     try:
-        found = {"status": "done", **evaluate(plan, entry)}
+        outcome = {"status": "done", **evaluate(plan, entry)}
     except BraincliError as error:
-        found = {"status": "failed", "reason": error.message}
+        outcome = {"status": "failed", "reason": error.message}
     except Exception as error:  # a bug in one method must not cost the others
         traceback.print_exc()
-        found = {"status": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
-    write(plan, entry, found)
+        outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+    write(plan, entry, outcome)
 
 
-def write(plan: Plan, entry: Entry, found: dict[str, Any]) -> None:
+def write(plan: Plan, entry: Entry, outcome: dict[str, Any]) -> None:
     """Write ``WORK/<name>/result.json``."""
     minutes = {"minutes": entry.minutes} if entry.folder else {}
     given = {"model": files.sha256(entry.folder / "model.json"), **minutes} if entry.folder else {}
     head = {"name": entry.name, "method": entry.method, "shipped": bool(entry.folder), "braincli": __version__}
-    files.write_json(plan.work / entry.name / "result.json", head | {"plan": plan.facts(), "given": given} | found)
+    files.write_json(plan.work / entry.name / "result.json", head | {"plan": plan.facts(), "given": given} | outcome)
 
 
 def is_done(plan: Plan, entry: Entry) -> bool:
@@ -209,14 +209,14 @@ def ship(work: Path, models: Path, data_note: str, replace: Sequence[str]) -> li
     Raises:
         UsageError: no result of the baseline, or no word about the data.
     """
-    found = results(work)
-    baseline = next((r for r in found if r["name"] == BASELINE and r["status"] == "done"), None)
+    entries = results(work)
+    baseline = next((r for r in entries if r["name"] == BASELINE and r["status"] == "done"), None)
     if baseline is None:
         raise UsageError(f"{BASELINE}, which a shipped model has to beat, has no result.", f"Run --models {BASELINE}.")
     if not data_note:
         raise UsageError("A shipped model's card names its data and their licence.", 'Add --data-note "...".')
     shipped = []
-    for result in found:
+    for result in entries:
         name = result["name"]
         if result["status"] != "done" or result["shipped"] or name == BASELINE:
             continue
@@ -295,18 +295,18 @@ def entries_of(arguments: argparse.Namespace) -> list[Entry]:
         UsageError: an unknown method, or no data.
     """
     names = list(registry.METHODS) if arguments.models == "all" else _split(arguments.models)
-    found = [Entry(name) for name in names]
+    entries = [Entry(name) for name in names]
     for text in arguments.use:
         name, _, place = text.partition("=")
         folder, _, minutes = place.partition("@")
         if not folder:
             raise UsageError(f"--use {text!r} is not NAME=FOLDER.")
-        found.append(Entry(name, Path(folder), float(minutes) if minutes else None))
-    for entry in found:
+        entries.append(Entry(name, Path(folder), float(minutes) if minutes else None))
+    for entry in entries:
         registry.spec(entry.method)
-    if found and (arguments.val is None or (names and arguments.train is None)):
+    if entries and (arguments.val is None or (names and arguments.train is None)):
         raise UsageError("Training and validation cases are needed.", "leaderboard.py TRAIN --val VAL --out WORK ...")
-    return found
+    return entries
 
 
 def _split(text: str) -> list[str]:

@@ -75,20 +75,20 @@ class Shown:
         return text
 
 
-def chosen(found: Sequence[CrossFitted]) -> list[CrossFitted]:
+def chosen(results: Sequence[CrossFitted]) -> list[CrossFitted]:
     """The first case of each half: whatever the method, the same ones."""
-    ordered = sorted((f for f in found if f.evidence.reference.any()), key=lambda f: f.evidence.case.id)
+    ordered = sorted((f for f in results if f.evidence.reference.any()), key=lambda f: f.evidence.case.id)
     return ordered[:: max(1, len(ordered) // SLICES)][:SLICES]
 
 
-def collect(found: CrossFitted, model: LoadedModel, seed: int = 0) -> Shown:
+def collect(case_result: CrossFitted, model: LoadedModel, seed: int = 0) -> Shown:
     """Restore the slice with most lesion once more (with the slices that a sequence model needs beside it)."""
     from braincli.detection.restore import in_runs, restore
 
-    e, spec = found.evidence, model.info.slices
+    e, spec = case_result.evidence, model.info.slices
     slices, _ = load_case(replace(e.case, lesion=None), spec, stride=model.method.stride)
     z = int(slices.index[e.reference.sum(axis=(0, 1))[slices.index].argmax()])
-    runs = in_runs(len(slices.index), model.method.run).reshape(-1, model.method.run)
+    runs = in_runs(len(slices.index), model.method.sequence).reshape(-1, model.method.sequence)
     rows = runs[(slices.index[runs] == z).any(axis=1)][-1]
     part = replace(slices, image=slices.image[rows], brain=slices.brain[rows], index=slices.index[rows])
     result = restore(part, model, case_id=e.case.id, seed=seed)
@@ -105,12 +105,12 @@ def collect(found: CrossFitted, model: LoadedModel, seed: int = 0) -> Shown:
     restored: dict[str, np.ndarray] = {}
     if result.restored is not None and result.restored.any():
         restored = {NAMES[c]: plane(result.restored * part.brain, c) for c in shown}
-    mask, reference = found.mask[place], e.reference[place]
+    mask, reference = case_result.mask[place], e.reference[place]
     dx, dy, _ = slices.ras.spacing
     total = int(mask.sum() + reference.sum())
     facts: dict[str, Any] = {
         "case": e.case.id, "z_mm": height_mm(slices.ras, z), "contrasts": list(images),
-        "threshold": found.calibration.threshold, "pixel_mm": [dx, dy],
+        "threshold": case_result.calibration.threshold, "pixel_mm": [dx, dy],
         "mask_cm2": float(mask.sum() * dx * dy / 100), "reference_cm2": float(reference.sum() * dx * dy / 100),
         "dsc": 2 * float((mask & reference).sum()) / total if total else 1.0,
     }  # fmt: skip
@@ -119,7 +119,7 @@ def collect(found: CrossFitted, model: LoadedModel, seed: int = 0) -> Shown:
         for where, region in (("lesion", reference & inside), ("rest", inside & ~reference)):
             for when, picture in (("before", images), ("restored", restored)):
                 facts[f"{where}_{when}"] = float(picture[name][region].mean()) if region.any() else 0.0
-    return Shown(facts, images, restored, found.anomaly[place], mask, reference)
+    return Shown(facts, images, restored, case_result.anomaly[place], mask, reference)
 
 
 def save(shown: Sequence[Shown], path: Path) -> None:
@@ -139,7 +139,7 @@ def save(shown: Sequence[Shown], path: Path) -> None:
 def read(path: Path) -> list[Shown]:
     """What :func:`save` kept."""
     with np.load(path) as arrays:
-        found = []
+        pictures = []
         for number, facts in enumerate(json.loads(str(arrays["facts"]))):
 
             def planes(kind: str, number: int = number) -> dict[str, np.ndarray]:
@@ -148,8 +148,8 @@ def read(path: Path) -> list[Shown]:
 
             anomaly = arrays[f"{number}-anomaly"].astype(np.float32)
             masks = arrays[f"{number}-mask"], arrays[f"{number}-reference"]
-            found.append(Shown(facts, planes("image"), planes("restored"), anomaly, *masks))
-    return found
+            pictures.append(Shown(facts, planes("image"), planes("restored"), anomaly, *masks))
+    return pictures
 
 
 def _planes(s: Shown) -> list[Plane | None]:

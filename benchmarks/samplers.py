@@ -26,7 +26,7 @@ def each(sampler: str, *steps: int, **settings: Any) -> list[Settings]:
 
 def noisy(*levels: tuple[int, ...]) -> list[Settings]:
     """One row per set of levels that restorations are averaged over."""
-    return [{"levels": found} for found in levels]
+    return [{"levels": chosen} for chosen in levels]
 
 
 ELSEWHERE = [(350,), (250, 500, 750)]  # one level; the paper's three
@@ -71,8 +71,8 @@ def main() -> None:
 
     def compute(what: Settings) -> Row:
         changed = with_settings(model, own | what)
-        found, seconds = evidence(changed, subjects, given.batch)
-        return figures(found) | {"seconds": seconds, "calls": changed.method.calls()}
+        cases, seconds = evidence(changed, subjects, given.batch)
+        return figures(cases) | {"seconds": seconds, "calls": changed.method.calls()}
 
     table = []
     for what in [{}, *FEW[name], *(SLOW.get(name, []) if given.slow else [])]:

@@ -25,13 +25,13 @@ BASELINE = "threshold"
 
 def learns_outlines(method: str) -> bool:
     """Whether lesion masks are what ``method`` learns, not only tissue that it leaves out."""
-    return registry.spec(method).supervision.startswith("lesion masks")
+    return registry.spec(method).supervision.outlines
 
 
 def results(work: Path) -> list[Result]:
     """All results, the highest mean DSC first, failures last."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("*/result.json"))]
-    return sorted(found, key=lambda r: -mean(r, "dsc") if r["status"] == "done" else 1.0)
+    loaded = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("*/result.json"))]
+    return sorted(loaded, key=lambda r: -mean(r, "dsc") if r["status"] == "done" else 1.0)
 
 
 def values(result: Result, figure: str) -> np.ndarray:
@@ -42,8 +42,8 @@ def values(result: Result, figure: str) -> np.ndarray:
 
 def mean(result: Result, figure: str) -> float:
     """Mean of ``figure`` over the cases that define it; NaN where none does."""
-    found = values(result, figure)
-    return float(found.mean()) if len(found) else float("nan")
+    defined = values(result, figure)
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 HEADINGS = (
@@ -91,35 +91,35 @@ def p_value(result: Result, baseline: Result | None) -> str:
     return f"{test.p:.3f} ({test.difference:+.3f})" if test else ""
 
 
-def table(found: Sequence[Result]) -> str:
+def table(entries: Sequence[Result]) -> str:
     """``LEADERBOARD.md`` from :func:`results`.
 
     Raises:
         UsageError: there is none.
     """
-    done = [r for r in found if r["status"] == "done"]
-    if not found:
+    done = [r for r in entries if r["status"] == "done"]
+    if not entries:
         raise UsageError("There is no result yet.", "Run the leaderboard with --models first.")
     baseline = next((r for r in done if r["name"] == BASELINE), None)
-    parts = [*_preface(found, done), *_rows(found, baseline), "", *_per_case(done), *_legend(done)]
+    parts = [*_preface(entries, done), *_rows(entries, baseline), "", *_per_case(done), *_legend(done)]
     return "\n".join(["# Leaderboard\n", *parts]) + "\n"
 
 
-def _preface(found: Sequence[Result], done: Sequence[Result]) -> list[str]:
-    budgets = sorted({(r["plan"]["preset"], r["plan"]["minutes"]) for r in found if not r["shipped"]})
+def _preface(entries: Sequence[Result], done: Sequence[Result]) -> list[str]:
+    budgets = sorted({(r["plan"]["preset"], r["plan"]["minutes"]) for r in entries if not r["shipped"]})
     what = "; ".join(f"preset `{preset}`, {minutes:g} compute minutes each" for preset, minutes in budgets)
     cases = max((len(r["cases"]) for r in done), default=0)
     return [
         f"{RESEARCH_USE_ONLY} Written by `benchmarks/leaderboard.py`.\n",
         f"{what or 'Shipped models only'}. {cases} validation cases, cross-fitted: threshold, contrast weights and "
         "smallest lesion are fitted on one half (in order of id) and reported on the other.\n",
-        *_missing(found),
+        *_missing(entries),
     ]
 
 
-def _missing(found: Sequence[Result]) -> list[str]:
+def _missing(entries: Sequence[Result]) -> list[str]:
     """Methods without a row."""
-    names = [f"`{name}`" for name in registry.METHODS if name not in {r["method"] for r in found}]
+    names = [f"`{name}`" for name in registry.METHODS if name not in {r["method"] for r in entries}]
     return [f"Not run yet: {', '.join(names)}.\n"] if names else []
 
 
@@ -197,6 +197,6 @@ def card_notes(result: Result, baseline: Result, data_note: str) -> str:
     return "\n".join(lines)
 
 
-def _rows(found: Sequence[Result], baseline: Result | None) -> list[str]:
+def _rows(entries: Sequence[Result], baseline: Result | None) -> list[str]:
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    return lines + ["| " + " | ".join(row(r, baseline)) + " |" for r in found]
+    return lines + ["| " + " | ".join(row(r, baseline)) + " |" for r in entries]

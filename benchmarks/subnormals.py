@@ -64,7 +64,7 @@ def everything() -> Iterator[Network]:
         model = load_model(str(folder), cpu)
         if not model.info.weights:
             continue
-        rows = model.method.run * -(-2 // model.method.run)
+        rows = model.method.sequence * -(-2 // model.method.sequence)
         image = torch.rand(rows, len(model.info.contrasts), *model.info.slices.size)
         brain = torch.ones(rows, 1, *model.info.slices.size, dtype=torch.bool)
 

@@ -22,7 +22,7 @@ from braincli.calibration.evidence import Evidence, refuse_trained
 from braincli.calibration.fit import case_dsc, cross_calibrate, highest
 from braincli.detection.maps import channels
 from braincli.detection.restore import restore
-from braincli.imaging.cases import CONTRASTS, Case, find_cases
+from braincli.imaging.cases import CONTRASTS, Case, find_cases, sound
 from braincli.imaging.slices import Slices, load_case
 from braincli.imaging.volume import load, mask_on_grid_of, reorient
 from braincli.model.folder import LoadedModel, load_model
@@ -45,16 +45,16 @@ class Subject:
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The options that all of them have."""
-    found = argparse.ArgumentParser(description=description)
-    found.add_argument("--model", default="tsgm", help="name or folder")
-    found.add_argument("--data", type=Path, default=VAL, help="cohort with masks that the model has not seen")
-    found.add_argument("--every", type=int, help="only every n-th slice, in all rows alike")
-    found.add_argument("--batch", type=int, default=16)
-    found.add_argument("--device", default="auto")
-    found.add_argument("--threads", type=int)
-    found.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "braincli-rows.json",
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--model", default="tsgm", help="name or folder")
+    arguments.add_argument("--data", type=Path, default=VAL, help="cohort with masks that the model has not seen")
+    arguments.add_argument("--every", type=int, help="only every n-th slice, in all rows alike")
+    arguments.add_argument("--batch", type=int, default=16)
+    arguments.add_argument("--device", default="auto")
+    arguments.add_argument("--threads", type=int)
+    arguments.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "braincli-rows.json",
                        help="finished rows are kept here and not computed again")  # fmt: skip
-    return found
+    return arguments
 
 
 def chosen_model(name: str, options: argparse.Namespace) -> LoadedModel:
@@ -65,7 +65,7 @@ def chosen_model(name: str, options: argparse.Namespace) -> LoadedModel:
 def read(model: LoadedModel, options: argparse.Namespace) -> list[Subject]:
     """The cohort, as ``model`` wants its slices."""
     spec = model.info.slices
-    cases = find_cases(options.data)
+    cases = sound(find_cases(options.data))
     refuse_trained(cases, model.info)
     subjects = []
     for case in cases:
@@ -103,7 +103,7 @@ def with_settings(model: LoadedModel, settings: Row) -> LoadedModel:
 
 def evidence(model: LoadedModel, subjects: Sequence[Subject], batch: int) -> tuple[list[Evidence], float]:
     """What calibration needs of each subject, and the seconds that restoring took per case (CPU time on a CPU)."""
-    found, seconds = [], 0.0
+    collected, seconds = [], 0.0
     clock = time.process_time if model.device.type == "cpu" else time.perf_counter
     spec = model.info.slices
     for subject in subjects:
@@ -112,23 +112,23 @@ def evidence(model: LoadedModel, subjects: Sequence[Subject], batch: int) -> tup
         seconds += clock() - begin
         lesion = subject.slices.to_canvas(subject.reference, spec) > 0.5
         maps = channels(result, model.info.map)
-        found.append(Evidence(subject.case, subject.slices, maps, lesion, subject.reference))
-    return found, seconds / len(subjects)
+        collected.append(Evidence(subject.case, subject.slices, maps, lesion, subject.reference))
+    return collected, seconds / len(subjects)
 
 
 def figures(
-    found: Sequence[Evidence], fit: Callable[[Sequence[Evidence]], dict[str, Calibration]] | None = None
+    cases: Sequence[Evidence], fit: Callable[[Sequence[Evidence]], dict[str, Calibration]] | None = None
 ) -> Row:
     """Means over cases of DSC and AUPRC, and the DSC of each case.
 
     Args:
         fit: calibrations by case id; by default cross-fitted ones.
     """
-    fitted = (fit or cross_calibrate)(found)
-    overlap = {e.case.id: round(case_dsc(e, fitted[e.case.id]), 4) for e in found}
+    fitted = (fit or cross_calibrate)(cases)
+    overlap = {e.case.id: round(case_dsc(e, fitted[e.case.id]), 4) for e in cases}
     areas = [
         curve(score=e.anomaly(fitted[e.case.id].weights), ref=e.reference, domain=e.slices.brain_volume).auprc()
-        for e in found
+        for e in cases
     ]
     known = [area for area in areas if area is not None]
     return {"dsc": float(np.mean(list(overlap.values()))), "auprc": float(np.mean(known)), "cases": overlap}
@@ -137,14 +137,14 @@ def figures(
 def fixed_weights(weights: dict[Any, float]) -> Callable[[Sequence[Evidence]], dict[str, Calibration]]:
     """Cross-fitting in which only the threshold is fitted; weights are given, the smallest lesion is the fitted one."""
 
-    def fit(found: Sequence[Evidence]) -> dict[str, Calibration]:
+    def fit(cases: Sequence[Evidence]) -> dict[str, Calibration]:
         from braincli.calibration.search import edges, present_only
 
-        learned, top = cross_calibrate(found), highest(found)
+        learned, top = cross_calibrate(cases), highest(cases)
         vector = np.array([[weights[c] for c in CONTRASTS]], dtype=np.float32)
         result = {}
-        for e in found:
-            half = [other for other in found if learned[other.case.id] is not learned[e.case.id]]
+        for e in cases:
+            half = [other for other in cases if learned[other.case.id] is not learned[e.case.id]]
             curves = [other.dsc(present_only(vector, other.slices.contrasts), top)[0] for other in half]
             threshold = float(edges(top)[int(np.mean(curves, axis=0).argmax())])
             result[e.case.id] = learned[e.case.id].model_copy(update={"weights": weights, "threshold": threshold})

@@ -27,33 +27,36 @@ def preprocess(
     config: PreprocessConfig | None = None,
     reporter: Reporter | None = None,
     *,
-    contrast: str | None = None,
+    contrast: str | Sequence[str] | None = None,
 ) -> list[Preprocessed]:
     """Turn raw scans into aligned, skull-stripped, bias-corrected images in [0, 1] on the SRI24 grid.
 
     Args:
         paths: scans, case folders, BIDS subjects, cohorts or TSV manifests.
         out: derivative folder; each case gets ``sub-<id>/`` below it.
-        contrast: what a single file shows, where its name does not tell.
+        contrast: what a single file shows, where its name does not tell; several: what the volumes of a 4-D file show,
+            in their order.
 
     Returns:
         One result per case, with the way back to its native grids.
 
     Raises:
-        CohortError: several cases, some of which failed; see :mod:`braincli.preprocessing.cohort` for the others.
+        CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
     """
     from braincli.config import PreprocessConfig
     from braincli.errors import UsageError
-    from braincli.imaging.cases import Contrast, find_cases
+    from braincli.imaging.cases import Contrast, gather_cases
     from braincli.preprocessing.cohort import preprocess_cases
     from braincli.runtime.progress import Reporter
 
-    if contrast is not None and contrast not in list(Contrast):
-        raise UsageError(f"There is no contrast {contrast!r}.", f"Use one of: {', '.join(Contrast)}.")
-    shows = Contrast(contrast) if contrast else None
+    shown = [contrast] if isinstance(contrast, str) else list(contrast or ())
+    if unknown := [name for name in shown if name not in list(Contrast)]:
+        raise UsageError(f"There is no contrast {unknown[0]!r}.", f"Use one of: {', '.join(Contrast)}.")
+    config = config or PreprocessConfig()
     given = [paths] if isinstance(paths, (str, Path)) else paths
-    cases = [case for path in given for case in find_cases(Path(path), contrast=shows)]
-    return preprocess_cases(cases, Path(out), config or PreprocessConfig(), reporter or Reporter())
+    shows = tuple(Contrast(name) for name in shown) or None
+    cases = gather_cases([Path(path) for path in given], contrast=shows, run=config.run)
+    return preprocess_cases(cases, Path(out), config, reporter or Reporter())
 
 
 def score(
@@ -120,11 +123,11 @@ def train(data: Sequence[Path], out: Path, config: TrainConfig, reporter: Report
     Raises:
         InputError, UsageError, ResourceError: see :func:`braincli.training.run.train_cases`.
     """
-    from braincli.imaging.cases import find_cases
+    from braincli.imaging.cases import find_cases, sound
     from braincli.runtime.progress import Reporter as Silent
     from braincli.training.run import train_cases
 
-    cases = [case for path in data for case in find_cases(Path(path))]
+    cases = sound([case for path in data for case in find_cases(Path(path))])
     return train_cases(cases, config, Path(out), reporter or Silent())
 
 
@@ -141,15 +144,15 @@ def synth(
         One result per case.
 
     Raises:
-        CohortError: several cases, some of which failed; see :mod:`braincli.synthesis.run` for the others.
+        CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
     """
     from braincli.config import SynthConfig as Config
-    from braincli.imaging.cases import find_cases
+    from braincli.imaging.cases import gather_cases
     from braincli.runtime.progress import Reporter as Silent
     from braincli.synthesis.run import synthesise
 
     given = [paths] if isinstance(paths, (str, Path)) else paths
-    cases = [case for path in given for case in find_cases(Path(path))]
+    cases = gather_cases([Path(path) for path in given])
     return synthesise(cases, Path(out), config or Config(), reporter or Silent())
 
 
@@ -188,11 +191,12 @@ def calibrate(
         healthy: prepared cases of healthy people, to count false positives in.
 
     Raises:
-        InputError: no lesion, a case without mask, a case that was trained on, or one that lies in both cohorts.
+        InputError: no lesion, a case that was trained on, or one that lies in both cohorts.
+        CohortError: none of several cases can be used; where some can, ``provenance["left_out"]`` tells of the others.
         UsageError: cross-fitting without masks.
         ModelError: no such model.
     """
-    from braincli.imaging.cases import find_cases
+    from braincli.imaging.cases import gather_cases
     from braincli.model.folder import load_model
     from braincli.runtime import device
     from braincli.runtime.progress import Reporter as Silent
@@ -201,7 +205,7 @@ def calibrate(
     from braincli.calibration.fit import calibrate_model
 
     model = load_model(config.model, chosen)
-    cases, well = ([case for path in paths for case in find_cases(Path(path))] for paths in (data, healthy))
+    cases, well = (gather_cases([Path(path) for path in paths]) for paths in (data, healthy))
     return calibrate_model(model, cases, config, reporter or Silent(), healthy=well)
 
 
@@ -210,7 +214,7 @@ def detect(
     output: Path | str,
     *,
     scans: Mapping[Contrast, Path] | None = None,
-    contrast: Contrast | None = None,
+    contrast: Contrast | tuple[Contrast, ...] | None = None,
     brain_mask: Path | None = None,
     config: DetectConfig | None = None,
     reporter: Reporter | None = None,
@@ -221,7 +225,8 @@ def detect(
         inputs: scans, case or cohort folders, TSV manifests, or cases.
         output: a folder (one folder per case below it), or a ``.nii(.gz)`` file for the mask of one case.
         scans: the files of one case by contrast, instead of ``inputs``.
-        contrast: what a single scan shows, where its name does not tell.
+        contrast: what a single scan shows, where its name does not tell; several: what the volumes of a 4-D file show,
+            in their order.
         brain_mask: of a single case, on its grid.
 
     Returns:
@@ -233,5 +238,6 @@ def detect(
     from braincli.config import DetectConfig
     from braincli.detection.run import collect_cases, detect_cases
 
-    cases = collect_cases(inputs, scans=scans or {}, contrast=contrast, brain_mask=brain_mask)
-    return detect_cases(cases, Path(output), config or DetectConfig(), reporter)
+    config = config or DetectConfig()
+    cases = collect_cases(inputs, scans=scans or {}, contrast=contrast, run=config.run, brain_mask=brain_mask)
+    return detect_cases(cases, Path(output), config, reporter)

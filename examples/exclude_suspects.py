@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from braincli.imaging.cases import CONTRASTS, Contrast, find_cases
+from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, sound
 from braincli.imaging.slices import SliceSpec, load_case
 from braincli.imaging.volume import save
 
@@ -38,7 +38,7 @@ def suspects(flair: np.ndarray, brain: np.ndarray) -> np.ndarray:
 def main(cohort: Path, out: Path) -> None:
     """Write ``<case>_suspect.nii.gz`` for each case and a manifest that names them as lesion masks."""
     lines = ["\t".join(["id", *CONTRASTS, "lesion"])]
-    for case in find_cases(cohort):
+    for case in sound(find_cases(cohort)):
         slices, _ = load_case(case, SPEC)
         mask = suspects(slices.image[:, CONTRASTS.index(Contrast.FLAIR)], slices.brain[:, 0])
         volume = slices.to_volume(mask)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from phantoms import affine, brain, lesion, write, write_case
 from tinymodels import write_models
+from typer.testing import CliRunner
 
+from braincli.cli import app
 from braincli.config import TrainConfig, load, parse
 from braincli.methods import registry
 
@@ -96,3 +101,72 @@ def test_configurations_fit_their_preset(preset: str) -> None:
     given = parse(kind.Config, {**kind.PRESETS[preset], **options.settings})
     assert given == parse(kind.Config, kind.PRESETS[preset]), "the file says what the preset does"
     assert {**given.train_steps, **options.steps} == given.train_steps
+
+
+GUIDE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+TOY = ROOT / "examples" / "toy_method.py"
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+
+
+def test_the_guide_to_methods_quotes_the_example() -> None:
+    *quotes, line = python_blocks()
+    code = TOY.read_text(encoding="utf-8")
+    assert len(quotes) == 5 and all(quote in code for quote in quotes)
+    assert "MethodSpec" in line
+
+
+@pytest.fixture
+def mean_image(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The toy method as it is after the two steps of the guide: the file in braincli/methods, the line in METHODS."""
+    spec = importlib.util.spec_from_file_location("braincli.methods.toy_method", TOY)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    ((name, entry),) = eval("{" + python_blocks()[-1] + "}", vars(registry)).items()
+    monkeypatch.setitem(registry.METHODS, name, entry)
+    return str(name)
+
+
+def test_a_toy_method_goes_all_the_way(mean_image: str, tmp_path: Path) -> None:
+    """Train, calibrate, detect, by the command line."""
+    for seed, name in enumerate(("train/a", "train/b", "val/c", "val/d", "test/e")):
+        write_sick(tmp_path / name, seed)
+    model, out = tmp_path / "model", tmp_path / "out"
+
+    def run(*arguments: str | Path) -> str:
+        result = CliRunner().invoke(app, [str(part) for part in arguments])
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    run(
+        "train",
+        "--method",
+        mean_image,
+        "--preset",
+        "tiny",
+        "--data",
+        tmp_path / "train",
+        "-o",
+        model,
+        "--device",
+        "cpu",
+    )
+    run("calibrate", "--model", model, "--data", tmp_path / "val", "--device", "cpu")
+    run("detect", tmp_path / "test" / "e", "-o", out, "--model", model, "--device", "cpu", "--no-figure")
+    mask = np.asarray(nib.load(out / "e" / "e_mask.nii.gz").dataobj) > 0
+    sick = lesion(SHAPE) > 0
+    assert 2 * (mask & sick).sum() / (mask.sum() + sick.sum()) > 0.6
+    assert json.loads(run("models", "--json"))["methods"][mean_image]["supervision"].startswith("healthy slices")
+    assert f"| `{mean_image}` |" in registry.table()
+
+
+def write_sick(folder: Path, seed: int) -> None:
+    """A case with T1 and FLAIR, where the lesion is bright."""
+    sick, healthy = lesion(SHAPE) > 0, brain(SHAPE, seed)
+    write(folder / f"{folder.name}_t1.nii.gz", healthy, GRID)
+    write(folder / f"{folder.name}_flair.nii.gz", np.where(sick, 190, healthy).astype(np.float32), GRID)
+    write(folder / f"{folder.name}_seg.nii.gz", sick.astype(np.uint8), GRID)

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction
+from braincli.methods.base import Batch, Losses, Method, MethodConfig, Prediction, Sampling, Tick, no_tick
 from braincli.training.store import SliceStore
 
 SIZE = (8, 6)
@@ -35,23 +35,24 @@ class ToyConfig(MethodConfig):
 class Toy(Method):
     """Two optimisers in turn with a memory of past images, then a denoiser with dropout."""
 
+    config: ToyConfig
     Config = ToyConfig
     stages = ("play", "clean")
 
     def __init__(self, **settings: Any) -> None:
         config = ToyConfig(**settings)
         super().__init__(config, channels=4, size=SIZE)
-        self.options, self.calls_of_clean = config, 0
+        self.config, self.calls_of_clean = config, 0
         self.first, self.second = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
         self.drop = nn.Dropout(0.2)
         self.seen: list[Tensor] = []
 
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         return "balanced" if stage == "play" else "any"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         networks = {"first": self.first, "second": self.second} if stage == "play" else {"second": self.second}
-        return {name: torch.optim.Adam(net.parameters(), lr=self.options.rate) for name, net in networks.items()}
+        return {name: torch.optim.Adam(net.parameters(), lr=self.config.rate) for name, net in networks.items()}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         if stage == "play":
@@ -65,9 +66,9 @@ class Toy(Method):
         noisy = batch.image + 0.3 * torch.randn(batch.image.shape, generator=generator)
         loss = ((self.second(self.drop(noisy)) - batch.image) ** 2).mean()
         self.calls_of_clean += 1
-        if self.calls_of_clean == 4 and self.options.spoil == "loss":
+        if self.calls_of_clean == 4 and self.config.spoil == "loss":
             loss = loss * float("nan")
-        if self.calls_of_clean == 4 and self.options.spoil == "gradient":  # of the root at 0
+        if self.calls_of_clean == 4 and self.config.spoil == "gradient":  # of the root at 0
             loss = loss + (0 * self.second.weight.sum()).sqrt()
         yield "second", loss, {"clean": loss.item()}
 
@@ -76,7 +77,7 @@ class Toy(Method):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         return Prediction(restored=self.second(image).clamp(0, 1) * brain)
 

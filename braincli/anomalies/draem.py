@@ -86,7 +86,7 @@ def draw(
     )
 
 
-def apply(image: Tensor, brain: Tensor, drawn: Draem, donor: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def apply(image: Tensor, brain: Tensor, anomaly: Draem, donor: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Plant anomalies.
 
     Args:
@@ -97,15 +97,15 @@ def apply(image: Tensor, brain: Tensor, drawn: Draem, donor: Tensor | None = Non
     Returns:
         The anomalous image, and the mask M (B, 1, H, W) as 0.0 or 1.0.
     """
-    drawn = drawn.to(image.device)
-    least = float(drawn.least[0]) if len(image) else 0.0
-    masked = perlin.mask(drawn.noise, brain, drawn.threshold, least=least) & drawn.planted[:, None, None, None]
-    texture = wrapped(drawn.noise).expand_as(image)
+    anomaly = anomaly.to(image.device)
+    least = float(anomaly.least[0]) if len(image) else 0.0
+    masked = perlin.mask(anomaly.noise, brain, anomaly.threshold, least=least) & anomaly.planted[:, None, None, None]
+    texture = wrapped(anomaly.noise).expand_as(image)
     if donor is not None:
-        texture = torch.where(drawn.foreign[:, None, None, None], donor, texture)
+        texture = torch.where(anomaly.foreign[:, None, None, None], donor, texture)
     present = image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
-    opacity = drawn.opacity[:, None, None, None] * masked * present
-    return image + opacity * (augmented(texture, drawn) - image), masked.float()
+    opacity = anomaly.opacity[:, None, None, None] * masked * present
+    return image + opacity * (augmented(texture, anomaly) - image), masked.float()
 
 
 def wrapped(noise: Tensor) -> Tensor:
@@ -113,10 +113,10 @@ def wrapped(noise: Tensor) -> Tensor:
     return ((noise * 255).trunc() % 256) / 255
 
 
-def augmented(texture: Tensor, drawn: Draem) -> Tensor:
-    """(B, C, H, W) in [0, 1] with the drawn augmentations, each channel its own."""
+def augmented(texture: Tensor, anomaly: Draem) -> Tensor:
+    """(B, C, H, W) in [0, 1] with the augmentations of ``anomaly``, each channel its own."""
     flat = texture.flatten(0, 1)[:, None].clone()
-    step, amount = drawn.step.flatten(0, 1), drawn.amount.flatten(0, 1)[..., None, None, None]
+    step, amount = anomaly.step.flatten(0, 1), anomaly.amount.flatten(0, 1)[..., None, None, None]
     for turn in range(step.shape[1]):
         for kind, change in enumerate(AUGMENTATIONS):
             rows = (step[:, turn] == kind).nonzero()[:, 0]

@@ -1,7 +1,7 @@
 """All kinds of synthetic anomalies by name, behind one pair of functions.
 
-    drawn = KINDS[name].draw(shape, generator, radius)
-    image, alpha = KINDS[name].apply(image, brain, donor, drawn)
+    parameters = KINDS[name].draw(shape, generator, radius)
+    image, alpha = KINDS[name].apply(image, brain, donor, parameters)
 
 ``draw`` is random: ``shape`` is (B, C, H, W), ``radius`` the smallest and largest radius in pixels of one local
 anomaly, or None for what the kind's publication draws. ``apply`` is deterministic: ``image`` (B, C, H, W) in [0, 1],
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Window:
-    """What is drawn (``inside``) and the spot that it is confined to; everywhere without one."""
+    """The anomaly (``inside``) and the spot that it is confined to; everywhere without one."""
 
     inside: Any
     spot: sinks.Sink | None
@@ -70,22 +70,22 @@ def _draw_coarse(shape: Shape, generator: torch.Generator, radius: Radius) -> Wi
     return Window(coarse.draw(shape, generator), None if radius is None else _draw_sink(shape, generator, radius))
 
 
-def _apply_growth(image: Tensor, brain: Tensor, donor: Tensor, drawn: growth.Growth) -> Planted:
-    return growth.apply(image, brain, drawn)
+def _apply_growth(image: Tensor, brain: Tensor, donor: Tensor, parameters: growth.Growth) -> Planted:
+    return growth.apply(image, brain, parameters)
 
 
-def _apply_sink(image: Tensor, brain: Tensor, donor: Tensor, drawn: sinks.Sink) -> Planted:
-    return sinks.apply(image, brain, drawn)
+def _apply_sink(image: Tensor, brain: Tensor, donor: Tensor, parameters: sinks.Sink) -> Planted:
+    return sinks.apply(image, brain, parameters)
 
 
-def _apply_draem(image: Tensor, brain: Tensor, donor: Tensor, drawn: Window) -> Planted:
-    where = brain if drawn.spot is None else sinks.spot(brain, drawn.spot) > 0.5
-    return draem.apply(image, where, drawn.inside, donor)
+def _apply_draem(image: Tensor, brain: Tensor, donor: Tensor, parameters: Window) -> Planted:
+    where = brain if parameters.spot is None else sinks.spot(brain, parameters.spot) > 0.5
+    return draem.apply(image, where, parameters.inside, donor)
 
 
-def _apply_coarse(image: Tensor, brain: Tensor, donor: Tensor, drawn: Window) -> Planted:
-    alpha = brain.to(image.dtype) if drawn.spot is None else sinks.spot(brain, drawn.spot)
-    return coarse.apply(image, brain, drawn.inside.to(image) * alpha).clamp(0, 1), alpha
+def _apply_coarse(image: Tensor, brain: Tensor, donor: Tensor, parameters: Window) -> Planted:
+    alpha = brain.to(image.dtype) if parameters.spot is None else sinks.spot(brain, parameters.spot)
+    return coarse.apply(image, brain, parameters.inside.to(image) * alpha).clamp(0, 1), alpha
 
 
 KINDS: dict[str, Kind] = {
@@ -116,7 +116,7 @@ def blended(first: Any, second: Any, angle: Tensor, size: tuple[int, int]) -> An
     Args:
         first, second: parameters of a single row.
         angle: (S,) radians: 0 is the first; the sum of squared weights stays 1, and so does the noise's size.
-        size: (H, W), by which fields are told from other parameters.
+        size: (H, W), by which fields are recognised among the parameters.
 
     Returns:
         Parameters of S rows.

@@ -1,4 +1,4 @@
-"""The lesions that compact presets learn to draw over: growths (:mod:`braincli.anomalies.growth`), or lesions of other
+"""The lesions that compact presets learn to remove: growths (:mod:`braincli.anomalies.growth`), or lesions of other
 slices of the batch (:mod:`braincli.anomalies.transplant`), which look as real ones do."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def draw(shape: tuple[int, int, int, int], generator: torch.Generator) -> Lesion
 
 
 def apply(
-    image: Tensor, brain: Tensor, lesion: Tensor, drawn: Lesions, *, transplanted: float
+    image: Tensor, brain: Tensor, lesion: Tensor, parameters: Lesions, *, transplanted: float
 ) -> tuple[Tensor, Tensor]:
     """Set a lesion into every row.
 
@@ -38,10 +38,10 @@ def apply(
     Returns:
         The diseased image and the lesions' alpha (B, 1, H, W) in [0, 1].
     """
-    diseased, alpha = growth.apply(image, brain, drawn.growth)
+    diseased, alpha = growth.apply(image, brain, parameters.growth)
     if not transplanted:
         return diseased, alpha
-    moved, where = transplant.apply(image, brain, lesion, drawn.transplant)
+    moved, where = transplant.apply(image, brain, lesion, parameters.transplant)
     there = where.flatten(1).amax(dim=1)[:, None, None, None] > 0.5
-    instead = (drawn.source.to(image.device) < transplanted) & there
+    instead = (parameters.source.to(image.device) < transplanted) & there
     return torch.where(instead, moved, diseased), torch.where(instead, where, alpha)

@@ -60,7 +60,7 @@ def draw(
     )
 
 
-def apply(image: Tensor, brain: Tensor, donor: Tensor, drawn: Patch) -> tuple[Tensor, Tensor]:
+def apply(image: Tensor, brain: Tensor, donor: Tensor, patch: Patch) -> tuple[Tensor, Tensor]:
     """Blend a patch of ``donor`` into ``image``.
 
     Args:
@@ -75,8 +75,8 @@ def apply(image: Tensor, brain: Tensor, donor: Tensor, drawn: Patch) -> tuple[Te
     blended = image.clone()
     both = (brain & donor.ne(0).any(dim=1, keepdim=True)).to(image.dtype)
     there = image.ne(0).flatten(2).any(dim=2) & donor.ne(0).flatten(2).any(dim=2)
-    alpha = drawn.alpha.to(image)
-    for row, (top, bottom, left, right) in enumerate(boxes(brain, drawn)):
+    alpha = patch.alpha.to(image)
+    for row, (top, bottom, left, right) in enumerate(boxes(brain, patch)):
         if bottom - top < 3 or right - left < 3 or not there[row].any():
             continue
         place = (row, there[row], slice(top, bottom), slice(left, right))
@@ -88,18 +88,18 @@ def apply(image: Tensor, brain: Tensor, donor: Tensor, drawn: Patch) -> tuple[Te
     return torch.where(brain, blended, image), (changed & brain) * alpha[:, None, None, None]
 
 
-def boxes(brain: Tensor, drawn: Patch) -> list[tuple[int, int, int, int]]:
+def boxes(brain: Tensor, patch: Patch) -> list[tuple[int, int, int, int]]:
     """Top, bottom, left, right of each row's patch in pixels; all 0 where there is no brain."""
-    found = []
-    for mask, centre, half in zip(brain[:, 0], drawn.centre.tolist(), drawn.half.tolist(), strict=True):
+    boxes = []
+    for mask, centre, half in zip(brain[:, 0], patch.centre.tolist(), patch.half.tolist(), strict=True):
         edges: list[int] = []
         for axis in (0, 1):
             used = mask.any(dim=1 - axis).nonzero()[:, 0]
             low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
             middle, reach = low + centre[axis] * (high - low), half[axis] * (high - low)
             edges += [max(0, round(middle - reach)), min(mask.shape[axis], round(middle + reach) + (high > low))]
-        found.append((edges[0], edges[1], edges[2], edges[3]))
-    return found
+        boxes.append((edges[0], edges[1], edges[2], edges[3]))
+    return boxes
 
 
 def partners(position: Tensor, generator: torch.Generator, *, spread: float = 0.05) -> Tensor:

@@ -61,7 +61,7 @@ def draw(
     )
 
 
-def apply(image: Tensor, brain: Tensor, drawn: Sink) -> tuple[Tensor, Tensor]:
+def apply(image: Tensor, brain: Tensor, sink: Sink) -> tuple[Tensor, Tensor]:
     """Sink or raise the intensity.
 
     Args:
@@ -71,30 +71,30 @@ def apply(image: Tensor, brain: Tensor, drawn: Sink) -> tuple[Tensor, Tensor]:
     Returns:
         The changed image in [0, 1], and alpha (B, 1, H, W) in [0, 1], the depth's share that each pixel has.
     """
-    alpha = spot(brain, drawn)
+    alpha = spot(brain, sink)
     present = image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
-    return (image + alpha * drawn.depth.to(image.device)[..., None, None] * present).clamp(0, 1), alpha
+    return (image + alpha * sink.depth.to(image.device)[..., None, None] * present).clamp(0, 1), alpha
 
 
-def spot(brain: Tensor, drawn: Sink) -> Tensor:
+def spot(brain: Tensor, sink: Sink) -> Tensor:
     """(B, 1, H, W) in [0, 1]: 1 at the centre, a half at the radius, 0 outside the brain."""
     h, w = brain.shape[2:]
-    drawn = drawn.to(brain.device)
-    centre = position(drawn.centre, brain)
+    sink = sink.to(brain.device)
+    centre = position(sink.centre, brain)
     dy = torch.arange(h, device=brain.device)[None, :, None] - centre[:, 0, None, None]
     dx = torch.arange(w, device=brain.device)[None, None, :] - centre[:, 1, None, None]
-    cos, sin = drawn.angle.cos()[:, None, None], drawn.angle.sin()[:, None, None]
-    along = (dy * cos + dx * sin) / drawn.radius[:, 0, None, None]
-    across = (dx * cos - dy * sin) / drawn.radius[:, 1, None, None]
+    cos, sin = sink.angle.cos()[:, None, None], sink.angle.sin()[:, None, None]
+    along = (dy * cos + dx * sin) / sink.radius[:, 0, None, None]
+    across = (dx * cos - dy * sin) / sink.radius[:, 1, None, None]
     distance = (along**2 + across**2).sqrt()
-    alpha = torch.exp(-math.log(2) * distance ** drawn.flatness[:, None, None])[:, None]
+    alpha = torch.exp(-math.log(2) * distance ** sink.flatness[:, None, None])[:, None]
     return torch.where(alpha > 0.02, alpha, 0) * brain
 
 
 def position(share: Tensor, brain: Tensor) -> Tensor:
     """(B,) shares in [0, 1] -> (B, 2) row and column of a brain pixel (of any pixel where the brain is empty)."""
-    found = torch.zeros(len(share), 2, device=brain.device)
+    positions = torch.zeros(len(share), 2, device=brain.device)
     for row, mask in enumerate(brain[:, 0]):
         pixels = mask.nonzero() if mask.any() else torch.ones_like(mask).nonzero()
-        found[row] = pixels[min(int(share[row] * len(pixels)), len(pixels) - 1)]
-    return found
+        positions[row] = pixels[min(int(share[row] * len(pixels)), len(pixels) - 1)]
+    return positions

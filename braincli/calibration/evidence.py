@@ -18,6 +18,7 @@ from braincli.imaging.volume import Volume, load, mask_on_grid_of, reorient
 from braincli.model.folder import LoadedModel
 from braincli.model.info import Calibration, ModelInfo
 from braincli.runtime import files
+from braincli.runtime.cohort import Outcome, each, results
 from braincli.runtime.progress import Reporter
 
 if TYPE_CHECKING:
@@ -96,27 +97,29 @@ def gather(
     reporter: Reporter,
     masks: bool = True,
     dtype: torch.dtype | None = None,
-) -> list[Evidence]:
-    """Restore ``cases`` and keep what the search needs.
+) -> list[Outcome[Evidence]]:
+    """Restore ``cases`` and keep what the search needs; one that cannot be read is reported, and the others go on.
 
     Args:
         masks: every case needs a lesion mask, and one of them a lesion; else a case without a mask is healthy.
         dtype: see :func:`braincli.detection.restore.restore`.
 
     Raises:
-        InputError: a case was trained on (by id or image hash), a mask is missing, or none holds a lesion.
+        InputError: a case was trained on (by id or image hash), or none holds a lesion.
+        CohortError: none of several cases can be used.
+        BraincliError: there is only one case, and this went wrong.
     """
+    if not cases:
+        return []
     refuse_trained(cases, model.info)
-    lesions = {case.id: _lesion(case) for case in cases}
-    if masks and (bare := [name for name, mask in lesions.items() if mask is None]):
-        raise InputError(f"{bare[0]} has no lesion mask.", "Put <case>_seg.nii.gz beside the scans.")
-    if masks and not any(mask is not None and mask.data.any() for mask in lesions.values()):
-        raise InputError(
-            "No case has a lesion.", "Calibrate on cases with lesions, or by --objective healthy-quantile."
-        )
     spec = model.info.slices
-    found = []
-    for case in cases:
+
+    def mask_of(case: Case) -> Volume | None:
+        if masks and case.lesion is None:
+            raise InputError(f"{case.id} has no lesion mask.", "Put <case>_seg.nii.gz beside the scans.")
+        return _lesion(case)
+
+    def evidence(case: Case) -> Evidence:
         slices, _ = load_case(replace(case, lesion=None), spec, stride=model.method.stride)
         mask = lesions.pop(case.id)
         reference = np.zeros(slices.brain_volume.shape, dtype=bool)
@@ -126,8 +129,19 @@ def gather(
             slices, model, case_id=case.id, seed=seed, batch=batch, dtype=dtype, reporter=reporter
         )  # fmt: skip
         lesion = slices.to_canvas(reference, spec) > 0.5
-        found.append(Evidence(case, _light(slices), channels(result, model.info.map), lesion, reference))
-    return found
+        return Evidence(case, _light(slices), channels(result, model.info.map), lesion, reference)
+
+    readings = each(cases, mask_of, reporter, title="masks")
+    lesions = {reading.id: reading.result for reading in readings if reading.error is None}
+    if masks and lesions and not any(mask is not None and mask.data.any() for mask in lesions.values()):
+        raise InputError(
+            "No case has a lesion.", "Calibrate on cases with lesions, or by --objective healthy-quantile."
+        )
+    unread = [Outcome[Evidence](reading.id, error=reading.error) for reading in readings if reading.error is not None]
+    outcomes = unread + each([case for case in cases if case.id in lesions], evidence, reporter)
+    if outcomes and all(outcome.error is not None for outcome in outcomes):
+        results(outcomes)
+    return outcomes
 
 
 def _lesion(case: Case) -> Volume | None:
@@ -156,7 +170,8 @@ def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:
     trained = info.training.cases
     hashes = {digest for images in trained.values() for digest in images}
     for case in cases:
-        if case.id in trained or hashes.intersection(map(files.sha256, case.images.values())):
+        readable = [path for path in case.images.values() if path.is_file()]
+        if case.id in trained or hashes.intersection(map(files.sha256, readable)):
             raise InputError(
                 f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller."
             )

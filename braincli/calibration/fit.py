@@ -7,7 +7,7 @@ the threshold is what a chosen share of healthy brain exceeds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.model.folder import LoadedModel, write_info
 from braincli.model.info import PAPER_WEIGHTS, Calibration, Healthy, ModelInfo, Provenance, subset
 from braincli.runtime import device, files
+from braincli.runtime.cohort import short
 from braincli.runtime.progress import Reporter
 
 TOLERANCE = 0.01  # of mean DSC
@@ -52,15 +53,23 @@ def calibrate_model(
     by_masks = config.objective == "dsc"
     if config.cross_fit and not by_masks:
         raise UsageError("Cross-fitting compares with masks.", "Leave out --cross-fit, or use --objective dsc.")
-    cases, healthy = ([only(case, config.contrasts) for case in these] for these in (cases, healthy))
+    cases, healthy = (
+        [case if case.problem else only(case, config.contrasts) for case in these] for these in (cases, healthy)
+    )
     if twice := sorted({case.id for case in cases} & {case.id for case in healthy}):
         raise InputError(f"{twice[0]} lies in both cohorts.", "False positives are counted on cases of their own.")
     dtype = device.precision(model.device, config.precision)
 
     def restored(these: Sequence[Case], masks: bool) -> list[Evidence]:
-        return gather(these, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks, dtype=dtype)
+        outcomes = gather(
+            these, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks, dtype=dtype
+        )  # fmt: skip
+        left_out.update({outcome.id: short(outcome.error) for outcome in outcomes if outcome.error is not None})
+        return [outcome.result for outcome in outcomes if outcome.result is not None]
 
-    return conclude(model, restored(cases, by_masks), config, healthy=restored(healthy, False))
+    left_out: dict[str, str] = {}
+    evidence, well = restored(cases, by_masks), restored(healthy, False)
+    return conclude(model, evidence, config, healthy=well, left_out=left_out)
 
 
 def only(case: Case, contrasts: Collection[Contrast]) -> Case:
@@ -75,9 +84,14 @@ def only(case: Case, contrasts: Collection[Contrast]) -> Case:
 
 
 def conclude(
-    model: LoadedModel, evidence: Sequence[Evidence], config: CalibrateConfig, *, healthy: Sequence[Evidence] = ()
+    model: LoadedModel,
+    evidence: Sequence[Evidence],
+    config: CalibrateConfig,
+    *,
+    healthy: Sequence[Evidence] = (),
+    left_out: Mapping[str, str] | None = None,
 ) -> Calibration:
-    """What :func:`calibrate_model` does once the cases are restored."""
+    """What :func:`calibrate_model` does once the cases are restored; ``left_out``: why others could not be used."""
     if config.objective == "dsc":
         found = calibrate(evidence)
     else:
@@ -88,6 +102,8 @@ def conclude(
         mean = sum(scores.values()) / len(scores)
         more |= {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
     marked = {e.case.id: false_positives(e, found) for e in [*evidence, *healthy]}
+    if left_out:
+        more["left_out"] = dict(left_out)
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
     found = found.model_copy(update={"provenance": found.provenance.model_copy(update=more)})
     if config.contrasts and found.weights:

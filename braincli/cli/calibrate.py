@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from braincli.cli.common import AsJson, Debug, DeviceName, Precision, PrecisionName, Quiet, Seed, Threads
+from braincli.errors import CohortError
+
+if TYPE_CHECKING:
+    from braincli.model.info import Calibration
 
 
 class Objective(StrEnum):
@@ -73,13 +77,26 @@ def command(
         "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     options = config.parse(config.CalibrateConfig, values)
-    found = api.calibrate(data, options, reporter(quiet=quiet), healthy=healthy or ())
+    calibration = api.calibrate(data, options, reporter(quiet=quiet), healthy=healthy or ())
     if as_json:
-        typer.echo(json.dumps(found.model_dump(mode="json"), indent=2))
-        return
-    weights = "  ".join(f"{name} {weight:.2f}" for name, weight in found.weights.items()) or "none: the map is a score"
-    typer.echo(f"weights    {weights}\nthreshold  {found.threshold:.4f}\nsmallest   {found.min_lesion_mm3:g} mm3")
-    facts = found.provenance
+        typer.echo(json.dumps(calibration.model_dump(mode="json"), indent=2))
+    else:
+        _say(calibration)
+    if left_out := calibration.provenance.left_out:
+        raise CohortError(
+            f"{len(left_out)} cases were left out of the calibration: {', '.join(left_out)}.", "Mend them, or go on."
+        )
+
+
+def _say(calibration: Calibration) -> None:
+    """The values and their figures, for people."""
+    weights = (
+        "  ".join(f"{name} {weight:.2f}" for name, weight in calibration.weights.items()) or "none: the map is a score"
+    )
+    typer.echo(
+        f"weights    {weights}\nthreshold  {calibration.threshold:.4f}\nsmallest   {calibration.min_lesion_mm3:g} mm3"
+    )
+    facts = calibration.provenance
     if facts.dsc_fitted is not None:
         typer.echo(f"mean DSC   {facts.dsc_fitted:.3f} on the cases it was fitted on")
     if facts.cross_fit is not None:

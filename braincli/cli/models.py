@@ -53,7 +53,10 @@ def _methods() -> dict[str, dict[str, Any]]:
 
     from braincli.methods.registry import METHODS
 
-    return {name: {**asdict(spec), "presets": list(spec.presets)} for name, spec in METHODS.items()}
+    return {
+        name: {**asdict(spec), "supervision": str(spec.supervision), "presets": list(spec.presets)}
+        for name, spec in METHODS.items()
+    }
 
 
 def _models() -> dict[str, dict[str, Any]]:

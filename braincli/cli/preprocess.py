@@ -70,6 +70,7 @@ def command(
 
     from braincli import api
     from braincli.config import PreprocessConfig, load
+    from braincli.runtime.cohort import finished, rows
     from braincli.runtime.progress import reporter
 
     flags = {
@@ -80,9 +81,11 @@ def command(
     }  # fmt: skip
     options = load(PreprocessConfig, config_file, flags=flags)
     report = reporter(quiet=quiet)
-    results = api.preprocess(paths, out, options, report, contrast=contrast)
+    outcomes, failure = finished(lambda: api.preprocess(paths, out, options, report, contrast=contrast))
     if as_json:
-        print(json.dumps([result.as_dict() for result in results], indent=2))
-    for result in results:
+        print(json.dumps(rows(outcomes), indent=2))
+    for result in (outcome.result for outcome in outcomes if outcome.result is not None):
         state = "complete already" if result.resumed else "done"
         report.say(f"{result.case.id}: {state}, {result.folder.name}/ ({', '.join(result.images)}; {result.space})")
+    if failure is not None:
+        raise failure

@@ -21,7 +21,7 @@ class Hausdorff(StrEnum):
 
 
 class Empty(StrEnum):
-    """What an undefined HD95 becomes in tables."""
+    """What an undefined figure becomes in table, CSV and means."""
 
     PENALTY = "penalty"
     NULL = "null"
@@ -42,10 +42,17 @@ def command(
     compare: Annotated[
         Path | None, typer.Option(help="Another run (folder or scores.json): paired permutation test.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Labels that are lesion, e.g. 1,4 (default: all above 0).")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Labels that are lesion, e.g. 1,4 (default: all above 0); a 0/1 mask means lesion."),
+    ] = None,
     hd_definition: Annotated[Hausdorff, typer.Option(help="Definition of HD95.")] = Hausdorff.MAX_DIRECTED,
     empty: Annotated[
-        Empty, typer.Option(help="Show an undefined HD95 as image diagonal, or as missing.")
+        Empty,
+        typer.Option(
+            help="Figures that are undefined, or of a case without prediction: penalty (0, HD95 the image diagonal) or "
+            "null (left out); the same in table, CSV and mean."
+        ),
     ] = Empty.PENALTY,
     connectivity: Annotated[int, typer.Option(help="Neighbours that join voxels to a lesion: 6, 18 or 26.")] = 26,
     resample_labels: Annotated[bool, typer.Option(help="Bring predictions to the reference's grid (nearest).")] = False,

@@ -53,6 +53,7 @@ def command(
     braincli score out/ planted/
     """
     from braincli import api, config
+    from braincli.runtime.cohort import finished, rows
     from braincli.runtime.progress import reporter
 
     values = {
@@ -60,10 +61,12 @@ def command(
         "threads": threads, "overwrite": overwrite,
     }  # fmt: skip
     words = reporter(quiet=quiet)
-    results = api.synth(paths, output, config.parse(config.SynthConfig, values), words)
+    options = config.parse(config.SynthConfig, values)
+    outcomes, failure = finished(lambda: api.synth(paths, output, options, words))
     if as_json:
-        typer.echo(json.dumps([result.as_dict() for result in results], indent=2, ensure_ascii=False))
-        return
-    for result in results:
+        typer.echo(json.dumps(rows(outcomes), indent=2, ensure_ascii=False))
+    for result in (outcome.result for outcome in outcomes if outcome.result is not None and not as_json):
         volumes = " + ".join(f"{ml:.1f}" for ml in result.planted_ml)
         words.say(f"{result.case}: {volumes} ml planted, {result.folder.name}/")
+    if failure is not None:
+        raise failure

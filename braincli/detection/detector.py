@@ -72,6 +72,8 @@ class Detector:
             roles["lesion"] = case.lesion
         inputs = provenance.hashes(roles)
         options = self.config.model_dump(mode="json", exclude={"model", "uncertainty"})
+        if case.volumes:
+            options["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
         return RunRecord(
             "detect", case.id, {"model": self.info.name, **options}, inputs,
             weights=files.sha256(self.folder / "model.json"),

@@ -77,9 +77,9 @@ def restore(
     reporter = reporter or Reporter()
     method = channels_last(model.method)
     device = next((p.device for p in method.parameters()), model.device)  # an earlier case may have fled to the CPU
-    order = in_runs(len(slices.index), method.run)
+    order = in_runs(len(slices.index), method.sequence)
     height = slices.index - slices.index[0]  # above the lowest slice with brain: cropping the scan changes no noise
-    batch = whole_runs(batch, method.run)
+    batch = whole_runs(batch, method.sequence)
     given = {"image": torch.from_numpy(slices.image).to(device), "brain": torch.from_numpy(slices.brain).to(device)}
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop
     done = 0
@@ -90,7 +90,7 @@ def restore(
             chosen = torch.from_numpy(rows).to(device)
             image, brain = given["image"][chosen], given["brain"][chosen]
             with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                found = method.predict(image, brain, noise, lambda *_: bar.advance(len(rows)))
+                found = method.predict(image, brain, noise, lambda: bar.advance(len(rows)))
                 for name, part in found._asdict().items():
                     if part is not None:
                         shape = (len(slices.index), *part.shape[1:])
@@ -150,8 +150,8 @@ def _retreat(
     batch: int, device: torch.device, on_oom: str, reporter: Reporter, method: Method
 ) -> tuple[int, torch.device]:
     """A smaller batch or another device, as the user allows."""
-    if on_oom == "halve" and batch > method.run:
-        less = whole_runs(batch // 2, method.run)
+    if on_oom == "halve" and batch > method.sequence:
+        less = whole_runs(batch // 2, method.sequence)
         reporter.warn(f"out of memory; batch {batch} -> {less}")
         return less, device
     if on_oom == "cpu" and device.type != "cpu":

@@ -12,9 +12,11 @@ from braincli.detection.detector import Detector
 from braincli.detection.find import refuse_samples
 from braincli.detection.outputs import Names, is_file
 from braincli.detection.report import CaseResult, DetectReport
-from braincli.errors import BraincliError, InputError, UsageError
-from braincli.imaging.cases import CONTRASTS, Case, Contrast, find_cases, read_name, stem
+from braincli.errors import InputError, UsageError
+from braincli.imaging.case import left_aside
+from braincli.imaging.cases import CONTRASTS, Case, Contrast, gather_cases, read_name, stem
 from braincli.methods import registry
+from braincli.runtime import cohort
 from braincli.runtime.progress import Reporter
 
 __all__ = ["CaseResult", "DetectReport", "Detector", "collect_cases", "detect_cases"]
@@ -55,29 +57,27 @@ def detect_cases(
     info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
         refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
-    if len(cases) == 1:
-        return DetectReport(info.name, [detector.run(cases[0], output)])
-    results = []
-    with reporter.step("cases", total=len(cases)) as bar:
-        for case in cases:
-            results.append(_guarded(detector, case, output))
-            bar.advance(note=case.id)
-    return DetectReport(info.name, results)
+    for text in left_aside(cases):
+        reporter.say(text)
+    outcomes = cohort.each(cases, lambda case: detector.run(case, output), reporter)
+    return DetectReport(info.name, [outcome.result or _failed(outcome) for outcome in outcomes])
 
 
 def collect_cases(
     inputs: Path | str | Case | Sequence[Path | str | Case],
     *,
     scans: Mapping[Contrast, Path] | None = None,
-    contrast: Contrast | None = None,
+    contrast: Contrast | tuple[Contrast, ...] | None = None,
+    run: str | None = None,
     brain_mask: Path | None = None,
 ) -> list[Case]:
-    """The cases that a user named, sorted by id.
+    """The cases that a user named, sorted by id; of several, one that cannot be used has a ``problem``.
 
     Args:
         inputs: paths for :func:`braincli.imaging.cases.find_cases`, or cases.
         scans: one case by contrast, instead of ``inputs``.
-        contrast: what a single scan shows.
+        contrast: what a single scan shows; several: what the volumes of a 4-D file show, in their order.
+        run: which of several runs of one scan.
         brain_mask: of a single case.
 
     Raises:
@@ -90,12 +90,9 @@ def collect_cases(
             "Give either paths or --t1 / --t1ce / --t2 / --flair." if given else "No scan was given.",
             "For example: braincli detect sub01/ -o out/, or braincli detect --flair scan.nii.gz -o mask.nii.gz.",
         )
-    if scans:
-        cases = [_case_of(scans)]
-    else:
-        cases = []
-        for item in given:
-            cases += [item] if isinstance(item, Case) else find_cases(Path(item), contrast=contrast)
+    cases = [_case_of(scans)] if scans else [item for item in given if isinstance(item, Case)]
+    if paths := [Path(item) for item in given if not isinstance(item, Case)]:
+        cases += gather_cases(paths, contrast=contrast, run=run)
     if brain_mask is not None:
         if len(cases) > 1:
             raise UsageError(f"One brain mask was given for {len(cases)} cases.", "Put one beside each case's scans.")
@@ -113,15 +110,8 @@ def _case_of(scans: Mapping[Contrast, Path]) -> Case:
     return Case((named.id if named else "") or stem(first), paths)
 
 
-def _guarded(detector: Detector, case: Case, output: Path) -> CaseResult:
-    """Run one case of a cohort; whatever goes wrong becomes its result."""
-    try:
-        return detector.run(case, output)
-    except BraincliError as error:
-        failed = CaseResult(case.id, "failed", error=str(error), exit_code=error.exit_code)
-    except MemoryError:
-        failed = CaseResult(case.id, "failed", error="out of memory", exit_code=5)
-    except Exception as error:  # a bug must not cost the rest of the cohort
-        failed = CaseResult(case.id, "failed", error=f"internal error: {type(error).__name__}: {error}", exit_code=1)
-    detector.reporter.warn(f"{case.id}: {failed.error}")
-    return failed
+def _failed(outcome: cohort.Outcome[CaseResult]) -> CaseResult:
+    """What is reported of a case of a cohort that failed."""
+    assert outcome.error is not None
+    error, code = str(outcome.error), outcome.error.exit_code
+    return CaseResult(outcome.id, "failed", seconds=outcome.seconds, error=error, exit_code=code)

@@ -23,8 +23,8 @@ def gradient(score: Score, x: Tensor, sigma: Tensor) -> Tensor:
     """
     with torch.inference_mode(False), torch.enable_grad():
         free = x.detach().clone().requires_grad_()
-        (found,) = torch.autograd.grad(score(free, sigma.clone()).sum(), free)
-    return found
+        (slope,) = torch.autograd.grad(score(free, sigma.clone()).sum(), free)
+    return slope
 
 
 def guided(denoise: Denoise, score: Score, scale: float) -> Denoise:

@@ -62,8 +62,8 @@ def simplex(
         generators, rows, channels = generators[:1], 1, 1
     plan = _plan(like.shape[2], like.shape[3], octaves, persistence, frequency, like.device)
     shape = (rows * channels, plan.points)
-    drawn = torch.cat([torch.randint(DIRECTIONS, shape, generator=g, dtype=torch.uint8) for g in generators])
-    fields = plan.fields(drawn.to(like.device))
+    directions = torch.cat([torch.randint(DIRECTIONS, shape, generator=g, dtype=torch.uint8) for g in generators])
+    fields = plan.fields(directions.to(like.device))
     if normalised:
         variance, mean = torch.var_mean(fields, dim=0, correction=0)
         fields = (fields - mean) / variance.sqrt().clamp_min(1e-6)
@@ -84,11 +84,11 @@ class Plan:
     weights: Tensor
     points: int
 
-    def fields(self, drawn: Tensor) -> Tensor:
+    def fields(self, directions: Tensor) -> Tensor:
         """(H W, n) fields from the directions of their gradients, (n, points) uint8."""
-        turns = torch.arange(DIRECTIONS, device=drawn.device) * (2 * math.pi / DIRECTIONS)
-        directions = drawn.t().reshape(-1).int()
-        table = torch.cat([part.index_select(0, directions) for part in (turns.cos(), turns.sin())])
+        turns = torch.arange(DIRECTIONS, device=directions.device) * (2 * math.pi / DIRECTIONS)
+        chosen = directions.t().reshape(-1).int()
+        table = torch.cat([part.index_select(0, chosen) for part in (turns.cos(), turns.sin())])
         table = table.view(2 * self.points, -1)
         return F.embedding_bag(self.rows, table, mode="sum", per_sample_weights=self.weights)
 

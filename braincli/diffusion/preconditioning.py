@@ -1,9 +1,9 @@
 """How a network F becomes a denoiser D(x, sigma; condition) -> x0, and the loss that trains it.
 
-``VE`` is the paper's: F sees the noisy slice as it is and predicts minus the noise, D = x + sigma F (TSGM Eq. 4-7,
+``VE`` is the paper's: F gets the noisy slice as it is and predicts minus the noise, D = x + sigma F (TSGM Eq. 4-7,
 corrected). ``Centred`` is ours for small networks: the preconditioning of Karras et al. 2022 (EDM, Table 1) around the
 condition instead of around zero, D = y + c_skip (x - y) + c_out F. At every sigma F then has unit-size input and
-target, and "no change" is F = 0, so that tissue outside a lesion is copied rather than redrawn. Both are
+target, and "no change" is F = 0, so that tissue outside a lesion is copied rather than made anew. Both are
 denoisers of the same model p(x0 | y): the samplers do not know the difference.
 """
 

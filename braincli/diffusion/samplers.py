@@ -3,7 +3,7 @@
 ``denoise(x, sigma) -> x0`` takes x = x0 + sigma n (B, C, H, W) and sigma (B,). ``x`` is the start, already noised to
 ``sigmas[0]`` (use :func:`start`); ``sigmas`` descends and ends in 0. The state is kept in float64, because
 sigma_max = 348 against intensities in [0, 1] leaves float32 too few digits. A condition lives inside ``denoise``:
-it is neither noised nor part of any norm.
+it is neither noised nor part of any norm. ``tick`` is called after every network call.
 
 Variance-preserving models are sampled by the same functions, in the coordinates x_t / sqrt(abar_t) = x0 + sigma_t n
 (:class:`braincli.diffusion.vp.VP` makes such a denoiser). There :func:`ddim` is exactly DDIM and :func:`ancestral`
@@ -23,8 +23,12 @@ from torch import Tensor
 from braincli.diffusion.noise import gaussian
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-Callback = Callable[[int, int], None]
+Tick = Callable[[], None]  # called once after each network call
 Generators = Sequence[torch.Generator]
+
+
+def no_tick() -> None:
+    """Nobody counts the network calls."""
 
 
 def start(centre: Tensor, sigma: float, generators: Generators) -> Tensor:
@@ -42,7 +46,7 @@ def predictor_corrector(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
     snr: float = 0.075,
     corrector_steps: int = 1,
     corrector_first: bool = False,
@@ -57,22 +61,20 @@ def predictor_corrector(
             correction more.
     """
     levels = list(pairwise(sigmas.tolist()))
-    total, done = len(levels) + (len(levels) - (not corrector_first)) * corrector_steps, 0
 
     def correct(x: Tensor, sigma: float) -> Tensor:
-        nonlocal done
         for _ in range(corrector_steps):
             score, noise = _score(denoise, x, sigma), gaussian(x, generators)
             step = 2 * (snr * _norm(noise) / _norm(score).clamp_min(1e-12)) ** 2
             x = x + step * score + (2 * step).sqrt() * noise
-            done = _tell(callback, done, total)
+            tick()
         return x
 
     for high, low in levels:
         if corrector_first:
             x = correct(x, high)
         x_mean = x + (high**2 - low**2) * _score(denoise, x, high)
-        done = _tell(callback, done, total)
+        tick()
         if low == 0:
             break
         x = x_mean + (high**2 - low**2) ** 0.5 * gaussian(x, generators)
@@ -87,10 +89,10 @@ def reverse_diffusion(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
 ) -> Tensor:
     """The predictor alone (Song et al. 2021, Eq. 46): x + dv score + sqrt(dv) z, dv the step of variance. N calls."""
-    return predictor_corrector(denoise, x, sigmas, generators=generators, callback=callback, corrector_steps=0)
+    return predictor_corrector(denoise, x, sigmas, generators=generators, tick=tick, corrector_steps=0)
 
 
 def euler_maruyama(
@@ -99,16 +101,16 @@ def euler_maruyama(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
 ) -> Tensor:
     """The reverse SDE in steps of t, g^2 dt = 2 sigma^2 d(log sigma) (Song et al. 2021, Eq. 6). N calls.
 
     The last step, to sigma 0, where t does not reach, is the denoiser's estimate itself.
     """
     levels = list(pairwise(sigmas.tolist()))
-    for index, (high, low) in enumerate(levels):
+    for high, low in levels:
         clean = _clean(denoise, x, high)
-        _tell(callback, index, len(levels))
+        tick()
         if low == 0:
             return clean
         step = 2 * math.log(high / low)
@@ -122,7 +124,7 @@ def ddim(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
     eta: float = 0.0,
     noise: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
@@ -135,9 +137,9 @@ def ddim(
         noise: gives other than Gaussian noise of its argument's shape, for models that are trained with it.
     """
     levels = list(pairwise(sigmas.tolist()))
-    for index, (high, low) in enumerate(levels):
+    for high, low in levels:
         clean = _clean(denoise, x, high)
-        _tell(callback, index, len(levels))
+        tick()
         fresh = eta * low * (1 - (low / high) ** 2) ** 0.5
         x = clean + (low**2 - fresh**2) ** 0.5 / high * (x - clean)
         if fresh > 0:
@@ -151,11 +153,11 @@ def ancestral(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
     noise: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """:func:`ddim` with eta 1: noise of variance low^2 (high^2 - low^2) / high^2 at every step."""
-    return ddim(denoise, x, sigmas, generators=generators, callback=callback, eta=1.0, noise=noise)
+    return ddim(denoise, x, sigmas, generators=generators, tick=tick, eta=1.0, noise=noise)
 
 
 def encode(
@@ -163,7 +165,7 @@ def encode(
     x: Tensor,
     sigmas: Tensor,
     *,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
     refine: int = 0,
 ) -> Tensor:
     """Deterministic encoder: DDIM backwards, from the image to ``sigmas[0]`` (Wolleb et al. 2022, Eq. 6).
@@ -180,15 +182,14 @@ def encode(
         x noised to ``sigmas[0]`` deterministically, float64.
     """
     rising = sigmas.flip(0).tolist()
-    smallest, total, done = rising[1], (len(rising) - 1) * (1 + refine), 0
-    x = x.double()
+    smallest, x = rising[1], x.double()
     for low, high in pairwise(rising):
         sigma = max(low, smallest)
         ahead = x + (high - low) * (x - _clean(denoise, x, sigma)) / sigma
-        done = _tell(callback, done, total)
+        tick()
         for _ in range(refine):
             ahead = x + (high - low) * (ahead - _clean(denoise, ahead, high)) / high
-            done = _tell(callback, done, total)
+            tick()
         x = ahead
     return x
 
@@ -199,19 +200,18 @@ def heun(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
 ) -> Tensor:
     """Second-order deterministic sampler (Karras et al. 2022, Alg. 1). 2 N - 1 network calls."""
     levels = list(pairwise(sigmas.tolist()))
-    total, done = 2 * len(levels) - 1, 0
     for high, low in levels:
         slope = (x - _clean(denoise, x, high)) / high
         ahead = x + (low - high) * slope
-        done = _tell(callback, done, total)
+        tick()
         if low > 0:
             slope = 0.5 * (slope + (ahead - _clean(denoise, ahead, low)) / low)
             ahead = x + (low - high) * slope
-            done = _tell(callback, done, total)
+            tick()
         x = ahead
     return x
 
@@ -222,15 +222,15 @@ def dpm_solver_2m(
     sigmas: Tensor,
     *,
     generators: Generators,
-    callback: Callback | None = None,
+    tick: Tick = no_tick,
 ) -> Tensor:
     """DPM-Solver++(2M) in its VE form (Lu et al. 2022, Alg. 2). N network calls, deterministic."""
     levels = list(pairwise(sigmas.tolist()))
     before: Tensor | None = None
     step_before = 0.0
-    for index, (high, low) in enumerate(levels):
+    for high, low in levels:
         clean = _clean(denoise, x, high)
-        _tell(callback, index, len(levels))
+        tick()
         if low == 0:
             return clean
         step = math.log(high / low)  # in lambda = -log sigma
@@ -275,9 +275,3 @@ def _score(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
 
 def _norm(x: Tensor) -> Tensor:
     return x.flatten(2).norm(dim=2)[:, :, None, None]
-
-
-def _tell(callback: Callback | None, done: int, total: int) -> int:
-    if callback is not None:
-        callback(done + 1, total)
-    return done + 1

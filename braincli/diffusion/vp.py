@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from braincli.diffusion.noise import gaussian
-from braincli.diffusion.samplers import Callback, Denoise, Generators
+from braincli.diffusion.samplers import Denoise, Generators, Tick, no_tick
 from braincli.diffusion.schedule import Schedule
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -34,8 +34,8 @@ class VP:
     def __init__(self, schedule: Schedule, target: Target = "eps", clip: tuple[float, float] | None = None) -> None:
         self.schedule, self.target, self.clip = schedule, target, clip
 
-    def wanted(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network should have said (B, C, H, W), for integer ``t`` (B,)."""
+    def training_target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network is to predict (B, C, H, W), for integer ``t`` (B,)."""
         if self.target == "v":
             return self.schedule.signal(t) * noise - self.schedule.noise(t) * x0
         return noise if self.target == "eps" else x0
@@ -58,7 +58,7 @@ class VP:
 
     def simple_loss(self, output: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Squared error of the target (B, C, H, W): L_simple of Ho et al. 2020, Eq. 14, for ``eps``."""
-        return (output[:, : x0.shape[1]] - self.wanted(x0, noise, t)) ** 2
+        return (output[:, : x0.shape[1]] - self.training_target(x0, noise, t)) ** 2
 
     def hybrid_loss(self, output: Tensor, x: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """L_simple plus the variational bound in bits (B, C, H, W) (Nichol and Dhariwal 2021, Eq. 16).
@@ -96,7 +96,7 @@ class VP:
         times: Sequence[int],
         *,
         generators: Generators,
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
         gradient: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Ancestral sampling with the learned variance, in the coordinates x_t; no noise at the last step.
@@ -107,7 +107,7 @@ class VP:
             gradient: of a log probability at (x_t, t (B,)), which moves the mean by Sigma times it (classifier
                 guidance; Dhariwal and Nichol 2021, Alg. 1).
         """
-        for index, (now, then) in enumerate(pairwise([*times, 0])):
+        for now, then in pairwise([*times, 0]):
             t, before = (torch.full((len(x),), level, device=x.device) for level in (now, then))
             output = network(x.float(), t.float()).to(x)
             mean, _ = self.schedule.posterior(self._bounded(self.clean(output, x, t)), x, t, before)
@@ -115,8 +115,7 @@ class VP:
             if gradient is not None:
                 mean = mean + log_variance.exp() * gradient(x, t)
             x = mean + (log_variance / 2).exp() * gaussian(x, generators) if then else mean
-            if callback is not None:
-                callback(index + 1, len(times))
+            tick()
         return x
 
     def _clean(self, output: Tensor, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from math import prod
+from pathlib import Path
+
+from braincli.imaging.case import Case
+from braincli.imaging.names import CONTRASTS, Contrast
 from braincli.imaging.volume import Volume, load
 
 
@@ -10,14 +14,31 @@ def load_images(case: Case, *, volume: int | None = None, prefer: str = "sform")
     """The images of ``case`` in the order of CONTRASTS.
 
     Args:
-        volume: which volume of 4-D files (from 0).
+        volume: which volume of 4-D files (from 0), where the case does not say it itself (``Case.volumes``).
         prefer: ``sform`` or ``qform``, where both are set and disagree.
 
     Raises:
         InputError: the gatekeeper refuses one.
     """
     return {
-        contrast: load(case.images[contrast], volume=volume, prefer=prefer)
+        contrast: load(
+            case.images[contrast],
+            volume=case.volumes.get(contrast, volume_of(case.images[contrast], volume)),
+            prefer=prefer,
+        )
         for contrast in CONTRASTS
         if contrast in case.images
     }
+
+
+def volume_of(path: Path, volume: int | None) -> int | None:
+    """``volume`` where the file has several; a three-dimensional one beside it needs no choice."""
+    if volume is None:
+        return None
+    import nibabel
+
+    try:
+        shape = nibabel.load(path).shape  # type: ignore[attr-defined]
+    except Exception:  # the gatekeeper says better what is wrong with it
+        return volume
+    return volume if prod(shape[3:]) > 1 else None

@@ -15,6 +15,7 @@ import numpy as np
 from braincli.errors import InputError
 from braincli.imaging.brain import foreground
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.reading import load_images
 from braincli.imaging.spec import SliceSpec as SliceSpec
 from braincli.imaging.volume import Volume, load, mask_on_grid_of, onto_grid_of, reorient, same_grid
 
@@ -135,7 +136,7 @@ def load_case(case: Case, spec: SliceSpec, *, stride: int = 1) -> tuple[Slices, 
     Raises:
         InputError: a file is unusable, or the grids differ.
     """
-    volumes = {contrast: load(path) for contrast, path in case.images.items()}
+    volumes = load_images(case)
     brain = load(case.brain, labels=True) if case.brain else None
     slices = from_volumes(volumes, spec, brain=brain, stride=stride)
     if case.lesion is None:

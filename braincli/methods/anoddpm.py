@@ -8,27 +8,34 @@ Gaussian noise hides little of a large lesion at levels from which the anatomy c
 Presets:
 - ``paper``: one step, as in Behrendt et al.: x0 predicted, L1, linear schedule, t = 500, single contrasts of 96 x 96,
   Adam 1e-5, batch 32, 1600 epochs of 11 steps; 26,198,145 parameters with the channels that they print. Deviation:
-  noise is drawn for each slice and normalised. Maps as in :mod:`braincli.methods.ae`.
+  noise is sampled for each slice and normalised. Maps as in :mod:`braincli.methods.ae`.
 - ``reference``: their code: channels (128, 256, 256), cosine schedule, rate 1e-4, one unnormalised field for all
   slices; 37,513,857 parameters.
 - ``original``: Wyatt et al.: 256 x 256, noise predicted, L2, t up to 800 learnt, 250 of 1,000 steps back with simplex
   noise, squared residuals. (Their batch of 1 and EMA are followed, their 3-D field is a fresh 2-D one at each step.)
 - ``compact``: ours. All contrasts in one stack, dropped at random; a small network on folded pixels; one step at three
-  levels; learns from every labelled slice with lesions left out of the loss, and draws over planted growths.
+  levels; learns from every labelled slice with lesions left out of the loss, and removes planted growths.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from braincli.diffusion import levels, samplers
-from braincli.methods.ae import BEHRENDT_MAP, COMPACT_MAP
-from braincli.methods.base import Callback
-from braincli.methods.families.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, Draw
+from braincli.methods.base import Tick
+from braincli.methods.families.denoising import Denoising, DenoisingConfig, NoiseSource
+from braincli.methods.presets import (
+    BEHRENDT_MAP,
+    COMPACT_MAP,
+    DENOISING_COMPACT,
+    DENOISING_REFERENCE,
+    DENOISING_TINY,
+    Preset,
+)
 
 
 class AnoDDPMConfig(DenoisingConfig):
@@ -39,48 +46,47 @@ class AnoDDPMConfig(DenoisingConfig):
     steps: int = Field(default=10, ge=1)
 
 
-OWN = COMPACT | {
+COMPACT: Preset = DENOISING_COMPACT | {
     "levels": (250, 350, 450), "train_batch": 16, "train_steps": {"main": 1000}, "map": COMPACT_MAP,
 }  # fmt: skip
 
 
 class AnoDDPM(Denoising):
-    """Whole slices noised and drawn anew."""
+    """Whole slices noised and denoised."""
 
+    config: AnoDDPMConfig
     Config = AnoDDPMConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
-        "reference": CODE,
+        "reference": DENOISING_REFERENCE,
         "original": {
             "multipliers": (1, 1, 2, 2, 4, 4), "blocks": 2, "attention": (3, 4, 5), "injection": "add", "target": "eps",
             "residual_resampling": False, "loss": "l2", "learnt": (1, 800), "levels": (250,), "mode": "iterative",
             "sampler": "ancestral", "steps": 250, "rate": 1e-4, "train_batch": 1, "normalised_noise": False,
             "train_steps": {"main": 300_000}, "map": BEHRENDT_MAP | {"residual": "squared", "median": 0},
         },
-        "compact": OWN,
-        "tiny": OWN | TINY | {"levels": (300, 500)},
+        "compact": COMPACT,
+        "tiny": COMPACT | DENOISING_TINY | {"levels": (300, 500)},
     }  # fmt: skip
-    map: ClassVar[dict[str, Any]] = BEHRENDT_MAP
+    map_options: ClassVar[Preset] = BEHRENDT_MAP
 
-    def __init__(self, config: AnoDDPMConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.options = config
-
-    def restored(self, x: Tensor, draw: Draw, level: int, context: dict[str, Tensor], tell: Callback) -> Tensor:
+    def restore(self, x: Tensor, noise: NoiseSource, level: int, context: dict[str, Tensor], tick: Tick) -> Tensor:
         """In iterative mode a chain of ``steps`` levels from ``level`` down, else one call."""
-        c = self.options
+        c = self.config
         if c.mode == "one-step":
-            return super().restored(x, draw, level, context, tell)
-        times = self.process.schedule
-        low, high = times.sigma(torch.tensor([1, level])).tolist()
-        few = c.sampler in ("heun", "dpm-solver-2m")
-        sigmas = levels.karras(c.steps, low, high) if few else times.sigmas(times.spaced(c.steps, last=level))
-        extra = {"noise": lambda _: draw()} if c.sampler == "ancestral" else {}
+            return super().restore(x, noise, level, context, tick)
+        schedule = self.process.schedule
+        low, high = schedule.sigma(torch.tensor([1, level])).tolist()
+        if c.sampler in ("heun", "dpm-solver-2m"):
+            sigmas = levels.karras(c.steps, low, high)
+        else:
+            sigmas = schedule.sigmas(schedule.spaced(c.steps, last=level))
+        extra = {"noise": lambda _: noise()} if c.sampler == "ancestral" else {}
         denoise = self.process.denoiser(lambda noisy, t: self.net(noisy, t, **context))
-        noisy = x.double() + high * draw().double()
-        run = samplers.SAMPLERS[c.sampler]
-        return run(denoise, noisy, sigmas, generators=(), callback=tell, **extra).float()
+        noisy = x.double() + high * noise().double()
+        sample = samplers.SAMPLERS[c.sampler]
+        return sample(denoise, noisy, sigmas, generators=(), tick=tick, **extra).float()
 
     def calls(self) -> int:
-        c = self.options
+        c = self.config
         return len(c.levels) * (samplers.calls(c.sampler, c.steps) if c.mode == "iterative" else 1)

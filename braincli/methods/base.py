@@ -13,16 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.anomalies import augment
+from braincli.diffusion.samplers import Tick as Tick
+from braincli.diffusion.samplers import no_tick as no_tick
 
 Losses = Iterator[tuple[str, Tensor, dict[str, float]]]
-Callback = Callable[[int, int], None]  # (done, total) network calls
-Drawn = TypeVar("Drawn", bound=Any)
+Sampling = Literal["healthy", "balanced", "any"]  # of training slices: healthy, half of each kind, all labelled
+Parameters = TypeVar("Parameters", bound=Any)
 
 
 class MethodConfig(BaseModel):
     """Base of every method's own options: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    renamed_options: ClassVar[dict[str, str]] = {}  # earlier name -> today's, for models of earlier versions
 
     train_steps: dict[str, int] = Field(default={})  # per stage
     train_batch: int = 16
@@ -34,7 +38,7 @@ class MethodConfig(BaseModel):
     contrast_dropout: float = Field(default=0.0, ge=0, lt=1)  # chance of each contrast to be removed in training
     contrast_alone: float = Field(default=0.0, ge=0, le=1)  # share of slices that keep one contrast only
     normalisation: Literal["", "percentile", "equalise"] = ""  # where a preset's is not the method's
-    map: dict[str, Any] = Field(default={})  # where a preset's maps are made otherwise than the method's (Method.map)
+    map: dict[str, Any] = Field(default={})  # where a preset's maps are made otherwise (Method.map_options)
 
     @property
     def stochastic(self) -> bool:
@@ -72,7 +76,7 @@ class Batch:
         return self._each(lambda part: part.to(device, non_blocking=True))
 
     def rows(self, chosen: Tensor) -> Batch:
-        """The rows that ``chosen``, (B,) bool or indices, names."""
+        """The rows that ``chosen`` names, (B,) bool or indices."""
         return self._each(lambda part: part[chosen])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -94,22 +98,26 @@ class Prediction(NamedTuple):
 class Method(nn.Module, ABC):
     """Base of every method.
 
+    A subclass names the type of its options twice: ``Config`` for those who build it, and ``config`` for the checker.
+
     Args:
         config: an instance of ``Config``.
         channels: C of the images, one channel per contrast.
         size: (H, W) of the training canvas; prediction accepts any multiple of ``stride``.
     """
 
+    config: MethodConfig
     Config: ClassVar[type[MethodConfig]]
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
     stages: ClassVar[tuple[str, ...]] = ("main",)
-    stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each where nothing is said
+    stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each by default
     normalisation: ClassVar[str] = "percentile"  # per volume inside the brain: percentile | equalise
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
-    map: ClassVar[dict[str, Any]] = {}  # options of MapOptions that the paper's maps are made with
+    renamed_weights: ClassVar[dict[str, str]] = {}  # earlier prefix of parameters -> today's
+    map_options: ClassVar[dict[str, Any]] = {}  # options of MapOptions that the paper's maps are made with
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
-    run: ClassVar[int] = 1  # rows come in runs of so many adjacent slices of one case (sequence models)
+    sequence: ClassVar[int] = 1  # rows come as runs of so many adjacent slices of one case
     stride: int = 1
 
     def __init__(self, config: MethodConfig, *, channels: int, size: tuple[int, int]) -> None:
@@ -117,7 +125,13 @@ class Method(nn.Module, ABC):
         self.config, self.channels, self.size = config, channels, size
         self.folded = 1 if config.contrasts == "single" else channels  # channels of a network's row
 
-    def diet(self, stage: str) -> str:
+    @classmethod
+    def current_name(cls, parameter: str) -> str:
+        """Today's name of a ``parameter``, which an earlier version may have named otherwise."""
+        old = next((prefix for prefix in cls.renamed_weights if parameter.startswith(prefix)), "")
+        return cls.renamed_weights.get(old, "") + parameter.removeprefix(old)
+
+    def sampling(self, stage: str) -> Sampling:
         """Which slices ``stage`` learns from: ``healthy``, ``balanced`` (half healthy, half diseased) or ``any``."""
         return "healthy"
 
@@ -135,7 +149,7 @@ class Method(nn.Module, ABC):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         """Restore slices. Eval mode, no gradient, input untouched; everything runs on ``image``'s device.
 
@@ -143,8 +157,8 @@ class Method(nn.Module, ABC):
             image: (B, C, H, W) float32 in [0, 1]; absent contrasts are all zero and stay so.
             brain: (B, 1, H, W) bool.
             generators: one CPU generator per row; row i depends only on ``image[i]`` and ``generators[i]`` (with
-                ``run`` > 1: on the rows of its run, of which the first is at a multiple of ``run``).
-            callback: told (done, total) after each network call.
+                ``sequence`` > 1: on the rows of its run, of which the first is at a multiple of ``sequence``).
+            tick: called once after each network call, :meth:`calls` times in all.
         """
 
     @property
@@ -167,7 +181,7 @@ class Method(nn.Module, ABC):
         return 1
 
     def fold(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B * C, 1, H, W) for networks that see single contrasts, else unchanged."""
+        """(B, C, H, W) -> (B * C, 1, H, W) for networks of single contrasts, else unchanged."""
         return image if self.folded == image.shape[1] else image.reshape(-1, 1, *image.shape[2:])
 
     def unfold(self, rows: Tensor) -> Tensor:
@@ -178,22 +192,26 @@ class Method(nn.Module, ABC):
         """(B, ...) -> one entry per row of :meth:`fold`."""
         return values if self.folded == self.channels else values.repeat_interleave(self.channels, dim=0)
 
-    def varied(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
         """``batch`` with the geometry and intensities of other heads and scanners, as the options ask for."""
-        return self.varied_pair(batch, batch.image, generator)[0]
+        return self.augmented_pair(batch, batch.image, generator)[0]
 
-    def varied_pair(self, batch: Batch, partner: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """:meth:`varied` for ``batch`` and a second image (B, C, H, W) of the same slices, both alike."""
+    def augmented_pair(self, batch: Batch, partner: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """:meth:`augmented` for ``batch`` and a second image (B, C, H, W) of the same slices, both alike."""
         c = self.config
         if not (c.variation or c.contrast_dropout or c.contrast_alone):
             return batch, partner
-        shape = (-(-len(batch) // self.run), *batch.image.shape[1:])  # the slices of a run vary alike
+        shape = (-(-len(batch) // self.sequence), *batch.image.shape[1:])  # the slices of a run vary alike
         drop, alone = c.contrast_dropout, c.contrast_alone
-        vary = augment.draw(shape, generator, strength=c.variation, drop=drop, alone=alone)  # type: ignore[arg-type]
-        vary = repeat_rows(vary, self.run, len(batch)).to(partner.device)
-        brain, lesion = augment.move(batch.brain, vary), augment.move(batch.lesion, vary)
-        image, partner = (augment.recolour(augment.move(i, vary), brain, vary) for i in (batch.image, partner))
-        tissue = None if batch.tissue is None else augment.move(batch.tissue, vary)
+        variation = augment.draw(shape, generator, strength=c.variation, drop=drop, alone=alone)  # type: ignore[arg-type]
+        variation = repeat_rows(variation, self.sequence, len(batch)).to(partner.device)
+        brain, lesion = augment.move(batch.brain, variation), augment.move(batch.lesion, variation)
+
+        def recoloured(image: Tensor) -> Tensor:
+            return augment.recolour(augment.move(image, variation), brain, variation)
+
+        image, partner = (recoloured(part) for part in (batch.image, partner))
+        tissue = None if batch.tissue is None else augment.move(batch.tissue, variation)
         return replace(batch, image=image, brain=brain, lesion=lesion, tissue=tissue), partner
 
 
@@ -202,8 +220,8 @@ def present(image: Tensor) -> Tensor:
     return image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
 
 
-def known(batch: Batch, margin: int = 2) -> Tensor:
-    """(B, C, H, W) bool: tissue of present contrasts that may teach health.
+def healthy_tissue(batch: Batch, margin: int = 2) -> Tensor:
+    """(B, C, H, W) bool: tissue of present contrasts that is known to be healthy, or at least not to be a lesion.
 
     Lesions are left out with ``margin`` pixels around them: the rim of a lesion is neither healthy nor known.
     """
@@ -211,17 +229,17 @@ def known(batch: Batch, margin: int = 2) -> Tensor:
     return (batch.brain & ~grown) & present(batch.image)
 
 
-def repeat_rows(drawn: Drawn, times: int, rows: int) -> Drawn:
-    """Drawn parameters (dataclasses of tensors) with each row ``times`` times, cut to ``rows``."""
+def repeat_rows(parameters: Parameters, times: int, rows: int) -> Parameters:
+    """Parameters of an anomaly or augmentation (dataclasses of tensors), each row ``times`` times, cut to ``rows``."""
     if times == 1:
-        return drawn
+        return parameters
 
     def repeated(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value.repeat_interleave(times, dim=0)[:rows]
         return replace(value, **{name: repeated(part) for name, part in vars(value).items()})
 
-    return cast(Drawn, repeated(drawn))
+    return cast(Parameters, repeated(parameters))
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -19,82 +19,90 @@ Presets:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.ae import COMPACT_MAP
 from braincli.methods.base import Batch, Losses, masked_mean
-from braincli.methods.families.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, centred
+from braincli.methods.families.denoising import Denoising, DenoisingConfig, centred
+from braincli.methods.presets import COMPACT_MAP, DENOISING_COMPACT, DENOISING_REFERENCE, DENOISING_TINY, Preset
 from braincli.networks import masked
 
 
 class CDDPMConfig(DenoisingConfig):
     """Options of the condition and its pre-training; the defaults are the paper's."""
 
+    renamed_options: ClassVar[dict[str, str]] = {"painter": "decoder_width"}
+
     train_steps: dict[str, int] = Field(default={"pretrain": 13_200, "main": 17_600})
     levels: tuple[int, ...] = Field(default=(250, 500, 750), min_length=1)
     features: int = 512
     encoder: tuple[int, ...] = ()  # widths of a plain encoder; none is ResNet-50
     hidden: float = Field(default=0.65, gt=0, lt=1)
-    painter: int = 512
+    decoder_width: int = 512  # of the decoder that pre-training needs
     pretrain_rate: float = 1e-4
 
 
-OWN = COMPACT | {
-    "levels": (250, 350, 450), "features": 32, "encoder": (16, 32, 48, 64), "painter": 48, "pretrain_rate": 1e-3,
+COMPACT: Preset = DENOISING_COMPACT | {
+    "levels": (250, 350, 450), "features": 32, "encoder": (16, 32, 48, 64), "decoder_width": 48, "pretrain_rate": 1e-3,
     "train_batch": 16, "train_steps": {"pretrain": 300, "main": 900}, "map": COMPACT_MAP,
 }  # fmt: skip
 
 
 class CDDPM(Denoising):
-    """Noised slices drawn anew, with the clean slice's features in every block."""
+    """Noised slices denoised, with the clean slice's features in every block."""
 
+    config: CDDPMConfig
     Config = CDDPMConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
-        "reference": CODE,
-        "compact": OWN,
-        "tiny": OWN
-        | TINY
-        | {"features": 8, "encoder": (8, 8), "painter": 8, "train_steps": {"pretrain": 4, "main": 4}, "levels": (300,)},
-    }
+        "reference": DENOISING_REFERENCE,
+        "compact": COMPACT,
+        "tiny": COMPACT | DENOISING_TINY | {
+            "features": 8, "encoder": (8, 8), "decoder_width": 8, "train_steps": {"pretrain": 4, "main": 4},
+            "levels": (300,),
+        },
+    }  # fmt: skip
     stages: ClassVar[tuple[str, ...]] = ("pretrain", "main")
     stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.1, "main": 0.9}
-    optional_weights = ("painter.",)
-    map: ClassVar[dict[str, Any]] = {"residual": "ssim3d", "median": 5, "smooth_mm": 0.0, "erode_mm": 0.0}
+    optional_weights = ("decoder.",)
+    renamed_weights: ClassVar[dict[str, str]] = {"painter.": "decoder."}
+    map_options: ClassVar[Preset] = {"residual": "ssim3d", "median": 5, "smooth_mm": 0.0, "erode_mm": 0.0}
 
     def __init__(self, config: CDDPMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size, condition=config.features)
-        self.options = c = config
+        c = config
         self.encoder = (
             masked.plain(self.folded, c.features, c.encoder) if c.encoder else masked.resnet50(self.folded, c.features)
         )
-        self.painter = masked.Painter(self.encoder.widths, self.folded, c.painter)
+        self.decoder = masked.MaskedDecoder(self.encoder.widths, self.folded, c.decoder_width)
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        c = self.options
+        c = self.config
         if stage == "main":
             return {"net": torch.optim.Adam([*self.net.parameters(), *self.encoder.parameters()], lr=c.rate)}
-        learnt = [*self.encoder.stages.parameters(), *self.painter.parameters()]
+        learnt = [*self.encoder.stages.parameters(), *self.decoder.parameters()]
         betas = (0.9, 0.95)
         return {"encoder": torch.optim.AdamW(learnt, lr=c.pretrain_rate, betas=betas, weight_decay=0.05)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from self._fill(batch, generator) if stage == "pretrain" else super().losses(batch, stage, generator)
+        if stage == "pretrain":
+            yield from self._masked_modelling(batch, generator)
+        else:
+            yield from super().losses(batch, stage, generator)
 
     def context(self, image: Tensor) -> dict[str, Tensor]:
         return {"condition": self.encoder(centred(self.fold(image)))}
 
-    def _fill(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """L2 of the hidden cells, drawn from the visible ones."""
-        batch = self.varied(batch, generator)
+    def _masked_modelling(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """L2 of the hidden cells, decoded from the visible ones."""
+        batch = self.augmented(batch, generator)
         image, size = centred(self.fold(batch.image)), (batch.image.shape[2], batch.image.shape[3])
-        visible = masked.cells(size, len(image), self.encoder.cell, self.options.hidden, generator).to(image.device)
-        drawn = self.painter(self.encoder.maps(image, visible), visible, size)
-        counted = F.interpolate(visible, size=size, mode="nearest") == 0
-        loss = masked_mean((drawn - image) ** 2, self.fold(self.taught(batch)) & counted)
-        yield "encoder", loss, {"hidden": loss.item()}
+        visible = masked.cells(size, len(image), self.encoder.cell, self.config.hidden, generator).to(image.device)
+        reconstruction = self.decoder(self.encoder.maps(image, visible), visible, size)
+        hidden = F.interpolate(visible, size=size, mode="nearest") == 0
+        loss = masked_mean((reconstruction - image) ** 2, self.fold(self.loss_mask(batch)) & hidden)
+        yield "encoder", loss, {"masked_l2": loss.item()}

@@ -11,23 +11,23 @@ Presets:
   7,701,825 parameters with one channel. Maps: absolute, averaged over sequences by the weights, median of 5.
 - ``behrendt``: as pDDPM and SADM are compared with it: single contrasts, 96 x 96, L1, batch 32, 1600 epochs of 11
   steps, constant rate; maps as in :mod:`braincli.methods.ae`.
-- ``compact``: ours. A narrower network that draws the change instead of the slice; noise of random grid and strength;
+- ``compact``: ours. A narrower network that gives the change instead of the slice; noise of random grid and strength;
   learns from every labelled slice with lesions left out of the loss; a share of the inputs holds a synthetic growth
   instead of noise; contrasts dropped at random; maps smoothed by 2 mm.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from braincli.anomalies import coarse
-from braincli.methods.ae import BEHRENDT_MAP, COMPACT_MAP
-from braincli.methods.base import Batch, Losses, known, masked_mean, present
-from braincli.methods.families.reconstruction import EPOCHS_1600, Reconstruction, ReconstructionConfig
+from braincli.methods.base import Batch, Losses, healthy_tissue, masked_mean, present
+from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
+from braincli.methods.presets import AUGMENTED, BEHRENDT_MAP, COMPACT_MAP, EPOCHS_1600, LESIONS_OUT, Preset
 from braincli.networks.wsunet import WIDTHS, WSUNet
 
 
@@ -39,26 +39,26 @@ class DAEConfig(ReconstructionConfig):
     decay: bool = True
     contrasts: Literal["single", "stacked"] = "stacked"
     widths: tuple[int, ...] = Field(default=WIDTHS, min_length=2)
-    change: bool = False  # the network draws what is to be changed
-    cells: tuple[int, ...] = Field(default=(16,), min_length=1)  # noise grids, one of which is drawn for each step
+    change: bool = False  # the network gives what is to be changed
+    cells: tuple[int, ...] = Field(default=(16,), min_length=1)  # noise grids, of which each step takes a random one
     std: float = Field(default=0.2, gt=0)
     std_range: float = Field(default=1.0, ge=1)  # each row's std is up to so many times larger or smaller
     loss: Literal["l1", "l2"] = "l2"
     weight_decay: float = 1e-5
 
 
-COMPACT: dict[str, Any] = {
+COMPACT: Preset = AUGMENTED | LESIONS_OUT | {
     "widths": (24, 48, 96, 192), "change": True, "cells": (4, 8, 16), "std": 0.3, "std_range": 2.0, "loss": "l1",
-    "variation": 1.0, "contrast_dropout": 0.15, "known_only": True, "planted": 0.5, "rate": 1e-3, "warmup": 50,
-    "train_batch": 8, "train_steps": {"main": 900}, "map": COMPACT_MAP,
+    "rate": 1e-3, "warmup": 50, "train_batch": 8, "train_steps": {"main": 900}, "map": COMPACT_MAP,
 }  # fmt: skip
 
 
 class DAE(Reconstruction):
     """Takes coarse noise, and what looks like it, out of slices."""
 
+    config: DAEConfig
     Config = DAEConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "behrendt": {
             "contrasts": "single", "loss": "l1", "train_batch": 32, "train_steps": EPOCHS_1600, "decay": False,
@@ -67,11 +67,10 @@ class DAE(Reconstruction):
         "compact": COMPACT,
         "tiny": COMPACT | {"widths": (4, 8, 12), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2},
     }  # fmt: skip
-    map: ClassVar[dict[str, Any]] = {"residual": "absolute", "median": 5, "smooth_mm": 0.0, "erode_mm": 4.0}
+    map_options: ClassVar[Preset] = {"residual": "absolute", "median": 5, "smooth_mm": 0.0, "erode_mm": 4.0}
 
     def __init__(self, config: DAEConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = config
         self.net = WSUNet(self.folded, self.folded, widths=config.widths)
         self.stride = self.net.stride
         if config.change:
@@ -79,32 +78,34 @@ class DAE(Reconstruction):
                 nn.init.zeros_(last)
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        c = self.options
+        c = self.config
         return {"net": torch.optim.Adam(self.net.parameters(), c.rate, weight_decay=c.weight_decay, amsgrad=True)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, planted = self.pair(batch, generator)
-        grown = (planted != batch.image).flatten(1).any(dim=1)[:, None, None, None]
+        batch, planted = self.training_pair(batch, generator)
+        with_growth = (planted != batch.image).flatten(1).any(dim=1)[:, None, None, None]
         noisy = coarse.apply(batch.image, batch.brain, self.noise(batch, generator))
-        seen = torch.where(grown, planted, noisy)
-        loss, untouched = (self._error(found - batch.image, self.taught(batch)) for found in (self.draw(seen), seen))
-        yield "net", loss, {self.options.loss: loss.item(), "untouched": untouched.item()}
+        image = torch.where(with_growth, planted, noisy)
+        loss = self._error(self.reconstruct(image), batch)
+        identity = self._error(image, batch)  # of a network that changes nothing
+        yield "net", loss, {self.config.loss: loss.item(), "identity": identity.item()}
 
-    def _error(self, error: Tensor, taught: Tensor) -> Tensor:
-        return masked_mean(error.abs() if self.options.loss == "l1" else error**2, taught)
+    def _error(self, restored: Tensor, batch: Batch) -> Tensor:
+        error = restored - batch.image
+        return masked_mean(error.abs() if self.config.loss == "l1" else error**2, self.loss_mask(batch))
 
     def noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Coarse noise (B, C, H, W) for ``batch``."""
-        c = self.options
+        c = self.config
         cells = c.cells[int(torch.randint(len(c.cells), (1,), generator=generator))]
-        drawn = coarse.draw(tuple(batch.image.shape), generator, cells=cells, std=c.std)  # type: ignore[arg-type]
+        noise = coarse.draw(tuple(batch.image.shape), generator, cells=cells, std=c.std)  # type: ignore[arg-type]
         exponent = 2 * torch.rand(len(batch), 1, 1, 1, generator=generator) - 1
-        return drawn * c.std_range**exponent
+        return noise * c.std_range**exponent
 
-    def taught(self, batch: Batch) -> Tensor:
+    def loss_mask(self, batch: Batch) -> Tensor:
         """The foreground, without known lesions if they are to be left out."""
-        return known(batch) if self.options.known_only else batch.brain & present(batch.image)
+        return healthy_tissue(batch) if self.config.known_only else batch.brain & present(batch.image)
 
-    def draw(self, image: Tensor) -> Tensor:
-        drawn = self.unfold(self.net(self.fold(image)))
-        return image + drawn if self.options.change else drawn
+    def reconstruct(self, image: Tensor) -> Tensor:
+        output = self.unfold(self.net(self.fold(image)))
+        return image + output if self.config.change else output

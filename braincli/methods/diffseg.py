@@ -1,7 +1,7 @@
 """Implicit segmentation ensembles (Wolleb et al. 2022, "Diffusion models for implicit image segmentation ensembles",
 MIDL, arXiv:2112.03145): a diffusion model of the lesion mask, given the slice.
 
-The network sees the clean contrasts and the noised mask, and learns the mask's noise. Sampling starts from pure noise
+The network gets the clean contrasts and the noised mask, and learns the mask's noise. Sampling starts from pure noise
 and is random, so that several samples are an ensemble: their mean is the score, how far they differ shows where the
 model is unsure (``detect --samples``, each of which is a mean over ``ensemble`` samples: set that to 1 for the
 paper's variance). Supervised: it needs expert masks of lesions, as :mod:`braincli.methods.unet` does, and learns from
@@ -12,13 +12,13 @@ Presets:
   {0, 1}; 113,674,370 parameters with four contrasts of 224 x 224. The code keeps estimates of the mask in [-1, 1].
 - ``compact``: ours. A small network that predicts v of a mask in {-1, 1}; the mean of 4 samples of 2 DDIM steps each,
   because more samples help more than more steps; half of each batch shows a lesion; contrasts are dropped at random,
-  geometry and intensity varied.
+  geometry and intensity augmented.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -26,11 +26,10 @@ from torch import Tensor
 
 from braincli.diffusion import samplers
 from braincli.diffusion.noise import gaussian
-from braincli.methods.base import Batch, Callback, Losses, Method, Prediction, masked_mean, present
-from braincli.methods.families.adm import COMPACT_NET, TINY_NET, ADMConfig, counter, random_times
+from braincli.methods.base import Batch, Losses, Method, Prediction, Sampling, Tick, masked_mean, no_tick, present
+from braincli.methods.families.adm import ADMConfig, random_times
 from braincli.methods.families.segmenter import pooled
-
-WHOLE: dict[str, Any] = {"smooth_mm": 0.0, "erode_mm": 0.0}
+from braincli.methods.presets import ADM_COMPACT, ADM_TINY, SMOOTH_SCORE, WHOLE_SCORE, Preset
 
 
 class DiffSegConfig(ADMConfig):
@@ -53,81 +52,81 @@ class DiffSegConfig(ADMConfig):
         return self
 
 
-COMPACT: dict[str, Any] = COMPACT_NET | {
+COMPACT: Preset = ADM_COMPACT | {
     "balanced": True, "sampler": "ddim", "steps": 2, "ensemble": 4, "train_steps": {"main": 1000},
-    "map": {"smooth_mm": 2.0, "erode_mm": 2.0},
+    "map": SMOOTH_SCORE,
 }  # fmt: skip
 
 
 class DiffSeg(Method):
-    """Masks drawn from noise, given the slice."""
+    """Masks sampled from noise, given the slice."""
 
+    config: DiffSegConfig
     Config = DiffSegConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT | TINY_NET | {"steps": 2, "train_steps": {"main": 4}},
+        "tiny": COMPACT | ADM_TINY | {"steps": 2, "train_steps": {"main": 4}},
     }
-    map: ClassVar[dict[str, Any]] = WHOLE
+    map_options: ClassVar[Preset] = WHOLE_SCORE
 
     def __init__(self, config: DiffSegConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = config
         self.process = config.process()
         self.net = config.network(self.folded + 1, 1)
         self.stride = self.net.stride
 
-    def diet(self, stage: str) -> str:
-        return "balanced" if self.options.balanced else "any"
+    def sampling(self, stage: str) -> Sampling:
+        return "balanced" if self.config.balanced else "any"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        return {"net": self.options.optimizer(self.net.parameters())}
+        return {"net": self.config.optimizer(self.net.parameters())}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         """Hybrid or simple loss of the mask at a random level per row; the whole canvas counts, as noise fills it."""
-        c = self.options
-        batch = self.varied(batch, generator)
+        c = self.config
+        batch = self.augmented(batch, generator)
         image = self.fold(batch.image)
         x0 = self.per_row(c.scaled(batch.lesion.float()))
         t = random_times(len(x0), self.process, generator, x0.device)
         noise = torch.randn(x0.shape, generator=generator).to(x0)
         x = self.process.schedule.noised(x0, t, noise)
         output = self.net(torch.cat([image, x], dim=1), t)
-        shown = present(image).any(dim=1, keepdim=True)  # nothing can be learnt of a lesion that no contrast shows
-        loss = masked_mean(c.error(self.process, output, x, x0, noise, t), shown)
-        yield "net", loss, {"denoise": loss.item()}
+        visible = present(image).any(dim=1, keepdim=True)  # nothing can be learnt of a lesion that no contrast shows
+        loss = masked_mean(c.error(self.process, output, x, x0, noise, t), visible)
+        yield "net", loss, {c.loss_name: loss.item()}
 
     def predict(
         self,
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        """The mean of ``ensemble`` masks, which are drawn in one batch."""
-        c = self.options
-        given = self.fold(image).repeat_interleave(c.ensemble, dim=0)
-        each = [generator for generator in generators for _ in range(len(given) // len(image))]
-        masks = self.drawn(given, each, counter(callback, self.calls()))
+        """The mean of ``ensemble`` masks, which are sampled in one batch."""
+        c = self.config
+        rows = self.fold(image).repeat_interleave(c.ensemble, dim=0)
+        each = [generator for generator in generators for _ in range(len(rows) // len(image))]
+        masks = self.sample(rows, each, tick)
         mean = c.unscaled(masks.float()).unflatten(0, (-1, c.ensemble)).mean(dim=1).clamp(0, 1)
         return Prediction(None, pooled(self.unfold(mean), image, brain))
 
-    def drawn(self, image: Tensor, generators: Sequence[torch.Generator], callback: Callback | None = None) -> Tensor:
+    def sample(self, image: Tensor, generators: Sequence[torch.Generator], tick: Tick = no_tick) -> Tensor:
         """One mask (R, 1, H, W), in the range that is noised, for each row of ``image`` (R, C, H, W)."""
-        c = self.options
+        c = self.config
         times = self.process.schedule.spaced(c.steps)
         noise = gaussian(image[:, :1], generators)
 
         def network(x: Tensor, t: Tensor) -> Tensor:
-            found: Tensor = self.net(torch.cat([image, x], dim=1), t)
-            return found
+            output: Tensor = self.net(torch.cat([image, x], dim=1), t)
+            return output
 
         if c.sampler == "ddpm":
-            return self.process.ddpm(network, noise, times, generators=generators, callback=callback)
+            return self.process.ddpm(network, noise, times, generators=generators, tick=tick)
         sigmas = self.process.schedule.sigmas(times)
-        run = samplers.SAMPLERS[c.sampler]
         start = noise.double() * (1 + sigmas[0].item() ** 2) ** 0.5  # standard normal x_T, whatever abar_T is
-        return run(self.process.denoiser(network), start, sigmas, generators=generators, callback=callback)
+        sampler = samplers.SAMPLERS[c.sampler]
+        return sampler(self.process.denoiser(network), start, sigmas, generators=generators, tick=tick)
 
     def calls(self) -> int:
-        return self.options.steps
+        return self.config.steps

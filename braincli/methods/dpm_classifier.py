@@ -8,13 +8,13 @@ the sum over contrasts of |x - x_0| is the anomaly map. ``chain=ddpm`` is their 
 steps with the mean moved by s Sigma grad log C.
 
 Mended: Eq. 1 has x_{t-1} under the root. The published code takes one random step before encoding and decodes two
-levels off; here the printed algorithm is followed, with the network asked at t = 1 where Eq. 6 asks at t = 0.
+levels off; here the printed algorithm is followed, with the network called at t = 1 where Eq. 6 has t = 0.
 
 Presets:
 - ``paper``: L = 500, s = 100, 500 steps each way; 113,681,160 + 5,452,962 parameters with four contrasts of 256 x 256;
   intensities in [0, 1]. The class healthy is fed in both directions, as the code does; ``encode_label`` and
-  ``decode_label`` are free where ``label_dropout`` has taught the network to do without a class.
-- ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; the class is not told while encoding;
+  ``decode_label`` are free where ``label_dropout`` has trained the network without a class.
+- ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; the class is hidden while encoding;
   diseased slices with known lesions also teach health, and a lesion is set into every slice of that class
   (:mod:`braincli.methods.families.guided`). The classifier gets one in half of them: a healthy slice with a lesion is
   diseased.
@@ -23,7 +23,7 @@ Presets:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -32,10 +32,10 @@ from torch.nn import functional as F
 
 from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
-from braincli.methods.ae import COMPACT_MAP
-from braincli.methods.base import Batch, Callback, Losses
-from braincli.methods.families.adm import COMPACT_NET, TINY_NET, random_times
+from braincli.methods.base import Batch, Losses, Tick
+from braincli.methods.families.adm import random_times
 from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
+from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WANG_MAP, Preset
 from braincli.networks.unet import Encoder
 
 Label = Literal["healthy", "null"]
@@ -63,40 +63,33 @@ class DPMClassifierConfig(GuidedConfig):
         return self
 
 
-COMPACT: dict[str, Any] = COMPACT_NET | {
-    "label_dropout": 0.35, "known_only": True, "planted": 1.0, "transplanted": 0.5, "encode_label": "null",
-    "level": 600, "steps": 4, "scale": 20.0, "classifier_width": 16, "classifier_multipliers": (1, 2, 3),
-    "classifier_blocks": 1, "classifier_attention": (2,), "classifier_head": 16, "classifier_patch": 4,
-    "train_steps": {"diffusion": 900, "classifier": 600}, "map": COMPACT_MAP,
+COMPACT: Preset = GUIDED_COMPACT | {
+    "label_dropout": 0.35, "encode_label": "null", "scale": 20.0, "classifier_width": 16,
+    "classifier_multipliers": (1, 2, 3), "classifier_blocks": 1, "classifier_attention": (2,), "classifier_head": 16,
+    "classifier_patch": 4, "train_steps": {"diffusion": 900, "classifier": 600},
 }  # fmt: skip
 
 
 class DPMClassifier(Guided):
     """Guided by the gradient of a classifier of noisy slices."""
 
+    config: DPMClassifierConfig
     Config = DPMClassifierConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT
-        | TINY_NET
-        | {
-            "steps": 2,
-            "classifier_width": 8,
-            "classifier_multipliers": (1, 2),
-            "classifier_attention": (1,),
-            "classifier_head": 8,
-            "classifier_patch": 2,
-            "train_steps": {"diffusion": 4, "classifier": 4},
+        "tiny": COMPACT | ADM_TINY | {
+            "steps": 2, "classifier_width": 8, "classifier_multipliers": (1, 2), "classifier_attention": (1,),
+            "classifier_head": 8, "classifier_patch": 2, "train_steps": {"diffusion": 4, "classifier": 4},
         },
-    }
+    }  # fmt: skip
     stages = ("diffusion", "classifier")
     stage_share: ClassVar[dict[str, float]] = {"diffusion": 0.8, "classifier": 0.2}
-    map: ClassVar[dict[str, Any]] = {"residual": "absolute", "median": 0, "smooth_mm": 0.0, "erode_mm": 0.0}
+    map_options: ClassVar[Preset] = WANG_MAP
 
     def __init__(self, config: DPMClassifierConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = c = config
+        c = config
         self.classifier = Encoder(
             self.folded, 2, size=size, width=c.classifier_width, multipliers=c.classifier_multipliers,
             blocks=c.classifier_blocks, attention=c.classifier_attention, head=c.classifier_head,
@@ -107,57 +100,58 @@ class DPMClassifier(Guided):
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         if stage == "diffusion":
             return super().optimizers(stage)
-        return {"classifier": self.options.optimizer(self.classifier.parameters())}
+        return {"classifier": self.config.optimizer(self.classifier.parameters())}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from (
-            super().losses(batch, stage, generator) if stage == "diffusion" else self._tell_apart(batch, generator)
-        )
+        if stage == "diffusion":
+            yield from super().losses(batch, stage, generator)
+        else:
+            yield from self._classification_losses(batch, generator)
 
-    def _tell_apart(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _classification_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross-entropy of the class of slices at random levels."""
-        c = self.options
-        batch = self.varied(batch, generator)
+        c = self.config
+        batch = self.augmented(batch, generator)
         image, label = batch.image, batch.label.clamp_min(HEALTHY)
         if c.planted:
             chosen = (torch.rand(len(batch), generator=generator) < 0.5).to(image.device) & (label == HEALTHY)
-            image = torch.where(chosen[:, None, None, None], self.sick(batch, generator), image)
+            image = torch.where(chosen[:, None, None, None], self.with_lesions(batch, generator), image)
             label = torch.where(chosen, DISEASED, label)
         x0, label = c.scaled(self.fold(image)), self.per_row(label)
         t = random_times(len(x0), self.process, generator, x0.device)
         noise = torch.randn(x0.shape, generator=generator).to(x0)
         logits = self.classifier(self.process.schedule.noised(x0, t, noise), t)
         loss = F.cross_entropy(logits, label)
-        right = (logits.argmax(dim=1) == label).float().mean()
-        yield "classifier", loss, {"classify": loss.item(), "right": right.item()}
+        accuracy = (logits.argmax(dim=1) == label).float().mean()
+        yield "classifier", loss, {"cross_entropy": loss.item(), "accuracy": accuracy.item()}
 
     def encoder(self) -> Denoise:
-        return self.process.denoiser(self.told(LABELS[self.options.encode_label]))
+        return self.process.denoiser(self.conditioned(LABELS[self.config.encode_label]))
 
     def decoder(self) -> Denoise:
-        plain = self.process.denoiser(self.told(LABELS[self.options.decode_label]))
+        plain = self.process.denoiser(self.conditioned(LABELS[self.config.decode_label]))
 
-        def healthier(x: Tensor, sigma: Tensor) -> Tensor:
+        def log_health(x: Tensor, sigma: Tensor) -> Tensor:
             signal = (1 / (1 + sigma.double() ** 2)).sqrt().to(x)[:, None, None, None]
-            return self.health(x * signal, self.process.schedule.time(sigma))
+            return self.log_healthy(x * signal, self.process.schedule.time(sigma))
 
-        return guidance.guided(plain, healthier, self.options.scale)
+        return guidance.guided(plain, log_health, self.config.scale)
 
-    def health(self, x: Tensor, t: Tensor) -> Tensor:
+    def log_healthy(self, x: Tensor, t: Tensor) -> Tensor:
         """log C(healthy | x_t, t): (R, C, H, W), (R,) -> (R,)."""
         return F.log_softmax(self.classifier(x.float(), t), dim=1)[:, HEALTHY]
 
-    def redrawn(self, x: Tensor, noise: Tensor, generators: Sequence[torch.Generator], callback: Callback) -> Tensor:
+    def restore_ddpm(self, x: Tensor, noise: Tensor, generators: Sequence[torch.Generator], tick: Tick) -> Tensor:
         """As Dhariwal and Nichol 2021, Alg. 1, where the variance is learned."""
-        c = self.options
+        c = self.config
         if not c.learned_variance:
-            return super().redrawn(x, noise, generators, callback)
+            return super().restore_ddpm(x, noise, generators, tick)
         level = torch.full((len(x),), c.level, device=x.device)
         return self.process.ddpm(
-            self.told(LABELS[c.decode_label]),
+            self.conditioned(LABELS[c.decode_label]),
             self.process.schedule.noised(x, level, noise),
             self.times(),
             generators=generators,
-            callback=callback,
-            gradient=lambda noisy, t: c.scale * guidance.gradient(self.health, noisy, t),
+            tick=tick,
+            gradient=lambda noisy, t: c.scale * guidance.gradient(self.log_healthy, noisy, t),
         )

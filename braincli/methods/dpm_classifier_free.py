@@ -16,16 +16,15 @@ Presets:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
 
 from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
-from braincli.methods.ae import COMPACT_MAP
-from braincli.methods.families.adm import COMPACT_NET, TINY_NET
 from braincli.methods.families.guided import HEALTHY, NULL, Guided, GuidedConfig
+from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WANG_MAP, Preset
 from braincli.networks.unet import Injection
 
 
@@ -51,33 +50,27 @@ class DPMClassifierFreeConfig(GuidedConfig):
     quantile: float = Field(default=0.99, gt=0, le=1)  # of the dynamic normalisation
 
 
-COMPACT: dict[str, Any] = COMPACT_NET | {
-    "known_only": True, "planted": 1.0, "transplanted": 0.5, "level": 600, "steps": 4, "scale": 3.0,
-    "weight_decay": 0.0, "train_steps": {"main": 1000}, "map": COMPACT_MAP,
-}  # fmt: skip
+COMPACT: Preset = GUIDED_COMPACT | {"scale": 3.0, "weight_decay": 0.0, "train_steps": {"main": 1000}}
 
 
 class DPMClassifierFree(Guided):
     """Guided by the difference that the class makes."""
 
+    config: DPMClassifierFreeConfig
     Config = DPMClassifierFreeConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT | TINY_NET | {"steps": 2, "train_steps": {"main": 4}},
+        "tiny": COMPACT | ADM_TINY | {"steps": 2, "train_steps": {"main": 4}},
     }
-    map: ClassVar[dict[str, Any]] = {"residual": "absolute", "median": 0, "smooth_mm": 0.0, "erode_mm": 0.0}
-
-    def __init__(self, config: DPMClassifierFreeConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.options = config
+    map_options: ClassVar[Preset] = WANG_MAP
 
     def encoder(self) -> Denoise:
-        return self.process.denoiser(self.told(NULL))
+        return self.process.denoiser(self.conditioned(NULL))
 
     def decoder(self) -> Denoise:
         def conditional(x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
             return self.process.denoiser(lambda noisy, t: self.net(noisy, t, label=label))(x, sigma)
 
-        towards = guidance.classifier_free(conditional, HEALTHY, self.options.scale)
-        return guidance.dynamic_threshold(towards, self.options.quantile)
+        towards = guidance.classifier_free(conditional, HEALTHY, self.config.scale)
+        return guidance.dynamic_threshold(towards, self.config.quantile)

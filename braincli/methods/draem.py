@@ -15,14 +15,14 @@ noise, as SADM's code does it. Batch statistics are those of the last weights, s
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random, narrow networks on patches of 2 x 2 pixels, group norm;
 - most anomalies are tumour-like growth (:mod:`braincli.anomalies.growth`), the rest Perlin masks that cover at least
-  1 % of the brain; geometry and intensity are varied;
+  1 % of the brain; geometry and intensity are augmented;
 - slices with a known lesion take part: it is left out of the losses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -31,8 +31,21 @@ from torch.nn import functional as F
 
 from braincli.anomalies import draem as anomalies
 from braincli.anomalies import growth
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, known, masked_mean, present
+from braincli.methods.base import (
+    Batch,
+    Losses,
+    Method,
+    MethodConfig,
+    Prediction,
+    Sampling,
+    Tick,
+    healthy_tissue,
+    masked_mean,
+    no_tick,
+    present,
+)
 from braincli.methods.families.segmenter import other_slices, pooled
+from braincli.methods.presets import STACKED, Preset
 from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
 from braincli.networks.ssim import ssim
 
@@ -64,10 +77,10 @@ class DRAEMConfig(MethodConfig):
     grown: float = Field(default=0.0, ge=0, le=1)  # share of the anomalies that are tumour-like growth
 
 
-COMPACT: dict[str, Any] = {
-    "contrasts": "stacked", "restore_width": 32, "restore_levels": (1, 2, 4, 4), "compare_width": 32,
+COMPACT: Preset = STACKED | {
+    "restore_width": 32, "restore_levels": (1, 2, 4, 4), "compare_width": 32,
     "compare_levels": (1, 2, 4, 4), "norm": "group", "patch": 2, "rate": 1e-3, "least": 0.01, "octaves": (1, 5),
-    "clean": 0.3, "grown": 0.7, "variation": 1.0, "contrast_dropout": 0.15,
+    "clean": 0.3, "grown": 0.7,
     "train_steps": {"main": 800}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
 }  # fmt: skip
 
@@ -75,8 +88,9 @@ COMPACT: dict[str, Any] = {
 class DRAEM(Method):
     """Restores, and compares restoration and input."""
 
+    config: DRAEMConfig
     Config = DRAEMConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
         "tiny": COMPACT
@@ -88,7 +102,7 @@ class DRAEM(Method):
 
     def __init__(self, config: DRAEMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = c = config
+        c = config
         self.restorer = Restorer(
             self.folded, width=c.restore_width, multipliers=c.restore_levels, norm=c.norm, patch=c.patch
         )
@@ -97,40 +111,40 @@ class DRAEM(Method):
         )
         self.stride = max(self.restorer.stride, self.comparer.stride)
 
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         """The paper learns health from healthy slices; growth may be planted beside lesions."""
-        return "any" if self.options.grown else "healthy"
+        return "any" if self.config.grown else "healthy"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        return {"both": torch.optim.Adam(self.parameters(), lr=self.options.rate)}
+        return {"both": torch.optim.Adam(self.parameters(), lr=self.config.rate)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        c = self.options
-        batch = self.varied(batch, generator)
-        planted, where = self.planted(batch, generator)
-        clean, mask = self.fold(batch.image), self.fold(known(batch))
+        c = self.config
+        batch = self.augmented(batch, generator)
+        planted, anomalous = self.planted(batch, generator)
+        clean, mask = self.fold(batch.image), self.fold(healthy_tissue(batch))
         restored, logits = self._networks(self.fold(planted))
-        change = masked_mean((restored - clean) ** 2, mask)
-        unlike = masked_mean(1 - ssim(restored, clean, window=c.window), mask)
-        missed = focal(logits, self.per_row(where), mask.any(dim=1, keepdim=True), c.focus)
-        logs = {"l2": change.item(), "ssim": unlike.item(), "focal": missed.item()}
-        yield "both", change + c.ssim_weight * unlike + missed, logs
+        l2 = masked_mean((restored - clean) ** 2, mask)
+        dissimilarity = masked_mean(1 - ssim(restored, clean, window=c.window), mask)
+        segmentation = focal(logits, self.per_row(anomalous), mask.any(dim=1, keepdim=True), c.focus)
+        logs = {"l2": l2.item(), "ssim": dissimilarity.item(), "focal": segmentation.item()}
+        yield "both", l2 + c.ssim_weight * dissimilarity + segmentation, logs
 
     @torch.no_grad()
     def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Slices with anomalies (B, C, H, W), and where they are (B, 1, H, W) bool."""
-        c = self.options
+        c = self.config
         image, brain = batch.image, batch.brain
         rows, channels, height, width = image.shape
         shape = (rows, channels, height, width)
-        drawn = anomalies.draw(
+        anomaly = anomalies.draw(
             shape, generator, octaves=c.octaves, uniform_threshold=c.uniform_threshold, foreign=c.foreign,
             clean=c.clean, least=c.least,
         )  # fmt: skip
-        planted, alpha = anomalies.apply(image, brain, drawn, other_slices(batch, generator))
+        planted, alpha = anomalies.apply(image, brain, anomaly, other_slices(batch, generator))
         if c.grown:
             grown, tumour = growth.apply(image, brain, growth.draw(shape, generator))
-            chosen = drawn.planted & (torch.rand(len(batch), generator=generator) < c.grown)
+            chosen = anomaly.planted & (torch.rand(len(batch), generator=generator) < c.grown)
             instead = chosen.to(image.device)[:, None, None, None]
             planted, alpha = torch.where(instead, grown, planted), torch.where(instead, tumour, alpha)
         return planted, alpha > 0.5
@@ -140,11 +154,10 @@ class DRAEM(Method):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         restored, logits = self._networks(self.fold(image))
-        if callback is not None:
-            callback(1, 1)
+        tick()
         score = self.unfold(logits.softmax(dim=1)[:, 1:])
         healthy = self.unfold(restored).clamp(0, 1) * (brain & present(image))
         return Prediction(healthy, pooled(score, image, brain))

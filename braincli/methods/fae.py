@@ -17,26 +17,27 @@ Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (its first stages are 54,048 parameters and travel with the model);
 - slices are scaled by percentiles, for which the synthetic growths are made;
 - two halvings instead of four, since three bring a slice to 3 x 3 cells at this size, which few steps do not teach;
-- the autoencoder sees the features of all contrasts side by side and some of them are dropped in training, so that any
+- the autoencoder gets the features of all contrasts side by side and some of them are dropped in training, so that any
   subset can be scored; the contrasts' scores are averaged with TSGM's weights;
 - three quarters of the slices get a synthetic growth (:mod:`braincli.anomalies.growth`), and the autoencoder is to
   give the features that the slice had without it, so that the code may be wide enough to keep healthy detail;
-- slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are varied.
+- slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are augmented.
 Preset ``tiny`` has a random backbone and is for tests only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Callback, Losses, Prediction
+from braincli.methods.base import Batch, Losses, Prediction, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, Preset
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
 
@@ -60,85 +61,76 @@ class FAEConfig(FeatureConfig):
     span: float = Field(default=1.0, gt=0)  # range of features that the constants of SSIM are made for
 
 
-COMPACT: dict[str, Any] = {
-    "backbone": "efficientnet_lite0", "contrasts": "stacked", "standardise": True, "inside": True, "grown": 0.75,
-    "shares": (0.07, 0.19, 0.30, 0.44), "variation": 1.0, "contrast_dropout": 0.15,
-    "normalisation": "percentile", "grid": 4, "widths": (128, 192), "kernel": 3, "dropout": 0.0, "rate": 2e-3,
-    "train_steps": {"main": 320}, "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
+COMPACT: Preset = FEATURE_COMPACT | {
+    "grown": 0.75, "normalisation": "percentile", "grid": 4, "widths": (128, 192), "kernel": 3, "dropout": 0.0,
+    "rate": 2e-3, "train_steps": {"main": 320},
 }  # fmt: skip
 
 
 class FAE(FeatureMethod):
     """Frozen features, autoencoder, SSIM."""
 
+    config: FAEConfig
     Config = FAEConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT
-        | {
-            "backbone": "random",
-            "widths": (8, 12),
-            "train_steps": {"main": 4},
-            "train_batch": 4,
-            "warmup": 2,
-        },
+        "tiny": COMPACT | FEATURE_TINY | {"widths": (8, 12)},
     }
     normalisation = "equalise"
 
     def __init__(self, config: FAEConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size, centred=config.backbone == "resnet18")
-        self.options = c = config
+        c = config
         self.autoencoder = FeatureAutoencoder(
-            self.width(sum(self.eyes.channels)), c.widths, kernel=c.kernel, dropout=c.dropout
+            self.width(sum(self.backbone.channels)), c.widths, kernel=c.kernel, dropout=c.dropout
         )
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        return {"main": torch.optim.Adam(self.autoencoder.parameters(), lr=self.options.rate)}
+        return {"main": torch.optim.Adam(self.autoencoder.parameters(), lr=self.config.rate)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         """1 - SSIM of the reproduced features and the healthy slice's own."""
-        batch, seen = self.pair(batch, generator)
-        teaching = self.teaching(batch)
-        target = self.stack(batch.image, teaching)
-        given = target if seen is batch.image else self.stack(seen)
-        unlike = self._unlike(target, self._reproduced(given))
-        where = cover(teaching.flatten(0, 1)[:, None], unlike).view_as(unlike)
-        loss = (unlike * where).sum() / where.sum().clamp_min(1e-6)
-        yield "main", loss, {"unlike": loss.item()}
+        batch, image = self.training_pair(batch, generator)
+        mask = self.loss_mask(batch)
+        target = self.stack(batch.image, mask)
+        features = target if image is batch.image else self.stack(image)
+        dissimilarity = self._dissimilarity(target, self._reconstruct(features))
+        weight = cover(mask.flatten(0, 1)[:, None], dissimilarity).view_as(dissimilarity)
+        loss = (dissimilarity * weight).sum() / weight.sum().clamp_min(1e-6)
+        yield "main", loss, {"ssim": loss.item()}
 
     def predict(
         self,
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         features = self.stack(image)
-        unlike = self._unlike(features, self._reproduced(features))
-        if callback is not None:
-            callback(1, 1)
-        return Prediction(None, self.fused([unlike.float() / 2], image, brain))
+        dissimilarity = self._dissimilarity(features, self._reconstruct(features))
+        tick()
+        return Prediction(None, self.fused([dissimilarity.float() / 2], image, brain))
 
     def stack(self, image: Tensor, tissue: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, c, H / grid, W / grid): all levels of the backbone at one size."""
-        size = [length // self.options.grid for length in image.shape[2:]]
+        size = [length // self.config.grid for length in image.shape[2:]]
         levels = self.features(image, tissue)
         resized = [
             F.interpolate(f.flatten(0, 1), size=size, mode="bilinear", align_corners=False, antialias=True)
             for f in levels
         ]
         stacked = torch.cat(resized, dim=1).unflatten(0, image.shape[:2])
-        return stacked.clamp(-SPREAD, SPREAD) if self.options.standardise else stacked
+        return stacked.clamp(-SPREAD, SPREAD) if self.config.standardise else stacked
 
-    def _reproduced(self, features: Tensor) -> Tensor:
+    def _reconstruct(self, features: Tensor) -> Tensor:
         return self.autoencoder(self.rows(features)).reshape(features.shape)
 
-    def _unlike(self, features: Tensor, reproduced: Tensor) -> Tensor:
+    def _dissimilarity(self, features: Tensor, reconstruction: Tensor) -> Tensor:
         """(B, C, h, w) mean over channels of 1 - SSIM, in [0, 2]."""
-        flat = [f.flatten(0, 1).float() for f in (features, reproduced)]
-        if self.options.standardise:
+        flat = [f.flatten(0, 1).float() for f in (features, reconstruction)]
+        if self.config.standardise:
             flat = [f / (2 * SPREAD) + 0.5 for f in flat]
-        c = self.options
-        found = 1 - ssim(flat[0], flat[1], window=c.window, sigma=c.sigma, span=c.span)
-        return found.mean(dim=1).view(features.shape[0], features.shape[1], *features.shape[-2:])
+        c = self.config
+        dissimilarity = 1 - ssim(flat[0], flat[1], window=c.window, sigma=c.sigma, span=c.span)
+        return dissimilarity.mean(dim=1).view(features.shape[0], features.shape[1], *features.shape[-2:])

@@ -1,7 +1,7 @@
 """f-AnoGAN (Schlegl et al. 2019, "f-AnoGAN: Fast unsupervised anomaly detection with generative adversarial networks",
 Med Image Anal 54).
 
-Stage ``gan``: a generator G learns to draw healthy slices from random latents, against a Wasserstein critic D with
+Stage ``gan``: a generator G learns to make healthy slices of random latents, against a Wasserstein critic D with
 gradient penalty (weight 10), which takes five steps for one of the generator. The slices of a batch are shared out
 among those five. Stage ``encode`` ("izi_f"): with G and D fixed an encoder E learns
 
@@ -19,22 +19,22 @@ Presets:
 - ``wang``: as TSGM is compared with (arXiv:2311.03074): all four contrasts as channels, 256 x 256, four levels down to
   16 x 16, the rate 1e-3 of Baur et al. 2021; residuals are absolute and not filtered.
 - ``compact``: ours. All contrasts in one stack, dropped at random; half the width, one level more; learns from every
-  labelled slice with lesions cut out of what the critic sees and of the loss of E; in half of E's inputs a synthetic
-  growth is planted, which is to be drawn over.
+  labelled slice with lesions cut out of the critic's input and of the loss of E; in half of E's inputs a synthetic
+  growth is planted, which is to be removed.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.ae import BEHRENDT_MAP, COMPACT, TINY, AutoencoderConfig, Autoencoding
-from braincli.methods.base import Batch, Losses, known, masked_mean, present
-from braincli.methods.vae import WANG_MAP
+from braincli.methods.base import Batch, Losses, healthy_tissue, masked_mean, present
+from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
+from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, WANG_MAP, Preset
 from braincli.networks.gan import Critic, gradient_penalty
 
 
@@ -52,28 +52,31 @@ class FAnoGANConfig(AutoencoderConfig):
     kappa: float = 1.0
 
 
-OWN: dict[str, Any] = {"norm": "layer", "train_steps": {"gan": 450, "encode": 350}}
-
-
 class FAnoGAN(Autoencoding):
     """Generator and critic first, then the encoder."""
 
+    config: FAnoGANConfig
     Config = FAnoGANConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "wang": {"contrasts": "stacked", "rate": 1e-3, "map": WANG_MAP},
-        "compact": COMPACT | OWN | {"width": 16, "widest": 64, "least": 8, "train_batch": 40},
-        "tiny": TINY | OWN | {"train_batch": 6, "critic_steps": 2, "train_steps": {"gan": 4, "encode": 4}},
-    }
+        "compact": AUTOENCODER_COMPACT | {
+            "norm": "layer", "width": 16, "widest": 64, "least": 8, "train_batch": 40,
+            "train_steps": {"gan": 450, "encode": 350},
+        },
+        "tiny": AUTOENCODER_TINY | {
+            "norm": "layer", "train_batch": 6, "critic_steps": 2, "train_steps": {"gan": 4, "encode": 4},
+        },
+    }  # fmt: skip
     stages = ("gan", "encode")
     stage_share: ClassVar[dict[str, float]] = {"gan": 2.0, "encode": 1.0}
     optional_weights = ("critic.",)
-    map = BEHRENDT_MAP
+    map_options = BEHRENDT_MAP
 
     def __init__(self, config: FAnoGANConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = c = config
-        self.hold(c, {"z": c.latent})
+        c = config
+        self.build_network({"z": c.latent})
         self.critic = Critic(self.folded, size, width=c.width, widest=c.widest, least=c.least)
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
@@ -85,8 +88,8 @@ class FAnoGAN(Autoencoding):
         if stage == "encode":
             parts = {"encoder": [net.encoder, net.squeeze, net.heads]}
         return {
-            name: torch.optim.Adam(torch.nn.ModuleList(held).parameters(), lr=self.options.rate, betas=(0.5, 0.9))
-            for name, held in parts.items()
+            name: torch.optim.Adam(torch.nn.ModuleList(modules).parameters(), lr=self.config.rate, betas=(0.5, 0.9))
+            for name, modules in parts.items()
         }
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
@@ -94,42 +97,43 @@ class FAnoGAN(Autoencoding):
 
     def _gan(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Wasserstein losses with gradient penalty (Gulrajani et al. 2017)."""
-        c = self.options
+        c = self.config
         shares = torch.arange(len(batch), device=batch.image.device).tensor_split(min(c.critic_steps, len(batch)))
         for step in range(c.critic_steps):
-            part = self.varied(batch.rows(shares[step % len(shares)]), generator)
-            real = self.fold(self.judged(part.image, part))
+            part = self.augmented(batch.rows(shares[step % len(shares)]), generator)
+            real = self.fold(self.critic_input(part.image, part))
             with torch.no_grad():
-                fake = self.fold(self.judged(self.imagined(part, generator), part))
+                fake = self.fold(self.critic_input(self.sample(part, generator), part))
             along = torch.rand(len(real), generator=generator).to(real)
             penalty = gradient_penalty(self.critic, real, fake, along)
             distance = self.critic(real).mean() - self.critic(fake).mean()
-            yield "critic", c.penalty * penalty - distance, {"distance": distance.item(), "penalty": penalty.item()}
-        fake = self.fold(self.judged(self.imagined(part, generator), part))
+            logs = {"wasserstein": distance.item(), "gradient_penalty": penalty.item()}
+            yield "critic", c.penalty * penalty - distance, logs
+        fake = self.fold(self.critic_input(self.sample(part, generator), part))
         yield "generator", -self.critic(fake).mean(), {}
 
     def _encode(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Image and feature distance of what the encoder finds; only the encoder is stepped."""
-        batch, seen = self.pair(batch, generator)
-        taught = self.taught(batch)
-        drawn = self.draw(seen)
-        image = masked_mean((drawn - batch.image) ** 2, taught)
-        found, wanted = (self.critic.features(self.fold(x * taught)) for x in (drawn, batch.image))
-        feature = F.mse_loss(found, wanted)
-        loss = image + self.options.kappa * feature
-        yield "encoder", loss, {"image": image.item(), "feature": feature.item()}
+        """Image and feature distance of the encoder's reconstruction; only the encoder is stepped."""
+        batch, image = self.training_pair(batch, generator)
+        mask = self.loss_mask(batch)
+        reconstruction = self.reconstruct(image)
+        image_distance = masked_mean((reconstruction - batch.image) ** 2, mask)
+        fake, real = (self.critic.features(self.fold(x * mask)) for x in (reconstruction, batch.image))
+        feature_distance = F.mse_loss(fake, real)
+        loss = image_distance + self.config.kappa * feature_distance
+        yield "encoder", loss, {"image": image_distance.item(), "feature": feature_distance.item()}
 
-    def imagined(self, like: Batch, generator: torch.Generator) -> Tensor:
+    def sample(self, like: Batch, generator: torch.Generator) -> Tensor:
         """As many slices (B, C, H, W) as ``like`` has, from random latents."""
         rows = len(like) * like.image.shape[1] // self.folded
-        latent = torch.randn(rows, self.options.latent, generator=generator).to(like.image)
+        latent = torch.randn(rows, self.config.latent, generator=generator).to(like.image)
         return self.unfold(self.net.decode(latent).sigmoid())
 
-    def judged(self, image: Tensor, like: Batch) -> Tensor:
-        """``image``, real or drawn, with the holes of ``like``: absent contrasts and, where asked for, lesions."""
-        seen = present(like.image)
-        return image * (seen & (known(like) | ~like.brain) if self.options.known_only else seen)
+    def critic_input(self, image: Tensor, like: Batch) -> Tensor:
+        """``image``, real or generated, with the holes of ``like``: absent contrasts and, where asked for, lesions."""
+        there = present(like.image)
+        return image * (there & (healthy_tissue(like) | ~like.brain) if self.config.known_only else there)
 
-    def draw(self, image: Tensor) -> Tensor:
+    def reconstruct(self, image: Tensor) -> Tensor:
         latent = self.net.encode(self.fold(image))["z"].tanh()
         return self.unfold(self.net.decode(latent).sigmoid())

@@ -7,12 +7,12 @@ Loss per image (sums over pixels and latents):
     L1 + E_c KL(q(z|x) || p(z|w,c)) + KL(q(w|x) || N(0, 1)) + max(KL(p(c|z,w) || uniform), 1)
 
 Restoration: x is changed by gradient descent on that loss plus a weight times the total variation of the change
-(x - observed), so that only connected regions are changed; the residual is the change. Unlike the encoder's own
-drawing, the result keeps the observed detail.
+(x - observed), so that only connected regions are changed; the residual is the change. Unlike the network's own
+reconstruction, the result keeps the observed detail.
 
-Mended against the code that the papers' numbers come from: the variation is that of the change, as printed (code: of
-x minus its drawing); the component's log-likelihood has the right constant; every head gives a log-sigma (code: read
-once as log-sigma, once as log-variance). Nothing is sampled in a restoration.
+Mended against the code that the papers' numbers come from: the variation is that of the change, as printed (code: of x
+minus its reconstruction); the component's log-likelihood has the right constant; every head gives a log-sigma (code:
+read once as log-sigma, once as log-variance). Nothing is sampled in a restoration.
 
 Preset ``paper``: 128 x 128, single contrasts, Adam 5e-5, batch 8, dropout 0.1, 1.77 M parameters, 150 steps of 0.001,
 weight 1.8 (of the range 0..1.9 of which the papers take the value with the smallest change on healthy validation
@@ -23,22 +23,22 @@ steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.methods.ae import BAUR_MAP, COMPACT, TINY
-from braincli.methods.base import Batch, Callback, Losses, Prediction, masked_mean, present
-from braincli.methods.vae import VAEConfig, Variational
+from braincli.methods.base import Batch, Losses, Prediction, Tick, masked_mean, no_tick, present
+from braincli.methods.families.autoencoding import Variational, VariationalConfig
+from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BAUR_MAP, Preset
 from braincli.networks.autoencoder import divergence, sample
 
 RANGE = 6.0  # of log-sigmas, so that no variance vanishes
 
 
-class GMVAEConfig(VAEConfig):
+class GMVAEConfig(VariationalConfig):
     """Options of mixture and restoration; the defaults are You's in Baur's network."""
 
     train_batch: int = 8
@@ -58,47 +58,48 @@ class GMVAEConfig(VAEConfig):
 class GMVAE(Variational):
     """Restores by changing the slice until the mixture finds it likely."""
 
+    config: GMVAEConfig
     Config = GMVAEConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
-        "compact": COMPACT | {
+        "compact": AUTOENCODER_COMPACT | {
             "width": 24, "widest": 96, "steps": 12, "step": 0.025, "variation_weight": 1.0, "soft": 0.1,
             "train_steps": {"main": 3000},
         },
-        "tiny": TINY | {"components": 3, "steps": 2, "step": 0.05},
+        "tiny": AUTOENCODER_TINY | {"components": 3, "steps": 2, "step": 0.05},
     }  # fmt: skip
-    map = BAUR_MAP
+    map_options = BAUR_MAP
 
     def __init__(self, config: GMVAEConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.mixture = c = config
-        self.hold(config, {"mean": c.latent, "log_sigma": c.latent, "w_mean": c.w_length, "w_log_sigma": c.w_length})
+        c = config
+        self.build_network({"mean": c.latent, "log_sigma": c.latent, "w_mean": c.w_length, "w_log_sigma": c.w_length})
         self.means, self.log_sigmas = (nn.Linear(c.w_length, c.components * c.latent) for _ in range(2))
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, seen = self.pair(batch, generator)
-        rows = self.fold(seen)
-        drawn, divergences = self.likelihood(rows, generator)
-        l1 = masked_mean((self.unfold(drawn) - batch.image).abs(), self.taught(batch))
+        batch, image = self.training_pair(batch, generator)
+        rows = self.fold(image)
+        reconstruction, divergences = self.likelihood(rows, generator)
+        l1 = masked_mean((self.unfold(reconstruction) - batch.image).abs(), self.loss_mask(batch))
         kl = divergences.mean()
-        yield "net", l1 + self.weight(rows) * kl, {"l1": l1.item(), "kl": kl.item()}
+        yield "net", l1 + self.divergence_weight(rows) * kl, {"l1": l1.item(), "kl": kl.item()}
 
     def likelihood(self, rows: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """What the network makes of its rows: their drawing, and the sum of the three divergences (rows,)."""
+        """The network's reconstruction of its input rows, and the sum of the three divergences (rows,)."""
         heads = self.net.encode(rows)
         mean, w_mean = heads["mean"], heads["w_mean"]
         log_sigma, w_log_sigma = (heads[name].clamp(-RANGE, RANGE) for name in ("log_sigma", "w_log_sigma"))
         z, w = sample(mean, log_sigma, generator), sample(w_mean, w_log_sigma, generator)
-        parts = (-1, self.mixture.components, self.mixture.latent)
+        parts = (-1, self.config.components, self.config.latent)
         means, log_sigmas = self.means(w).view(parts), self.log_sigmas(w).view(parts).clamp(-RANGE, RANGE)
-        belongs = responsibilities(z, means, log_sigmas)
-        conditional = (belongs * gaussian_divergence(mean, log_sigma, means, log_sigmas)).sum(dim=1)
-        uneven = (belongs * (belongs.clamp_min(1e-12) * self.mixture.components).log()).sum(dim=1)
-        total = conditional + divergence(w_mean, w_log_sigma) + uneven.clamp_min(self.mixture.free)
+        shares = responsibilities(z, means, log_sigmas)
+        conditional = (shares * gaussian_divergence(mean, log_sigma, means, log_sigmas)).sum(dim=1)
+        categorical = (shares * (shares.clamp_min(1e-12) * self.config.components).log()).sum(dim=1)
+        total = conditional + divergence(w_mean, w_log_sigma) + categorical.clamp_min(self.config.free)
         return self.net.decode(z, generator), total
 
-    def draw(self, image: Tensor) -> Tensor:
-        """The network's own drawing, from which the restoration's gradient comes."""
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """The network's own reconstruction, from which the restoration's gradient comes."""
         return self.unfold(self.likelihood(self.fold(image))[0])
 
     def predict(
@@ -106,36 +107,33 @@ class GMVAE(Variational):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        c = self.mixture
+        c = self.config
         with torch.inference_mode(False), torch.enable_grad():
             observed = self.on_canvas(image).clone()
             inside = present(observed) & (self.on_canvas(brain.float()).clone() > 0.5)
             x = observed
-            for step in range(c.steps):
+            for _ in range(c.steps):
                 x = x.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(self.energy(x, observed, inside), x)
-                x = x - c.step * slope * inside
-                if callback is not None:
-                    callback(step + 1, c.steps)
+                (gradient,) = torch.autograd.grad(self.energy(x, observed, inside), x)
+                x = x - c.step * gradient * inside
+                tick()
             change = x.detach() - observed
         if change.shape != image.shape:
             change = F.interpolate(change, size=tuple(image.shape[2:]), mode="bilinear", align_corners=False)
-        return self.handed_over(image + change, image, brain)
+        return self.prediction(image + change, image, brain)
 
     def energy(self, x: Tensor, observed: Tensor, inside: Tensor) -> Tensor:
         """What a restoration minimises: loss of ``x`` and variation of its change, summed over all rows."""
-        drawn, divergences = self.likelihood(self.fold(x))
-        l1 = ((x - self.unfold(drawn)).abs() * inside).sum()
+        reconstruction, divergences = self.likelihood(self.fold(x))
+        l1 = ((x - self.unfold(reconstruction)).abs() * inside).sum()
         return (
-            l1
-            + divergences.sum()
-            + self.mixture.variation_weight * variation((x - observed) * inside, self.mixture.soft)
+            l1 + divergences.sum() + self.config.variation_weight * variation((x - observed) * inside, self.config.soft)
         )
 
     def calls(self) -> int:
-        return self.mixture.steps
+        return self.config.steps
 
 
 def responsibilities(z: Tensor, means: Tensor, log_sigmas: Tensor) -> Tensor:

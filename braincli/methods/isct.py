@@ -6,7 +6,7 @@ no tissue code of its own, so G(S(x)) shows normal tissue there and the residual
 
 Stages: ``segment`` (cross-entropy of S with one-hot maps), ``synthesise`` (G and the discriminator: log-likelihood GAN
 plus 10 times the mean absolute error, given the probability maps), ``finetune`` (ours, off in ``paper``: G goes on with
-the maps that S gives, which it never sees otherwise). Continuous, the default, hands probabilities to G; ``discrete``
+the maps that S gives, which it never gets otherwise). Continuous, the default, hands probabilities to G; ``discrete``
 one-hot maps. Tissue maps come with the slices (:mod:`braincli.imaging.tissue`): a mixture model, or files beside
 the scan.
 
@@ -15,10 +15,10 @@ text lists three classes; background is a fourth one here. Left open by the pape
 64 to 1024 with weight standardisation, six residual blocks (7,834,561 parameters from four maps to one contrast), a
 PatchGAN, steps for 30 and 15 epochs of about 14,000 slices, and, as in the code it is "based on", median filtering.
 
-All presets see the contrasts as channels of one stack, because tissue maps do not tell which contrast is asked for;
+All presets take the contrasts as channels of one stack, because tissue maps do not tell which contrast is meant;
 a cohort with T2 alone is the paper's case, as absent contrasts take no part in any loss.
 
-Preset ``compact`` deviates: small networks; contrasts dropped at random, geometry and intensity varied; slices with
+Preset ``compact`` deviates: small networks; contrasts dropped at random, geometry and intensity augmented; slices with
 lesions take part, the lesions left out of every loss; fine-tuning; the positive part of the residual, as lesions are
 brighter than what stands for them in T2 and FLAIR.
 """
@@ -26,7 +26,7 @@ brighter than what stands for them in T2 and FLAIR.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -34,7 +34,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.errors import InputError
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, known, masked_mean, present
+from braincli.methods.base import (
+    Batch,
+    Losses,
+    Method,
+    MethodConfig,
+    Prediction,
+    Sampling,
+    Tick,
+    healthy_tissue,
+    masked_mean,
+    no_tick,
+    present,
+)
+from braincli.methods.presets import AUGMENTED, Preset
 from braincli.networks.cyclegan import PatchGAN, ResNetGenerator
 from braincli.networks.gan import log_likelihood
 from braincli.networks.wsunet import WSUNet
@@ -43,7 +56,7 @@ CLASSES = 4  # grey matter, white matter, fluid, background
 
 
 class ISCTConfig(MethodConfig):
-    """The defaults are the paper's, where it says something."""
+    """The defaults are the paper's, where it has any."""
 
     contrasts: Literal["stacked"] = "stacked"
     train_steps: dict[str, int] = Field(default={"segment": 3300, "synthesise": 1650, "finetune": 0})
@@ -54,7 +67,7 @@ class ISCTConfig(MethodConfig):
     generator_blocks: int = 6
     discriminator_width: int = 64
     discriminator_layers: int = 3
-    conditional: bool = False  # the discriminator sees the tissue maps, too
+    conditional: bool = False  # the discriminator gets the tissue maps, too
     discrete: bool = False
     temperature: float = Field(default=1.0, gt=0)  # of the segmentor's probabilities
     reconstruction_weight: float = 10.0
@@ -62,9 +75,9 @@ class ISCTConfig(MethodConfig):
     with_lesions: bool = False  # learn from the healthy tissue of diseased slices, too
 
 
-COMPACT: dict[str, Any] = {
+COMPACT: Preset = AUGMENTED | {
     "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
-    "rate": 1e-3, "with_lesions": True, "variation": 1.0, "contrast_dropout": 0.15, "train_batch": 8,
+    "rate": 1e-3, "with_lesions": True, "train_batch": 8,
     "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": True, "ema": 0.99,
     "map": {"residual": "positive"},
 }  # fmt: skip
@@ -73,8 +86,9 @@ COMPACT: dict[str, Any] = {
 class ISCT(Method):
     """Segmentor, generator, discriminator."""
 
+    config: ISCTConfig
     Config = ISCTConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
         "tiny": COMPACT
@@ -85,65 +99,68 @@ class ISCT(Method):
         },
     }  # fmt: skip
     stages = ("segment", "synthesise", "finetune")
-    optional_weights = ("judge",)
+    optional_weights = ("discriminator.",)
+    renamed_weights: ClassVar[dict[str, str]] = {"painter.": "generator.", "judge.": "discriminator."}
     tissue = True
-    map: ClassVar[dict[str, Any]] = {"residual": "absolute", "median": 5}
+    map_options: ClassVar[Preset] = {"residual": "absolute", "median": 5}
 
     def __init__(self, config: ISCTConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = c = config
+        c = config
         self.segmentor = WSUNet(channels, CLASSES, widths=c.segmentor_widths)
-        self.painter = ResNetGenerator(channels, width=c.generator_width, blocks=c.generator_blocks, inputs=CLASSES)
-        judged = channels + CLASSES * c.conditional
-        self.judge = PatchGAN(judged, width=c.discriminator_width, layers=c.discriminator_layers)
+        self.generator = ResNetGenerator(channels, width=c.generator_width, blocks=c.generator_blocks, inputs=CLASSES)
+        inputs = channels + CLASSES * c.conditional
+        self.discriminator = PatchGAN(inputs, width=c.discriminator_width, layers=c.discriminator_layers)
         self.stride = max(4, self.segmentor.stride)
 
-    def diet(self, stage: str) -> str:
-        return "any" if self.options.with_lesions else "healthy"
+    def sampling(self, stage: str) -> Sampling:
+        return "any" if self.config.with_lesions else "healthy"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        parts = (
-            {"segmentor": self.segmentor} if stage == "segment" else {"generator": self.painter, "judge": self.judge}
-        )
-        rate = self.options.rate
+        parts: dict[str, torch.nn.Module] = {"segmentor": self.segmentor}
+        if stage != "segment":
+            parts = {"generator": self.generator, "discriminator": self.discriminator}
+        rate = self.config.rate
         return {n: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999)) for n, part in parts.items()}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.varied(batch, generator)
+        batch = self.augmented(batch, generator)
         if stage == "segment":
             yield from self._segment(batch)
         else:
             with torch.no_grad():
-                maps = self.semantics(batch.image) if stage == "finetune" else self._sharpened(targets(batch))
-            yield from self._paint(batch, maps)
+                maps = self.semantics(batch.image) if stage == "finetune" else self._discretised(targets(batch))
+            yield from self._synthesise(batch, maps)
 
     def _segment(self, batch: Batch) -> Losses:
         """Cross-entropy with one-hot maps, over the background and all tissue that is known to be healthy."""
         error = F.cross_entropy(self.segmentor(batch.image), targets(batch).argmax(dim=1), reduction="none")[:, None]
-        loss = masked_mean(error, known(batch).any(dim=1, keepdim=True) | ~batch.brain)
-        yield "segmentor", loss, {"segment": loss.item()}
+        loss = masked_mean(error, healthy_tissue(batch).any(dim=1, keepdim=True) | ~batch.brain)
+        yield "segmentor", loss, {"cross_entropy": loss.item()}
 
-    def _paint(self, batch: Batch, maps: Tensor) -> Losses:
-        """Log-likelihood GAN and reconstruction; lesions are cut out of what both networks are judged by."""
-        c = self.options
-        inside = known(batch)
-        shown = [maps] if c.conditional else []
-        real, fake = batch.image * inside, self.painter(maps) * inside
-        adversarial = log_likelihood(self.judge(torch.cat([fake, *shown], dim=1)), real=True)
-        off = masked_mean((fake - real).abs(), inside)
-        total = adversarial + c.reconstruction_weight * off
-        yield "generator", total, {"adversarial": adversarial.item(), "off": off.item()}
-        judged = log_likelihood(self.judge(torch.cat([real, *shown], dim=1)), real=True) + log_likelihood(
-            self.judge(torch.cat([fake.detach(), *shown], dim=1)), real=False
-        )
-        yield "judge", judged, {"judged": judged.item()}
+    def _synthesise(self, batch: Batch, maps: Tensor) -> Losses:
+        """Log-likelihood GAN and reconstruction; lesions are cut out of all images that count."""
+        c = self.config
+        inside = healthy_tissue(batch)
+        condition = [maps] if c.conditional else []
+        real, fake = batch.image * inside, self.generator(maps) * inside
+
+        def likelihood(image: Tensor, real: bool) -> Tensor:
+            return log_likelihood(self.discriminator(torch.cat([image, *condition], dim=1)), real=real)
+
+        adversarial = likelihood(fake, True)
+        l1 = masked_mean((fake - real).abs(), inside)
+        total = adversarial + c.reconstruction_weight * l1
+        yield "generator", total, {"adversarial": adversarial.item(), "l1": l1.item()}
+        discrimination = likelihood(real, True) + likelihood(fake.detach(), False)
+        yield "discriminator", discrimination, {"discriminator": discrimination.item()}
 
     def semantics(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4, H, W) probabilities of grey matter, white matter, fluid and background, or one-hot."""
-        return self._sharpened((self.segmentor(image) / self.options.temperature).softmax(dim=1))
+        return self._discretised((self.segmentor(image) / self.config.temperature).softmax(dim=1))
 
-    def _sharpened(self, maps: Tensor) -> Tensor:
-        if not self.options.discrete:
+    def _discretised(self, maps: Tensor) -> Tensor:
+        if not self.config.discrete:
             return maps
         return F.one_hot(maps.argmax(dim=1), CLASSES).permute(0, 3, 1, 2).to(maps)
 
@@ -152,14 +169,12 @@ class ISCT(Method):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         maps = self.semantics(image)
-        if callback is not None:
-            callback(1, 2)
-        restored = self.painter(maps).float().clamp(0, 1) * (brain & present(image))
-        if callback is not None:
-            callback(2, 2)
+        tick()
+        restored = self.generator(maps).float().clamp(0, 1) * (brain & present(image))
+        tick()
         return Prediction(restored=restored)
 
     def calls(self) -> int:

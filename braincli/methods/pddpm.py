@@ -20,77 +20,83 @@ Several ``sizes`` and ``levels`` make an ensemble over both, as the paper propos
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.methods.ae import BEHRENDT_MAP, COMPACT_MAP
-from braincli.methods.base import Callback
-from braincli.methods.families.denoising import CODE, COMPACT, TINY, Denoising, DenoisingConfig, Draw
+from braincli.methods.base import Tick
+from braincli.methods.families.denoising import Denoising, DenoisingConfig, NoiseSource
+from braincli.methods.presets import (
+    BEHRENDT_MAP,
+    COMPACT_MAP,
+    DENOISING_COMPACT,
+    DENOISING_REFERENCE,
+    DENOISING_TINY,
+    Preset,
+)
 from braincli.networks import patches
 
 
 class PDDPMConfig(DenoisingConfig):
     """Options of the patches; the defaults are the paper's best variant."""
 
-    sizes: tuple[int, ...] = Field(default=(48,), min_length=1)  # pixels; training draws one of them per row
+    sizes: tuple[int, ...] = Field(default=(48,), min_length=1)  # pixels; training takes a random one per row
     step: int = Field(default=0, ge=0)  # largest distance of test patches; 0: as few as cover
     positions: Literal["fixed", "random"] = "fixed"  # in training
     inside: bool = True  # the loss counts in the patch alone (L_p), or in the whole slice (L_rec)
 
 
-OWN = COMPACT | {"levels": (400,), "train_batch": 16, "train_steps": {"main": 1000}, "map": COMPACT_MAP}
+COMPACT: Preset = DENOISING_COMPACT | {
+    "levels": (400,), "train_batch": 16, "train_steps": {"main": 1000}, "map": COMPACT_MAP,
+}  # fmt: skip
 
 
 class PDDPM(Denoising):
-    """Patches noised and drawn anew among clean surroundings."""
+    """Patches noised and inpainted among clean surroundings."""
 
+    config: PDDPMConfig
     Config = PDDPMConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
-        "reference": CODE,
-        "compact": OWN,
-        "tiny": OWN | TINY | {"sizes": (16, 20)},
+        "reference": DENOISING_REFERENCE,
+        "compact": COMPACT,
+        "tiny": COMPACT | DENOISING_TINY | {"sizes": (16, 20)},
     }
-    map: ClassVar[dict[str, Any]] = BEHRENDT_MAP
+    map_options: ClassVar[Preset] = BEHRENDT_MAP
 
-    def __init__(self, config: PDDPMConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.options = config
-
-    def blend(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def noised_part(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One patch per row is noised: of the grid, or with a corner anywhere in the slice, cut off at its border."""
-        c, shape = self.options, (noisy.shape[2], noisy.shape[3])
-        chosen = []
+        c, shape = self.config, (noisy.shape[2], noisy.shape[3])
+        masks = []
         for size in torch.randint(len(c.sizes), (len(noisy),), generator=generator).tolist():
             size = c.sizes[size]
             if c.positions == "random":
                 top, left = (int(torch.randint(length, (1,), generator=generator)) for length in shape)
-                chosen.append(patches.window(shape, size, top, left))
+                masks.append(patches.window(shape, size, top, left))
             else:
                 grid = patches.masks(shape, size, c.step)
-                chosen.append(grid[int(torch.randint(len(grid), (1,), generator=generator))])
-        mask = torch.stack(chosen).to(noisy.device)
+                masks.append(grid[int(torch.randint(len(grid), (1,), generator=generator))])
+        mask = torch.stack(masks).to(noisy.device)
         return torch.where(mask, noisy, clean), mask if c.inside else torch.ones_like(mask)
 
-    def restored(self, x: Tensor, draw: Draw, level: int, context: dict[str, Tensor], tell: Callback) -> Tensor:
-        """The mean over patch sizes; each patch is drawn from the same noise."""
-        noise = draw()
-        found = [self._stitched(x, noise, level, size, tell) for size in self.options.sizes]
-        return torch.stack(found).mean(dim=0)
+    def restore(self, x: Tensor, noise: NoiseSource, level: int, context: dict[str, Tensor], tick: Tick) -> Tensor:
+        """The mean over patch sizes; all patches get the same noise."""
+        field = noise()
+        restored = [self._inpaint(x, field, level, size, tick) for size in self.config.sizes]
+        return torch.stack(restored).mean(dim=0)
 
-    def _stitched(self, x: Tensor, noise: Tensor, level: int, size: int, tell: Callback) -> Tensor:
-        mask = patches.masks((x.shape[2], x.shape[3]), size, self.options.step).to(x.device)
+    def _inpaint(self, x: Tensor, noise: Tensor, level: int, size: int, tick: Tick) -> Tensor:
+        mask = patches.masks((x.shape[2], x.shape[3]), size, self.config.step).to(x.device)
         t = torch.full((len(x),), level, device=x.device)
         noisy = self.process.schedule.noised(x, t, noise)
-        seen = torch.where(mask, noisy[:, None], x[:, None]).flatten(0, 1)  # rows of a slice stay together
+        rows = torch.where(mask, noisy[:, None], x[:, None]).flatten(0, 1)  # rows of a slice stay together
         times = t.repeat_interleave(len(mask))
-        drawn = self.process.clean(self.net(seen, times), seen, times).unflatten(0, (len(x), len(mask)))
-        tell(1, 1)
-        return patches.stitch(drawn, mask)
+        restored = self.process.clean(self.net(rows, times), rows, times).unflatten(0, (len(x), len(mask)))
+        tick()
+        return patches.stitch(restored, mask)
 
     def calls(self) -> int:
         """Passes of the network; each holds all patches of a slice."""
-        return len(self.options.sizes) * len(self.options.levels)
+        return len(self.config.sizes) * len(self.config.levels)

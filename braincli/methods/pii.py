@@ -11,7 +11,7 @@ parameters); patches are placed in the brain's box, and means are taken inside t
 Preset ``paper``: single contrasts, patches of 10 % to 40 % of the brain's box, alpha U(0.05, 0.95), Adam 1e-3.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
-- all contrasts in one stack, with contrasts dropped at random; geometry and intensity are varied row by row;
+- all contrasts in one stack, with contrasts dropped at random; geometry and intensity are augmented row by row;
 - partners get a tumour-like growth first (:mod:`braincli.anomalies.growth`) in most rows, and the patch is cut around
   it, so that what is blended in looks like lesions on all contrasts and not only like other tissue;
 - the label is how much the slice changed, not alpha (as in NSA, Schlueter et al. 2022): a rectangle that a patch left
@@ -22,7 +22,7 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,8 +30,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import growth, poisson
-from braincli.methods.base import Batch, Losses, known
+from braincli.methods.base import Batch, Losses, Sampling, healthy_tissue
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, other_slices
+from braincli.methods.presets import SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 
@@ -49,42 +50,36 @@ class PIIConfig(SegmenterConfig):
     full_change: float = Field(default=0.25, gt=0)  # change of intensity that is a label of 1
 
 
-COMPACT: dict[str, Any] = {
-    "contrasts": "stacked", "widths": (32, 64, 128, 160), "patch": 2, "rate": 1e-3, "dice": 0.5,
-    "alpha": (0.6, 1.0), "half": (0.08, 0.25), "grown": 0.75, "label": "change",
-    "variation": 1.0, "contrast_dropout": 0.15,
-    "train_steps": {"main": 1000}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
+COMPACT: Preset = SEGMENTER_COMPACT | {
+    "dice": 0.5, "alpha": (0.6, 1.0), "half": (0.08, 0.25), "grown": 0.75, "label": "change",
 }  # fmt: skip
 
 
 class PII(Segmenter):
     """Regresses how much of each pixel is foreign."""
 
+    config: PIIConfig
     Config = PIIConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT | {"widths": (8, 16), "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2},
+        "tiny": COMPACT | SEGMENTER_TINY,
     }
 
-    def __init__(self, config: PIIConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.options = config
-
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         """Growths and changes of intensity need no healthy slices; the paper's alpha does."""
-        return "any" if self.options.grown else "healthy"
+        return "any" if self.config.grown else "healthy"
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.varied(batch, generator)
+        batch = self.augmented(batch, generator)
         blended, label = self.blended(batch, generator)
-        loss = self.segmentation_loss(blended, label, known(batch))
-        yield "network", loss, {"segment": loss.item()}
+        loss = self.loss(blended, label, healthy_tissue(batch))
+        yield "network", loss, {"segmentation": loss.item()}
 
     @torch.no_grad()
     def blended(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The slices with a blended patch (B, C, H, W), and what the network shall say (B, 1, H, W)."""
-        c = self.options
+        """The slices with a blended patch (B, C, H, W), and the network's target (B, 1, H, W)."""
+        c = self.config
         donor = other_slices(batch, generator)
         shape = tuple(batch.image.shape)
         patch = poisson.draw(shape, generator, half=c.half, alpha=c.alpha)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 CVPR, arXiv:2201.10703).
 
 A frozen teacher turns a slice into features at three scales; a bottleneck fuses and squeezes them into one code, and a
-student, the teacher's mirror image, draws the three scales again from that code. Trained on healthy
+student, the teacher's mirror image, decodes the three scales from that code. Trained on healthy
 slices, it fails where something is not healthy. Loss and score compare teacher and student by cosine distance at
 every position (their Eq. 1; the loss, Eq. 2, sums over scales). The published code flattens each whole map to one
 vector before the cosine instead: ``flatten`` = true does that in the loss. The paper's score is the sum over scales of
@@ -17,27 +17,28 @@ comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256 pixels) is
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (travels with the model), whose features have signs: each scale of the student ends in a 1 x 1
   convolution instead of a ReLU, and features are standardised per channel;
-- bottleneck and student see all contrasts side by side and some of them are dropped in training, so that any subset
+- bottleneck and student get all contrasts side by side and some of them are dropped in training, so that any subset
   can be scored; the contrasts' scores are averaged with TSGM's weights;
-- half of the slices get a synthetic growth (:mod:`braincli.anomalies.growth`), of which the student is to draw the
+- half of the slices get a synthetic growth (:mod:`braincli.anomalies.growth`), of which the student is to give the
   features that the slice had without it (as RD++ does with noise: Tien et al. 2023);
-- slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are varied.
+- slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are augmented.
 Preset ``tiny`` has a random backbone and is for tests only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Callback, Losses, Prediction
+from braincli.methods.base import Batch, Losses, Prediction, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
-from braincli.networks.resnet import Mirror, OneClassBottleneck
+from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, SMOOTH_SCORE, Preset
+from braincli.networks.resnet import OneClassBottleneck, Student
 
 
 class RDConfig(FeatureConfig):
@@ -58,80 +59,76 @@ class RDConfig(FeatureConfig):
     flatten: bool = False  # one cosine per map and scale, as in the published code
 
 
-COMPACT: dict[str, Any] = {
-    "backbone": "efficientnet_lite0", "levels": (0, 1, 2), "contrasts": "stacked", "standardise": True, "inside": True,
-    "grown": 0.5, "shares": (0.07, 0.19, 0.30, 0.44), "variation": 1.0, "contrast_dropout": 0.15, "zoom": 1,
-    "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1), "signed": True, "rate": 1e-3,
-    "train_steps": {"main": 450},
-    "map": {"smooth_mm": 2.0, "erode_mm": 2.0}, "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
+COMPACT: Preset = FEATURE_COMPACT | {
+    "levels": (0, 1, 2), "grown": 0.5, "zoom": 1, "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1),
+    "signed": True, "rate": 1e-3, "train_steps": {"main": 450}, "map": SMOOTH_SCORE,
 }  # fmt: skip
 
 
 class RD(FeatureMethod):
     """Frozen teacher, one-class bottleneck, mirrored student, cosine distance."""
 
+    config: RDConfig
     Config = RDConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT
-        | {"backbone": "random", "zoom": 1, "code": 16, "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2},
+        "tiny": COMPACT | FEATURE_TINY | {"code": 16},
     }
-    map: ClassVar[dict[str, Any]] = {"smooth_mm": 4.0, "erode_mm": 0.0}
+    map_options: ClassVar[Preset] = {"smooth_mm": 4.0, "erode_mm": 0.0}
 
     def __init__(self, config: RDConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = c = config
-        widths = [self.width(k) for k in self.eyes.channels]
+        c = config
+        widths = [self.width(k) for k in self.backbone.channels]
         self.bottleneck = OneClassBottleneck(widths, c.code, count=c.squeeze, widen=c.widen)
-        self.student = Mirror(c.code, widths, layers=c.layers, widen=c.widen)
+        self.student = Student(c.code, widths, layers=c.layers, widen=c.widen)
         self.heads = nn.ModuleList(nn.Conv2d(k, k, 1) for k in widths if c.signed)
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         trained = [p for p in self.parameters() if p.requires_grad]
-        return {"main": torch.optim.Adam(trained, lr=self.options.rate, betas=(0.5, 0.999))}
+        return {"main": torch.optim.Adam(trained, lr=self.config.rate, betas=(0.5, 0.999))}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         """Cosine distance of the student's features to the healthy slice's own (Deng & Li 2022, Eq. 2)."""
-        batch, seen = self.pair(batch, generator)
-        teaching = self.teaching(batch)
-        target = self.features(batch.image, teaching)
-        given = target if seen is batch.image else self.features(seen)
+        batch, image = self.training_pair(batch, generator)
+        mask = self.loss_mask(batch)
+        target = self.features(batch.image, mask)
+        given = target if image is batch.image else self.features(image)
         loss = torch.zeros((), device=batch.image.device)
-        for t, s in zip(target, self._drawn(given), strict=True):
-            where = cover(teaching.flatten(0, 1)[:, None], t[0]).view(*t.shape[:2], 1, *t.shape[3:])
-            apart = self._whole(t * where, s * where) if self.options.flatten else _apart(t, s)
-            where = where.amax(dim=(2, 3, 4)) if self.options.flatten else where[:, :, 0]
-            loss = loss + (apart * where).sum() / where.sum().clamp_min(1e-6)
-        yield "main", loss, {"distance": loss.item()}
+        for t, s in zip(target, self._student_features(given), strict=True):
+            weight = cover(mask.flatten(0, 1)[:, None], t[0]).view(*t.shape[:2], 1, *t.shape[3:])
+            distance = whole_map_distance(t * weight, s * weight) if self.config.flatten else cosine_distance(t, s)
+            weight = weight.amax(dim=(2, 3, 4)) if self.config.flatten else weight[:, :, 0]
+            loss = loss + (distance * weight).sum() / weight.sum().clamp_min(1e-6)
+        yield "main", loss, {"cosine": loss.item()}
 
     def predict(
         self,
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         teacher = self.features(image)
-        maps = [_apart(t, s) / 2 for t, s in zip(teacher, self._drawn(teacher), strict=True)]
-        if callback is not None:
-            callback(1, 1)
+        maps = [cosine_distance(t, s) / 2 for t, s in zip(teacher, self._student_features(teacher), strict=True)]
+        tick()
         return Prediction(None, self.fused(maps, image, brain))
 
-    def _drawn(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def _student_features(self, features: Sequence[Tensor]) -> list[Tensor]:
         """The student's features for the teacher's, finest first, (B, C, c, h, w) each."""
-        found = self.student(self.bottleneck([self.rows(f) for f in features]))
-        if self.options.signed:
-            found = [head(f) for head, f in zip(self.heads, found, strict=True)]
+        student = self.student(self.bottleneck([self.rows(f) for f in features]))
+        if self.config.signed:
+            student = [head(f) for head, f in zip(self.heads, student, strict=True)]
         sizes = [f.shape[-2:] for f in features]  # odd ones come back a little larger
-        return [f[:, :, :h, :w].reshape(like.shape) for f, like, (h, w) in zip(found, features, sizes, strict=True)]
-
-    @staticmethod
-    def _whole(teacher: Tensor, student: Tensor) -> Tensor:
-        """(B, C) cosine distance of whole maps."""
-        return 1 - F.cosine_similarity(teacher.flatten(2).float(), student.flatten(2).float(), dim=2)
+        return [f[:, :, :h, :w].reshape(like.shape) for f, like, (h, w) in zip(student, features, sizes, strict=True)]
 
 
-def _apart(teacher: Tensor, student: Tensor) -> Tensor:
+def whole_map_distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """(B, C, c, h, w) twice -> (B, C) cosine distance of whole maps, as the published code has it."""
+    return 1 - F.cosine_similarity(teacher.flatten(2).float(), student.flatten(2).float(), dim=2)
+
+
+def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
     """(B, C, c, h, w) twice -> (B, C, h, w) cosine distance in [0, 2] (Deng & Li 2022, Eq. 1)."""
     return 1 - F.cosine_similarity(teacher.float(), student.float(), dim=2).clamp(-1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,168 +13,221 @@ if TYPE_CHECKING:
     from braincli.methods.base import Method, MethodConfig
 
 
+class Need(StrEnum):
+    """Something that a training needs."""
+
+    HEALTHY_SLICES = "healthy slices"
+    HEALTHY_VOLUMES = "healthy volumes"
+    SLICE_LABELS = "slice labels"
+    LESION_MASKS = "lesion masks"
+    FEW_MASKS = "a few lesion masks"
+    TISSUE_MAPS = "tissue maps"
+    IMAGENET = "ImageNet weights"
+
+
+class MaskUse(StrEnum):
+    """What lesion masks are for where lesions are not what is learnt."""
+
+    LEFT_OUT = "to leave lesions out"
+    KEEP_THE_REST = "to keep the rest as it is"
+    TRANSPLANTED = "left out here and planted there"
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What a method learns from; ``str()`` puts it into words.
+
+    Attributes:
+        needs: what the paper's way of training needs; empty where nothing is trained.
+        compact_masks: what preset ``compact`` takes lesion masks for, too.
+        outlines: the outlines of lesions are what is learnt, hence they have to be an expert's.
+        option: a setting that changes the needs, and what they are then.
+    """
+
+    needs: tuple[Need, ...] = ()
+    compact_masks: MaskUse | None = None
+    outlines: bool = False
+    option: tuple[str, tuple[Need, ...]] | None = None
+
+    def __str__(self) -> str:
+        words = ", ".join(self.needs) or "none"
+        if self.compact_masks:
+            words += f" (compact: {Need.LESION_MASKS}, {self.compact_masks})"
+        if self.option:
+            words += f"; {self.option[0]}: {', '.join(self.option[1])}"
+        return words
+
+
+HEALTHY = Supervision((Need.HEALTHY_SLICES,), MaskUse.LEFT_OUT)
+PRETRAINED = Supervision((Need.HEALTHY_SLICES, Need.IMAGENET), MaskUse.LEFT_OUT)
+LABELS = Supervision((Need.SLICE_LABELS,), MaskUse.TRANSPLANTED)
+SEMI = Supervision(
+    (Need.HEALTHY_SLICES,), MaskUse.TRANSPLANTED, option=("masks=real", (Need.HEALTHY_SLICES, Need.FEW_MASKS))
+)
+
+
 @dataclass(frozen=True)
 class MethodSpec:
-    """One method: where its class is, what it does, where it comes from, what it must be told to learn."""
+    """One method: where its class is, what it does, where it comes from, what it learns from."""
 
     target: str  # module:class below braincli.methods
     summary: str
     paper: str
-    supervision: str
+    supervision: Supervision
     presets: tuple[str, ...] = ("paper", "compact", "tiny")
 
 
 METHODS: dict[str, MethodSpec] = {
     "threshold": MethodSpec(
-        "threshold:Threshold", "histogram-equalised intensity, thresholded", "Meissen et al. 2022", "none"
+        "threshold:Threshold", "histogram-equalised intensity, thresholded", "Meissen et al. 2022", Supervision()
     ),
     "ae": MethodSpec(
         "ae:AE",
         "autoencoder: what does not fit through the latent is not restored",
         "Baur et al. 2021",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         ("paper", "baur", "spatial", "compact", "tiny"),
     ),
     "vae": MethodSpec(
         "vae:VAE",
         "variational autoencoder",
         "Baur et al. 2021",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         ("paper", "baur", "wang", "compact", "tiny"),
     ),
     "svae": MethodSpec(
         "svae:SVAE",
         "VAE whose slices know their neighbours, linked by a recurrent network",
         "Behrendt et al. 2022 (MIDL)",
-        "healthy volumes (compact: lesion masks, to leave lesions out)",
+        Supervision((Need.HEALTHY_VOLUMES,), MaskUse.LEFT_OUT),
     ),
     "gmvae": MethodSpec(
         "gmvae:GMVAE",
         "Gaussian-mixture VAE; the slice is changed until it is likely (MAP restoration)",
         "You et al. 2019 (MIDL)",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
     ),
     "dae": MethodSpec(
         "dae:DAE",
         "denoising autoencoder: removes coarse noise, and what looks like it",
         "Kascenas et al. 2022 (MIDL)",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         ("paper", "behrendt", "compact", "tiny"),
     ),
     "fanogan": MethodSpec(
         "fanogan:FAnoGAN",
         "GAN of healthy slices, and an encoder that finds the nearest one",
         "Schlegl et al. 2019",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         ("paper", "wang", "compact", "tiny"),
     ),
     "cyclegan": MethodSpec(
         "cyclegan:CycleGAN",
         "translates diseased slices to healthy ones, learnt unpaired; the change is the finding",
         "Zhu et al. 2017, arXiv:1703.10593",
-        "slice labels (compact: lesion masks, to keep the rest as it is)",
+        Supervision((Need.SLICE_LABELS,), MaskUse.KEEP_THE_REST),
     ),
     "fae": MethodSpec(
         "fae:FAE",
         "autoencoder of frozen ImageNet features, compared by SSIM",
         "Meissen et al. 2022, arXiv:2208.10992",
-        "healthy slices, ImageNet weights (compact: lesion masks, to leave lesions out)",
+        PRETRAINED,
     ),
     "rd": MethodSpec(
         "rd:RD",
-        "a student draws a frozen teacher's ImageNet features from a narrow code; their cosine distance is the score",
+        "a student decodes a frozen teacher's ImageNet features from a narrow code; their cosine distance is the score",
         "Deng & Li 2022, arXiv:2201.10703",
-        "healthy slices, ImageNet weights (compact: lesion masks, to leave lesions out)",
+        PRETRAINED,
     ),
     "pii": MethodSpec(
         "pii:PII",
         "segments patches of other slices that were blended in without a seam",
         "Tan et al. 2021, arXiv:2107.02622",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
     ),
     "draem": MethodSpec(
         "draem:DRAEM",
         "one network restores, another one compares; both learn from synthetic anomalies",
         "Zavrtanik et al. 2021, arXiv:2108.07610",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
     ),
     "unet": MethodSpec(
         "unet:UNet",
         "supervised U-Net on real or synthetic masks: the reference from above",
         "Behrendt et al. 2024 (MIDL)",
-        "lesion masks (masks=synthetic: healthy slices)",
+        Supervision((Need.LESION_MASKS,), outlines=True, option=("masks=synthetic", (Need.HEALTHY_SLICES,))),
     ),
     "isct": MethodSpec(
         "isct:ISCT",
         "resynthesises the slice from its own grey matter, white matter and fluid; lesions have no such code",
         "Li et al. 2021, arXiv:2103.09094",
-        "healthy slices and tissue maps, fitted or given (compact: lesion masks, to leave lesions out)",
+        Supervision((Need.HEALTHY_SLICES, Need.TISSUE_MAPS), MaskUse.LEFT_OUT),
     ),
     "anoddpm": MethodSpec(
         "anoddpm:AnoDDPM",
-        "diffusion model of healthy slices redraws noised ones; Gaussian, coarse or simplex noise, one step or many",
+        "diffusion model of healthy slices denoises noised ones; Gaussian, coarse or simplex noise, one step or many",
         "Wyatt et al. 2022; Behrendt et al. 2023, arXiv:2303.03758",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         presets=("paper", "reference", "original", "compact", "tiny"),
     ),
     "pddpm": MethodSpec(
         "pddpm:PDDPM",
-        "as anoddpm, but one patch of the slice at a time is noised and redrawn among its surroundings",
+        "as anoddpm, but one patch of the slice at a time is noised and inpainted among its surroundings",
         "Behrendt et al. 2023, arXiv:2303.03758",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         presets=("paper", "reference", "compact", "tiny"),
     ),
     "cddpm": MethodSpec(
         "cddpm:CDDPM",
         "as anoddpm, guided by features of the clean slice that a pre-trained encoder gives",
         "Behrendt et al. 2023, arXiv:2312.04215",
-        "healthy slices (compact: lesion masks, to leave lesions out)",
+        HEALTHY,
         presets=("paper", "reference", "compact", "tiny"),
     ),
     "sadm": MethodSpec(
         "sadm:SADM",
-        "cddpm's error added to what a U-Net says that learnt from synthetic anomalies or a few masks",
+        "cddpm's error added to the score of a U-Net that learnt from synthetic anomalies or a few masks",
         "Behrendt et al. 2024 (MIDL)",
-        "healthy slices (compact: lesion masks, left out here and planted there); masks=real: a few masks as well",
+        SEMI,
         presets=("paper", "reference", "compact", "tiny"),
     ),
     "sadm-res": MethodSpec(
         "sadm:SADMRes",
-        "as sadm, but the U-Net also sees the residual of cddpm's restoration",
+        "as sadm, but the U-Net also gets the residual of cddpm's restoration",
         "Behrendt et al. 2024 (MIDL)",
-        "healthy slices (compact: lesion masks, left out here and planted there); masks=real: a few masks as well",
+        SEMI,
         presets=("paper", "reference", "compact", "tiny"),
     ),
     "unet-res": MethodSpec(
         "sadm:UNetRes",
         "the U-Net of sadm-res by itself",
         "Behrendt et al. 2024 (MIDL)",
-        "healthy slices (compact: lesion masks, left out here and planted there); masks=real: a few masks as well",
+        SEMI,
         presets=("paper", "reference", "compact", "tiny"),
     ),
     "dpm-classifier": MethodSpec(
         "dpm_classifier:DPMClassifier",
         "encodes the slice into noise by DDIM, decodes it while a classifier's gradient leads to healthy",
         "Wolleb et al. 2022, arXiv:2203.04306",
-        "slice labels (compact: lesion masks, left out here and planted there)",
+        LABELS,
     ),
     "dpm-classifier-free": MethodSpec(
         "dpm_classifier_free:DPMClassifierFree",
         "as dpm-classifier, but led by the difference that the class makes to one conditional model",
         "Sanchez et al. 2022, arXiv:2207.12268",
-        "slice labels (compact: lesion masks, left out here and planted there)",
+        LABELS,
     ),
     "diffseg": MethodSpec(
         "diffseg:DiffSeg",
-        "supervised: draws masks from noise, given the slice; where several draws differ it is unsure",
+        "supervised: samples masks from noise, given the slice; where several samples differ it is unsure",
         "Wolleb et al. 2022, arXiv:2112.03145",
-        "lesion masks",
+        Supervision((Need.LESION_MASKS,), outlines=True),
     ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",
         "Wang et al. 2023, arXiv:2311.03074",
-        "slice labels (compact: masks of lesions or suspects, left out here and planted there)",
+        LABELS,
         presets=("paper", "reference", "compact", "tiny"),
     ),
 }
@@ -201,8 +255,8 @@ def table() -> str:
 def method_class(name: str) -> type[Method]:
     """Import the class of ``name`` (this loads torch)."""
     module, _, attribute = spec(name).target.partition(":")
-    found: type[Method] = getattr(import_module(f"braincli.methods.{module}"), attribute)
-    return found
+    kind: type[Method] = getattr(import_module(f"braincli.methods.{module}"), attribute)
+    return kind
 
 
 def build(
@@ -222,7 +276,7 @@ def build(
 
 
 def options(name: str, preset: str = "compact", settings: dict[str, Any] | None = None) -> MethodConfig:
-    """The preset's options, overridden by ``settings``.
+    """The preset's options, overridden by ``settings`` (which may come from a model of an earlier version).
 
     Raises:
         UsageError: unknown method, preset or option.
@@ -232,4 +286,5 @@ def options(name: str, preset: str = "compact", settings: dict[str, Any] | None 
     kind = method_class(name)
     if preset not in kind.PRESETS:
         raise UsageError(f"{name} has no preset {preset!r}.", f"Presets: {', '.join(kind.PRESETS)}.")
-    return config.parse(kind.Config, {**kind.PRESETS[preset], **(settings or {})})
+    current = {kind.Config.renamed_options.get(key, key): value for key, value in (settings or {}).items()}
+    return config.parse(kind.Config, kind.PRESETS[preset] | current)

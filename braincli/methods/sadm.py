@@ -2,7 +2,7 @@
 detection with supervised segmentation for brain MRIs", MIDL).
 
 Stages ``pretrain`` and ``main`` are those of :mod:`braincli.methods.cddpm`. What they made is frozen in stage
-``segment``: a weight-standardised U-Net learns to say where anomalies are, from slices that the cDDPM has redrawn from
+``segment``: a weight-standardised U-Net learns where anomalies are, from slices and what the cDDPM makes of them from
 any noise level. Known kinds of lesion get sharp edges from it, and unknown ones still show in the reconstruction:
 
     AS = a + p                        (Eq. 3)
@@ -10,8 +10,8 @@ any noise level. Known kinds of lesion get sharp edges from it, and unknown ones
     a = median(1 - SSIM(x, rec)),  p = sigmoid(U-Net(...))
 
 rec and p are means over the noise levels. (The text prints SSIM(x - rec), averages rec only, and says three levels of
-the U-Net; its code has four and averages both.) Option ``residual``: one encoder sees the signed residual x - rec and
-the slice x by turns; else the U-Net sees x alone. Three methods differ in nothing but options:
+the U-Net; its code has four and averages both.) Option ``residual``: one encoder gets the signed residual x - rec and
+the slice x by turns; else the U-Net gets x alone. Three methods differ in nothing but options:
 
 - ``sadm``: x alone, a + p;
 - ``sadm-res``: residual and x, a + p;
@@ -39,16 +39,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.methods.base import Batch, Callback, Losses, Prediction, known, present
+from braincli.methods.base import Batch, Losses, Prediction, Sampling, Tick, healthy_tissue, no_tick, present
 from braincli.methods.cddpm import CDDPM, CDDPMConfig
 from braincli.methods.families.denoising import centred
-from braincli.methods.families.segmenter import missed, plant, pooled
+from braincli.methods.families.segmenter import plant, pooled, segmentation_loss
+from braincli.methods.presets import WHOLE_SCORE, Preset
 from braincli.networks.median import median
 from braincli.networks.patched import Patched
 from braincli.networks.ssim import ssim
@@ -63,11 +64,11 @@ class SADMConfig(CDDPMConfig):
     train_steps: dict[str, int] = Field(default={"pretrain": 13_200, "main": 17_600, "segment": 6_600})
     rate: float = 1e-4
     # segmentation
-    residual: bool = False  # the U-Net sees the residual beside the slice
+    residual: bool = False  # the U-Net gets the residual beside the slice
     widths: tuple[int, ...] = WIDTHS
     segment_patch: int = Field(default=1, ge=1)  # pixels per side folded into channels
     segment_rate: float = 5e-5
-    segment_levels: tuple[int, int] = (1, 1000)  # that the redrawn slices are noised to in training
+    segment_levels: tuple[int, int] = (1, 1000)  # that slices are noised to in training
     dice: float = Field(default=0.0, ge=0)  # weight of 1 - soft Dice beside the cross-entropy
     masks: Literal["synthetic", "real"] = "synthetic"
     anomaly: Literal["draem", "pii", "growth", "coarse", "sink", "mixed"] = "draem"  # of synthetic masks
@@ -77,132 +78,134 @@ class SADMConfig(CDDPMConfig):
     beta: float | None = Field(default=None, ge=0, le=1)  # share of a; none is the plain sum
 
 
-OWN: dict[str, Any] = {
+SEGMENTATION: Preset = {
     "widths": (24, 48, 64, 96), "segment_patch": 2, "segment_rate": 1e-3, "segment_levels": (200, 500), "dice": 1.0,
     "anomaly": "growth", "transplanted": 0.5, "clean": 0.3, "balanced": True,
     "train_steps": {"pretrain": 200, "main": 600, "segment": 700},
 }  # fmt: skip
-SMALL: dict[str, Any] = {"widths": (8, 16), "train_steps": {"pretrain": 4, "main": 4, "segment": 4}}
-PRESETS: dict[str, dict[str, Any]] = {
+SMALL: Preset = {"widths": (8, 16), "train_steps": {"pretrain": 4, "main": 4, "segment": 4}}
+PRESETS: dict[str, Preset] = {
     "paper": {},
     "reference": CDDPM.PRESETS["reference"],
-    "compact": CDDPM.PRESETS["compact"] | OWN,
-    "tiny": CDDPM.PRESETS["tiny"] | OWN | SMALL,
+    "compact": CDDPM.PRESETS["compact"] | SEGMENTATION,
+    "tiny": CDDPM.PRESETS["tiny"] | SEGMENTATION | SMALL,
 }
 
 
 class SADM(CDDPM):
-    """A cDDPM's error, and what a U-Net that sees the slice says."""
+    """A cDDPM's error, and the score of a U-Net."""
 
+    config: SADMConfig
     Config = SADMConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+    PRESETS: ClassVar[dict[str, Preset]] = PRESETS
     stages = ("pretrain", "main", "segment")
     stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.05, "main": 0.45, "segment": 0.5}
-    map: ClassVar[dict[str, Any]] = {"smooth_mm": 0.0, "erode_mm": 0.0}
+    map_options: ClassVar[Preset] = WHOLE_SCORE
 
     def __init__(self, config: SADMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.sadm = c = config
+        c = config
         kind, folds = SiameseWSUNet if c.residual else WSUNet, c.segment_patch**2
         self.segmenter = Patched(kind(self.folded * folds, folds, widths=c.widths), c.segment_patch)
         self.stride = math.lcm(self.stride, self.segmenter.stride)
 
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         """Stage ``segment`` with real masks: slices with and without lesion; else what cDDPM learns from."""
-        if stage != "segment" or self.sadm.masks == "synthetic":
-            return super().diet(stage)
-        return "balanced" if self.sadm.balanced else "any"
+        if stage != "segment" or self.config.masks == "synthetic":
+            return super().sampling(stage)
+        return "balanced" if self.config.balanced else "any"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         if stage != "segment":
             return super().optimizers(stage)
-        return {"segmenter": torch.optim.Adam(self.segmenter.parameters(), lr=self.sadm.segment_rate)}
+        return {"segmenter": torch.optim.Adam(self.segmenter.parameters(), lr=self.config.segment_rate)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         if stage != "segment":
             yield from super().losses(batch, stage, generator)
             return
-        image, target, mask = self.shown(self.varied(batch, generator), generator)
-        rows = self.fold(image)
-        logits = self.logits(rows, self.redrawn(image, batch.brain, generator) if self.sadm.residual else None)
+        image, target, mask = self.segmentation_inputs(self.augmented(batch, generator), generator)
+        restored = self.restore_rows(image, batch.brain, generator) if self.config.residual else None
+        logits = self.logits(self.fold(image), restored)
         mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask)
-        loss = missed(logits, self.per_row(target), mask, self.sadm.dice)
-        yield "segmenter", loss, {"segment": loss.item()}
+        loss = segmentation_loss(logits, self.per_row(target), mask, self.config.dice)
+        yield "segmenter", loss, {"segmentation": loss.item()}
 
-    def shown(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Slices (B, C, H, W), where they are anomalous (B, 1, H, W), 0.0 or 1.0, and what of it counts (as slices)."""
-        c = self.sadm
+    def segmentation_inputs(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Slices (B, C, H, W), masks of their anomalies (B, 1, H, W), 0.0 or 1.0, and pixels that count (as slices)."""
+        c = self.config
         if c.masks == "real":
             return batch.image, batch.lesion.float(), batch.brain & present(batch.image)
         planted = plant(c.anomaly, batch, generator, clean=c.clean, transplanted=c.transplanted)
-        return *planted, known(batch)
+        return *planted, healthy_tissue(batch)
 
     @torch.no_grad()
-    def redrawn(self, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor:
+    def restore_rows(self, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor:
         """The frozen cDDPM's rows (R, folded, H, W) of ``image`` (B, C, H, W), each from a random level."""
         self.net.eval()
         self.encoder.eval()  # its batch statistics are frozen as well
         rows = self.fold(image)
-        low, high = self.sadm.segment_levels
+        low, high = self.config.segment_levels
         t = torch.randint(low, high + 1, (len(rows),), generator=generator).to(rows.device)
         noise = self.fold(self.noise(image, generator))
-        return self.redraw(rows, t, noise, self.context(image)) * self.fold(brain & present(image))
+        return self.restore_from(rows, t, noise, self.context(image)) * self.fold(brain & present(image))
 
-    def redraw(self, rows: Tensor, t: Tensor, noise: Tensor, context: dict[str, Tensor]) -> Tensor:
-        """``rows`` (R, folded, H, W) in [0, 1], noised to levels ``t`` (R,) and drawn anew in one call."""
+    def restore_from(self, rows: Tensor, t: Tensor, noise: Tensor, context: dict[str, Tensor]) -> Tensor:
+        """``rows`` (R, folded, H, W) in [0, 1], noised to levels ``t`` (R,) and denoised in one call."""
         noisy = self.process.schedule.noised(centred(rows), t, noise)
-        drawn = self.process.clean(self.net(noisy, t, **context), noisy, t)
-        return ((drawn.float() + 1) / 2).clamp(0, 1)
+        restored = self.process.clean(self.net(noisy, t, **context), noisy, t)
+        return ((restored.float() + 1) / 2).clamp(0, 1)
 
-    def logits(self, rows: Tensor, redrawn: Tensor | None) -> Tensor:
-        """What the U-Net says (R, 1, H, W), float32, of rows (R, folded, H, W), and their residual if it sees that."""
-        seen = (rows,) if redrawn is None else (rows - redrawn, rows)
-        said: Tensor = self.segmenter(*seen).float()
-        return said
+    def logits(self, rows: Tensor, restored: Tensor | None) -> Tensor:
+        """The U-Net's logits (R, 1, H, W), float32, of rows (R, folded, H, W) and, if it gets it, of their residual."""
+        inputs = (rows,) if restored is None else (rows - restored, rows)
+        logits: Tensor = self.segmenter(*inputs).float()
+        return logits
 
     def predict(
         self,
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        c = self.sadm
+        c = self.config
         rows, context, inside = self.fold(image), self.context(image), self.fold(brain & present(image))
-        drawn, said = [], []
-        for done, level in enumerate(c.levels, 1):
+        restorations: list[Tensor] = []
+        probabilities: list[Tensor] = []
+        for level in c.levels:
             t = torch.full((len(rows),), level, device=rows.device)
-            drawn.append(self.redraw(rows, t, self.fold(self.noise(image, generators)), context) * inside)
-            if c.residual or done == 1:  # without residual every level would say the same
-                said.append(self.logits(rows, drawn[-1] if c.residual else None).sigmoid())
-            if callback is not None:
-                callback(done, self.calls())
-        restored = self.unfold(torch.stack(drawn).mean(dim=0))
-        p = pooled(self.unfold(torch.stack(said).mean(dim=0)), image, brain)
+            noise = self.fold(self.noise(image, generators))
+            restorations.append(self.restore_from(rows, t, noise, context) * inside)
+            if c.residual or not probabilities:  # without residual every level would give the same
+                probabilities.append(self.logits(rows, restorations[-1] if c.residual else None).sigmoid())
+            tick()
+        restored = self.unfold(torch.stack(restorations).mean(dim=0))
+        p = pooled(self.unfold(torch.stack(probabilities).mean(dim=0)), image, brain)
         return Prediction(restored, self.fused(image, restored, brain, p))
 
     def fused(self, image: Tensor, restored: Tensor, brain: Tensor, p: Tensor) -> Tensor:
         """AS (B, 1, H, W) of Eq. 3 or 4, from slices and restorations (B, C, H, W) and ``p`` (B, 1, H, W)."""
-        beta = self.sadm.beta
+        beta = self.config.beta
         if beta == 0:
             return p
-        a = unlike(image, restored, brain)
+        a = reconstruction_error(image, restored, brain)
         return a + p if beta is None else beta * a + (1 - beta) * p
 
 
 class SADMRes(SADM):
-    """SADM that sees the residual."""
+    """SADM whose U-Net gets the residual, too."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {k: v | {"residual": True} for k, v in PRESETS.items()}
+    PRESETS: ClassVar[dict[str, Preset]] = {k: v | {"residual": True} for k, v in PRESETS.items()}
 
 
 class UNetRes(SADM):
-    """The U-Net that sees the residual, by itself."""
+    """The U-Net of SADMRes by itself."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {k: v | {"residual": True, "beta": 0.0} for k, v in PRESETS.items()}
+    PRESETS: ClassVar[dict[str, Preset]] = {k: v | {"residual": True, "beta": 0.0} for k, v in PRESETS.items()}
 
 
-def unlike(image: Tensor, restored: Tensor, brain: Tensor) -> Tensor:
+def reconstruction_error(image: Tensor, restored: Tensor, brain: Tensor) -> Tensor:
     """a = median(1 - SSIM) in [0, 2], (B, 1, H, W), its mean over the contrasts that are there; 0 outside the brain."""
     with torch.autocast(image.device.type, enabled=False):  # variances are small differences of large sums
         change = 1 - ssim(image.float(), restored.float(), window=WINDOW, sigma=SIGMA)

@@ -14,12 +14,13 @@ calibration, and smooths the map by 2 mm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from braincli.methods.base import Batch, Callback, Losses, Method, MethodConfig, Prediction, present
+from braincli.methods.base import Batch, Losses, Method, MethodConfig, Prediction, Tick, no_tick, present
+from braincli.methods.presets import WHOLE_SCORE, Preset
 
 Tail = Literal["high", "low", "both", "off"]
 HEALTHY = {"high": 0.0, "low": 1.0, "both": 0.5}  # the value that counts as healthy
@@ -37,9 +38,10 @@ class ThresholdConfig(MethodConfig):
 class Threshold(Method):
     """Restores every slice to the end of the histogram that is healthy."""
 
+    config: ThresholdConfig
     Config = ThresholdConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {"t1": "off", "t1ce": "off", "t2": "off", "map": {"smooth_mm": 0.0, "erode_mm": 0.0}},
+    PRESETS: ClassVar[dict[str, Preset]] = {
+        "paper": {"t1": "off", "t1ce": "off", "t2": "off", "map": WHOLE_SCORE},
         "compact": {},
         "tiny": {},
     }
@@ -62,10 +64,9 @@ class Threshold(Method):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        if callback is not None:
-            callback(1, 1)
+        tick()
         restored = image.clone()
         for channel, tail in enumerate(self.tails):
             if tail != "off":

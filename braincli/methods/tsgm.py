@@ -13,7 +13,7 @@ Preset ``paper``: one network for single contrasts, NCSN++ with 65.56 M paramete
 calls; intensities are normalised per volume inside the brain instead of per slice.
 
 Preset ``reference`` is what the published code does where it differs: sigma_min 0.01, learning rate 2e-4, the corrector
-before the predictor at the same level, a sampler that begins at N(0, 1) instead of N(0, sigma_max^2) (the network sees
+before the predictor at the same level, a sampler that begins at N(0, 1) instead of N(0, sigma_max^2) (the network gets
 inputs too small for their sigma until the injected noise has caught up), and the raw weights instead of the averaged
 ones. Its normalisation of each image on its own is not followed: a bright lesion would darken the rest of its image.
 
@@ -24,14 +24,14 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
   (:mod:`braincli.anomalies.growth`) and from lesions of other slices (:mod:`braincli.anomalies.transplant`), because
   few patients do not teach a CycleGAN enough lesions;
 - slices with a known lesion take part as well: their lesion is left out of the loss, the tissue around it counts;
-- geometry and intensity of each pair are varied (:mod:`braincli.anomalies.augment`), both partners alike;
+- geometry and intensity of each pair are augmented (:mod:`braincli.anomalies.augment`), both partners alike;
 - few-step sampling.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -40,8 +40,19 @@ from torch import Tensor
 from braincli.anomalies import lesions
 from braincli.diffusion import levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
-from braincli.methods.base import Batch, Callback, Losses, Prediction, known, masked_mean, present
+from braincli.methods.base import (
+    Batch,
+    Losses,
+    Prediction,
+    Sampling,
+    Tick,
+    healthy_tissue,
+    masked_mean,
+    no_tick,
+    present,
+)
 from braincli.methods.families.translation import Translation, TranslationConfig
+from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, Preset
 from braincli.networks.ncsnpp import NCSNpp
 
 
@@ -79,44 +90,32 @@ class TSGMConfig(TranslationConfig):
         return True
 
 
-REFERENCE: dict[str, Any] = {"sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "prior": 1.0, "corrector_first": True}
-COMPACT: dict[str, Any] = {
-    "contrasts": "stacked", "generator_width": 24, "generator_blocks": 4, "generator_residual": True,
-    "discriminator_width": 32, "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (),
-    "fir": False, "pyramids": False, "patch": 2, "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
-    "synthetic": 0.4, "transplanted": 0.4, "variation": 1.0, "contrast_dropout": 0.15,
-    "sampler": "dpm-solver-2m", "steps": 5,
-    "train_steps": {"translate": 450, "restore": 1200}, "train_batch": 8, "warmup": 200,
+REFERENCE: Preset = {"sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "prior": 1.0, "corrector_first": True}
+COMPACT: Preset = CYCLEGAN_COMPACT | {
+    "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
+    "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4, "synthetic": 0.4, "transplanted": 0.4,
+    "sampler": "dpm-solver-2m", "steps": 5, "train_steps": {"translate": 450, "restore": 1200}, "warmup": 200,
 }  # fmt: skip
 
 
 class TSGM(Translation):
     """CycleGAN partners, then joint diffusion."""
 
+    config: TSGMConfig
     Config = TSGMConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "reference": REFERENCE,
         "compact": COMPACT,
-        "tiny": COMPACT
-        | {
-            "generator_width": 4,
-            "generator_blocks": 1,
-            "discriminator_width": 4,
-            "discriminator_layers": 2,
-            "width": 8,
-            "multipliers": (1, 2),
-            "steps": 2,
-            "train_steps": {"translate": 4, "restore": 6},
-            "train_batch": 4,
-            "warmup": 2,
+        "tiny": COMPACT | CYCLEGAN_TINY | {
+            "width": 8, "multipliers": (1, 2), "steps": 2, "train_steps": {"translate": 4, "restore": 6},
         },
-    }
+    }  # fmt: skip
     stages = ("translate", "restore")
 
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.options = c = config
+        c = config
         self.score = NCSNpp(
             2 * self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
             attention=c.attention, fir=c.fir, pyramids=c.pyramids, patch=c.patch,
@@ -124,24 +123,25 @@ class TSGM(Translation):
         self.stride = max(self.score.stride, 4 * c.patch)
         self.precondition = Centred(c.spread) if c.centred else VE()
 
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         """Stage 1 needs both kinds of slices, stage 2 any tissue that is known to be free of lesions."""
         if stage == "translate":
-            return super().diet(stage)
-        return "any" if self.options.synthetic or self.options.transplanted else "healthy"
+            return super().sampling(stage)
+        return "any" if self.config.synthetic or self.config.transplanted else "healthy"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         if stage == "translate":
             return super().optimizers(stage)
-        return {"score": torch.optim.Adam(self.score.parameters(), lr=self.options.restore_rate)}
+        return {"score": torch.optim.Adam(self.score.parameters(), lr=self.config.restore_rate)}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from self.translate(batch, generator) if stage == "translate" else self._restore(batch, generator)
+        stage_losses = self.translation_losses if stage == "translate" else self._restoration_losses
+        yield from stage_losses(batch, generator)
 
-    def _restore(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _restoration_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
-        c = self.options
-        batch, diseased = self.varied_pair(batch, self.partner(batch, generator), generator)
+        c = self.config
+        batch, diseased = self.augmented_pair(batch, self.partner(batch, generator), generator)
         healthy = batch.image
         t = torch.rand(len(healthy), generator=generator).to(healthy.device)
         sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
@@ -149,8 +149,8 @@ class TSGM(Translation):
         noisy = healthy + sigma[:, None, None, None] * noise
         clean = self.precondition.denoise(self._network, noisy, sigma, diseased)
         error = self.precondition.weight(sigma)[:, None, None, None] * (clean - healthy) ** 2
-        loss = masked_mean(error, known(batch))
-        yield "score", loss, {"restore": loss.item()}
+        loss = masked_mean(error, healthy_tissue(batch))
+        yield "score", loss, {"score_matching": loss.item()}
 
     @torch.no_grad()
     def partner(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -158,15 +158,15 @@ class TSGM(Translation):
 
         Stage 1 (the paper's), synthetic growth, or lesions of other slices of the batch; the options give the shares.
         """
-        image, brain, c = batch.image, batch.brain, self.options
-        drawn = lesions.draw(tuple(image.shape), generator)  # type: ignore[arg-type]
-        translated = drawn.source.to(image.device) >= c.synthetic + c.transplanted
+        image, brain, c = batch.image, batch.brain, self.config
+        lesion = lesions.draw(tuple(image.shape), generator)  # type: ignore[arg-type]
+        translated = lesion.source.to(image.device) >= c.synthetic + c.transplanted
         partner = image
         if not translated.all():
-            partner, _ = lesions.apply(image, brain, batch.lesion, drawn, transplanted=c.transplanted)
+            partner, _ = lesions.apply(image, brain, batch.lesion, lesion, transplanted=c.transplanted)
         if translated.any():
-            made = self.draw(self.to_diseased, image, brain & present(image))
-            partner = torch.where(translated, made, partner)
+            diseased = self.translate(self.to_diseased, image, brain & present(image))
+            partner = torch.where(translated, diseased, partner)
         return partner
 
     def predict(
@@ -174,9 +174,9 @@ class TSGM(Translation):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        c = self.options
+        c = self.config
         spaced = levels.geometric if c.sampler in samplers.STOCHASTIC else levels.karras
         highest = c.sigma_start or c.sigma_max
         sigmas = spaced(c.steps, c.sigma_min, highest)
@@ -187,15 +187,15 @@ class TSGM(Translation):
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
             return self.precondition.denoise(self._network, noisy, sigma, image)
 
-        x = samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, callback=callback, **extra)
+        x = samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, tick=tick, **extra)
         return Prediction(restored=x.float().clamp(0, 1) * (brain & present(image)))
 
     def calls(self) -> int:
-        c = self.options
+        c = self.config
         return samplers.calls(c.sampler, c.steps, corrector_first=c.corrector_first)
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
-        """The score network on (B, 2 C, H, W); single-contrast models see every contrast as a row of its own."""
+        """The score network on (B, 2 C, H, W); single-contrast models get every contrast as a row of its own."""
         c = self.channels
         if self.folded == c:
             return self.score(joint, log_sigma)

@@ -1,10 +1,10 @@
 """Supervised U-Net: the reference from above (the Unet of SADM, Behrendt et al. 2024, Sec. 4; papers call it the upper
-bound). It is shown where lesions are, either on real slices or on synthetic ones, and says where they are.
+bound). It learns where lesions are, either from real slices or from synthetic ones.
 
 Option ``masks``:
-- ``real``: the expert masks of the training cases. Only cases with a mask take part: a slice whose label is unknown is
-  in no diet, and a mask that was drawn generously, to keep suspects out of other methods' training, is no truth either:
-  train this method on cases with expert masks alone.
+- ``real``: the expert masks of the training cases. Only cases with a mask take part: no stage samples a slice whose
+  label is unknown, and a generous mask, made to keep suspects out of other methods' training, is no truth
+  either: train this method on cases with expert masks alone.
 - ``synthetic``: anomalies of one kind of :mod:`braincli.anomalies.kinds`, or ``mixed``, planted into healthy tissue;
   known lesions are left out of the loss.
 
@@ -13,19 +13,20 @@ are taken inside the brain.
 
 Preset ``compact``: all contrasts in one stack, with contrasts dropped at random; a narrow network; half of each batch
 shows a lesion, and a Dice term stands beside the cross-entropy, because positive pixels are rare; geometry and
-intensity are varied.
+intensity are augmented.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.methods.base import Batch, Losses, known, present
+from braincli.methods.base import Batch, Losses, Sampling, healthy_tissue, present
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, plant
+from braincli.methods.presets import SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
 
 
 class UNetConfig(SegmenterConfig):
@@ -39,43 +40,36 @@ class UNetConfig(SegmenterConfig):
     balanced: bool = False  # half of a batch shows a lesion; else any slice that has a mask
 
 
-COMPACT: dict[str, Any] = {
-    "contrasts": "stacked", "widths": (32, 64, 128, 160), "patch": 2, "rate": 1e-3, "dice": 1.0, "balanced": True,
-    "variation": 1.0, "contrast_dropout": 0.15,
-    "train_steps": {"main": 1000}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
-}  # fmt: skip
+COMPACT: Preset = SEGMENTER_COMPACT | {"dice": 1.0, "balanced": True}
 
 
 class UNet(Segmenter):
     """Learns lesions from masks."""
 
+    config: UNetConfig
     Config = UNetConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
         "compact": COMPACT,
-        "tiny": COMPACT | {"widths": (8, 16), "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2},
+        "tiny": COMPACT | SEGMENTER_TINY,
     }
 
-    def __init__(self, config: UNetConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.options = config
-
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         """Real masks: slices with and without lesion; synthetic ones need none."""
-        if self.options.masks == "synthetic":
+        if self.config.masks == "synthetic":
             return "any"
-        return "balanced" if self.options.balanced else "any"
+        return "balanced" if self.config.balanced else "any"
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.varied(batch, generator)
-        if self.options.masks == "real":
+        batch = self.augmented(batch, generator)
+        if self.config.masks == "real":
             image, target, mask = batch.image, batch.lesion.float(), batch.brain & present(batch.image)
         else:
             image, target = self.planted(batch, generator)
-            mask = known(batch)
-        loss = self.segmentation_loss(image, target, mask)
-        yield "network", loss, {"segment": loss.item()}
+            mask = healthy_tissue(batch)
+        loss = self.loss(image, target, mask)
+        yield "network", loss, {"segmentation": loss.item()}
 
     def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Slices of which half show a synthetic anomaly (B, C, H, W), and their masks (B, 1, H, W), 0.0 or 1.0."""
-        return plant(self.options.anomaly, batch, generator)
+        return plant(self.config.anomaly, batch, generator)

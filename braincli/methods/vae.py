@@ -17,64 +17,51 @@ Presets (see also :mod:`braincli.methods.ae`, whose ``paper``, ``baur`` and ``co
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from braincli.methods.ae import BAUR, BEHRENDT_MAP, COMPACT, TINY, AutoencoderConfig, Autoencoding
 from braincli.methods.base import Batch, Losses, masked_mean
+from braincli.methods.families.autoencoding import Variational, VariationalConfig
+from braincli.methods.presets import (
+    AUTOENCODER_BAUR,
+    AUTOENCODER_COMPACT,
+    AUTOENCODER_TINY,
+    BEHRENDT_MAP,
+    KL_OF_SUMS,
+    WANG_MAP,
+    Preset,
+)
 from braincli.networks.autoencoder import divergence, sample
-
-WANG_MAP: dict[str, Any] = {"residual": "absolute", "median": 0, "smooth_mm": 0.0, "erode_mm": 0.0}
-SUMMED: dict[str, Any] = {"kl_weight": 1.0, "reduction": "sum"}
-
-
-class VAEConfig(AutoencoderConfig):
-    """Options of the network and of the loss; the defaults are Behrendt's."""
-
-    kl_weight: float = Field(default=0.001, ge=0)
-    reduction: Literal["mean", "sum"] = "mean"
-
-
-class Variational(Autoencoding):
-    """What the variational methods share: the weight of divergences."""
-
-    def __init__(self, config: VAEConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.options = config
-
-    def weight(self, seen: Tensor) -> float:
-        """What a divergence counts beside an L1 that is averaged over the pixels of the network's rows ``seen``."""
-        return self.options.kl_weight / (seen[0].numel() if self.options.reduction == "sum" else 1)
 
 
 class VAE(Variational):
-    """Draws each slice from the mean of a Gaussian latent."""
+    """Reconstructs each slice from the mean of a Gaussian latent."""
 
-    Config = VAEConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+    config: VariationalConfig
+    Config = VariationalConfig
+    PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
-        "baur": BAUR | SUMMED,
-        "wang": BAUR | SUMMED | {"contrasts": "stacked", "map": WANG_MAP},
-        "compact": COMPACT | SUMMED,
-        "tiny": TINY | SUMMED,
+        "baur": AUTOENCODER_BAUR | KL_OF_SUMS,
+        "wang": AUTOENCODER_BAUR | KL_OF_SUMS | {"contrasts": "stacked", "map": WANG_MAP},
+        "compact": AUTOENCODER_COMPACT | KL_OF_SUMS,
+        "tiny": AUTOENCODER_TINY | KL_OF_SUMS,
     }
-    map = BEHRENDT_MAP
+    map_options = BEHRENDT_MAP
 
-    def __init__(self, config: VAEConfig, *, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, config: VariationalConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.hold(config, {"mean": config.latent, "log_sigma": config.latent})
+        self.build_network({"mean": config.latent, "log_sigma": config.latent})
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, seen = self.pair(batch, generator)
-        rows = self.fold(seen)
+        batch, image = self.training_pair(batch, generator)
+        rows = self.fold(image)
         latent = self.net.encode(rows)
-        drawn = self.unfold(self.net.decode(sample(**latent, generator=generator), generator))
-        l1 = masked_mean((drawn - batch.image).abs(), self.taught(batch))
+        reconstruction = self.unfold(self.net.decode(sample(**latent, generator=generator), generator))
+        l1 = masked_mean((reconstruction - batch.image).abs(), self.loss_mask(batch))
         kl = divergence(**latent).mean()
-        yield "net", l1 + self.weight(rows) * kl, {"l1": l1.item(), "kl": kl.item()}
+        yield "net", l1 + self.divergence_weight(rows) * kl, {"l1": l1.item(), "kl": kl.item()}
 
-    def draw(self, image: Tensor) -> Tensor:
+    def reconstruct(self, image: Tensor) -> Tensor:
         return self.unfold(self.net.decode(self.net.encode(self.fold(image))["mean"]))

@@ -65,7 +65,7 @@ def load_model(name: str, device: torch.device) -> LoadedModel:
     numbers = sum(math.prod(shape) for _, shape in tensors.shapes(paths, info).values())
     with tensors.no_larger_than(numbers, info.name):
         method = _built(info)
-    method.load_state_dict(tensors.fitting(paths, _needed(method), info), strict=False)
+    method.load_state_dict(tensors.fitting(paths, _needed(method), info, method.current_name), strict=False)
     return LoadedModel(info, method.to(device).eval(), folder, device)
 
 

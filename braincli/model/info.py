@@ -61,6 +61,7 @@ class Provenance(_Facts):
         dsc_fitted: mean DSC on those very cases (optimistic).
         cross_fit, dsc_cross_fit: DSC by case with values fitted on the other half of the cases, and its mean.
         healthy: false positives by case.
+        left_out: why cases of the cohort could not be used, by case.
     """
 
     objective: str = ""
@@ -72,6 +73,7 @@ class Provenance(_Facts):
     cross_fit: dict[str, Share] | None = None
     dsc_cross_fit: Share | None = None
     healthy: dict[str, Healthy] = {}
+    left_out: dict[str, str] = {}
 
 
 class Calibration(_Part):

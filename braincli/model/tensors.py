@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,15 +107,25 @@ def no_larger_than(numbers: int, title: str) -> Iterator[None]:
             hook.remove()
 
 
-def fitting(paths: list[Path], needed: dict[str, Tensor], info: ModelInfo) -> dict[str, Tensor]:
+def fitting(
+    paths: list[Path], needed: dict[str, Tensor], info: ModelInfo, current_name: Callable[[str], str]
+) -> dict[str, Tensor]:
     """The tensors in ``paths``, which are just those ``needed``; floats as finite float32 without subnormals.
 
+    Args:
+        current_name: today's name of a tensor, which files of earlier versions may name otherwise.
+
     Raises:
-        ModelError: names, shapes or kinds differ, or a number is not finite.
+        ModelError: names, shapes or kinds differ, a name is there twice, or a number is not finite.
     """
     from safetensors.torch import load_file
 
-    headers = shapes(paths, info)
+    stored = shapes(paths, info)
+    headers = {current_name(key): header for key, header in stored.items()}
+    if len(headers) < len(stored):
+        raise ModelError(
+            f"The weights of {info.name} hold a tensor twice, under an old and a new name.", "Train it again."
+        )
     if strange := sorted(set(needed).symmetric_difference(headers)):
         raise ModelError(f"The weights of {info.name} do not fit this version ({strange[0]}).", "Train it again.")
     for key, (dtype, shape) in headers.items():
@@ -128,7 +138,7 @@ def fitting(paths: list[Path], needed: dict[str, Tensor], info: ModelInfo) -> di
             )
     tensors: dict[str, Tensor] = {}
     for path in paths:
-        tensors |= load_file(path)
+        tensors |= {current_name(key): value for key, value in load_file(path).items()}
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(

@@ -91,10 +91,10 @@ class Autoencoder(nn.Module):
 
     def encode(self, image: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) -> each head's (B, length), or (B, narrow, h, w) if spatial."""
-        found = self.encoder(image)
+        features = self.encoder(image)
         if not self.spatial:
-            found = self.squeeze(found).flatten(1)
-        return {name: head(found) for name, head in self.heads.items()}
+            features = self.squeeze(features).flatten(1)
+        return {name: head(features) for name, head in self.heads.items()}
 
     def decode(self, latent: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Latent -> (B, C, H, W), unbounded; with a CPU ``generator`` (training) under dropout."""
@@ -113,7 +113,7 @@ def halvings(size: tuple[int, int], least: int) -> int:
 
 
 def dropout(values: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout that draws from ``generator``, so that a resumed training repeats; none without a generator."""
+    """Dropout by ``generator``, so that a resumed training repeats; none without a generator."""
     if generator is None or share == 0:
         return values
     kept = torch.rand(values.shape, generator=generator) >= share
@@ -121,7 +121,7 @@ def dropout(values: Tensor, share: float, generator: torch.Generator | None) -> 
 
 
 def sample(mean: Tensor, log_sigma: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A draw from N(mean, exp(log_sigma)^2); the mean itself without a generator."""
+    """A sample of N(mean, exp(log_sigma)^2); the mean itself without a generator."""
     if generator is None:
         return mean
     return mean + log_sigma.exp() * torch.randn(mean.shape, generator=generator).to(mean)

@@ -14,7 +14,7 @@ class ResNetGenerator(nn.Module):
 
     Args:
         residual: the network writes a change that is added to its input (ours, for small networks: identity is
-            where training starts, so few lesion-free details are lost); else it draws the whole image.
+            where training starts, so few lesion-free details are lost); else it makes the whole image.
         patch: pixels per side folded into channels first (ours: affordable on a CPU).
         inputs: channels of what it is given, if not ``channels`` (then it cannot be residual).
     """
@@ -54,12 +54,12 @@ class ResNetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> the same in the other domain; H and W multiples of 4 * patch."""
-        drawn = F.pixel_shuffle(self.layers(F.pixel_unshuffle(image * 2 - 1, self.patch)), self.patch)
-        return (image + drawn).clamp(0, 1) if self.residual else (drawn + 1) / 2
+        output = F.pixel_shuffle(self.layers(F.pixel_unshuffle(image * 2 - 1, self.patch)), self.patch)
+        return (image + output).clamp(0, 1) if self.residual else (output + 1) / 2
 
 
 class PatchGAN(nn.Sequential):
-    """Discriminator that judges overlapping patches (70 x 70 with three layers); 2,762,689 parameters at width 64."""
+    """Discriminator of overlapping patches (70 x 70 with three layers); 2,762,689 parameters at width 64."""
 
     def __init__(self, channels: int, *, width: int = 64, layers: int = 3) -> None:
         steps: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]

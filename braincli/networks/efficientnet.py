@@ -69,11 +69,11 @@ class EfficientNetLite0(nn.Module):
     def stages(self) -> list[nn.Module]:
         """Stem with the first stage (16 channels, 1/2), then 24 (1/4), 40 (1/8), 80 (1/16), 112, 192 (1/32), 320."""
         stem = nn.Sequential(self.conv_stem, self.bn0, nn.ReLU6(inplace=True))
-        found, begin = [], 0
+        stages, begin = [], 0
         for repeats, *_ in STAGES:
-            found.append(nn.Sequential(*self.blocks[begin : begin + repeats]))
+            stages.append(nn.Sequential(*self.blocks[begin : begin + repeats]))
             begin += repeats
-        return [nn.Sequential(stem, found[0]), *found[1:]]
+        return [nn.Sequential(stem, stages[0]), *stages[1:]]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) scaled as in training -> (B, classes) logits."""

@@ -94,12 +94,12 @@ class Features(nn.Module):
 
     def _stages(self, grey: Tensor) -> list[Tensor]:
         x = ((grey - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
-        found = []
+        levels = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in self.levels:
-                found.append(x)
-        return found
+                levels.append(x)
+        return levels
 
     def _frozen(self, network: ResNet | EfficientNetLite0) -> nn.ModuleList:
         stages = nn.ModuleList(network.stages()[: max(self.levels) + 1]).eval().requires_grad_(False)
@@ -121,7 +121,7 @@ def _fold(module: nn.Module) -> None:
 
 
 class Standardise(nn.Module):
-    """Channels to mean 0 and deviation 1, by running moments of what was seen in training.
+    """Channels to mean 0 and deviation 1, by running moments over the training.
 
     Unlike batch normalisation it is the same function in training and prediction, and may look at part of the pixels.
     """

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from braincli.networks.autoencoder import Encoder, halvings
 
 
-def least_squares(judged: Tensor, *, real: bool) -> Tensor:
+def least_squares(logits: Tensor, *, real: bool) -> Tensor:
     """Mean squared distance of a discriminator's output from 1 (real) or 0 (Mao et al. 2017)."""
-    return ((judged - float(real)) ** 2).mean()
+    return ((logits - float(real)) ** 2).mean()
 
 
-def log_likelihood(judged: Tensor, *, real: bool) -> Tensor:
-    """-log D or -log(1 - D) for logits ``judged`` (Goodfellow et al. 2014); generators ask for ``real`` of a fake."""
-    return F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, float(real)))
+def log_likelihood(logits: Tensor, *, real: bool) -> Tensor:
+    """-log D or -log(1 - D) of ``logits`` (Goodfellow et al. 2014); a generator's loss takes ``real`` for a fake."""
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
@@ -33,8 +33,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         The penalty. The norm is that of a whole image: over all pixels and channels of a row.
     """
     between = torch.lerp(fake.detach(), real, share[:, None, None, None]).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
 class Critic(nn.Module):

@@ -1,6 +1,6 @@
 """Feature encoders of whole slices, and their pre-training by masked modelling (SparK; Tian et al. 2023).
 
-SparK's sparse convolutions see nothing of hidden cells. The same is reached here with dense ones by setting hidden
+SparK's sparse convolutions get nothing of hidden cells. The same is reached here with dense ones by setting hidden
 cells to 0 again after every stage.
 """
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from braincli.networks.resnet import Bottleneck, ResNet
 
 
-class Condition(nn.Module):
+class ConditionEncoder(nn.Module):
     """Stages of halving resolution, then the mean over positions and a linear layer.
 
     Attributes:
@@ -29,26 +29,26 @@ class Condition(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, features)."""
-        found: Tensor = self.out(self.maps(image)[-1].mean(dim=(2, 3)))
-        return found
+        features: Tensor = self.out(self.maps(image)[-1].mean(dim=(2, 3)))
+        return features
 
     def maps(self, image: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Features after each stage; where ``visible`` (B, 1, h, w) is 0, they are 0."""
-        found, h = [], _shown(image, visible)
+        features, h = [], _hide(image, visible)
         for stage in self.stages:
-            h = _shown(stage(h), visible)
-            found.append(h)
-        return found
+            h = _hide(stage(h), visible)
+            features.append(h)
+        return features
 
 
-def resnet50(inputs: int, features: int) -> Condition:
+def resnet50(inputs: int, features: int) -> ConditionEncoder:
     """ResNet-50: 24,550,848 parameters with one channel in and 512 features out."""
     net = ResNet(Bottleneck, (3, 4, 6, 3), classes=features)
     net.conv1 = nn.Conv2d(inputs, 64, 7, stride=2, padding=3, bias=False)
-    return Condition(net.stages(), (64, 256, 512, 1024, 2048), 32, net.fc)
+    return ConditionEncoder(net.stages(), (64, 256, 512, 1024, 2048), 32, net.fc)
 
 
-def plain(inputs: int, features: int, widths: Sequence[int]) -> Condition:
+def plain(inputs: int, features: int, widths: Sequence[int]) -> ConditionEncoder:
     """Strided convolutions with group normalisation, for small models."""
     stages = [
         nn.Sequential(
@@ -57,10 +57,10 @@ def plain(inputs: int, features: int, widths: Sequence[int]) -> Condition:
         )
         for entering, leaving in pairwise([inputs, *widths])
     ]  # fmt: skip
-    return Condition(stages, widths, 2 ** len(widths), nn.Linear(widths[-1], features))
+    return ConditionEncoder(stages, widths, 2 ** len(widths), nn.Linear(widths[-1], features))
 
 
-class Painter(nn.Module):
+class MaskedDecoder(nn.Module):
     """SparK's light decoder: from the features of visible cells to the whole slice.
 
     Args:
@@ -92,8 +92,8 @@ class Painter(nn.Module):
                 filled = filled + F.interpolate(h, size=features.shape[2:], mode="nearest")
             h = grow(filled)
         assert h is not None
-        found: Tensor = self.out(F.interpolate(h, size=size, mode="nearest"))
-        return found
+        image: Tensor = self.out(F.interpolate(h, size=size, mode="nearest"))
+        return image
 
 
 def cells(shape: tuple[int, int], rows: int, cell: int, share: float, generator: torch.Generator) -> Tensor:
@@ -104,5 +104,5 @@ def cells(shape: tuple[int, int], rows: int, cell: int, share: float, generator:
     return (order < kept).float().reshape(rows, 1, h, w)
 
 
-def _shown(h: Tensor, visible: Tensor | None) -> Tensor:
+def _hide(h: Tensor, visible: Tensor | None) -> Tensor:
     return h if visible is None else h * F.interpolate(visible, size=h.shape[2:], mode="nearest")

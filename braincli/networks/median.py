@@ -15,5 +15,5 @@ def median(x: Tensor, width: int) -> Tensor:
     half = width // 2
     padded = F.pad(x, (half, half, half, half), mode="reflect")
     windows = padded.unfold(2, width, 1).unfold(3, width, 1)
-    found: Tensor = windows.flatten(4).median(dim=4).values
-    return found
+    medians: Tensor = windows.flatten(4).median(dim=4).values
+    return medians

@@ -19,12 +19,12 @@ def corners(length: int, size: int, step: int = 0) -> list[int]:
 
 def masks(shape: tuple[int, int], size: int, step: int = 0) -> Tensor:
     """(K, 1, H, W) bool: the patches of ``size`` x ``size`` pixels that cover ``shape`` (H, W)."""
-    found = [
+    windows = [
         window(shape, size, top, left)
         for top in corners(shape[0], size, step)
         for left in corners(shape[1], size, step)
     ]
-    return torch.stack(found)
+    return torch.stack(windows)
 
 
 def window(shape: tuple[int, int], size: int, top: int, left: int) -> Tensor:

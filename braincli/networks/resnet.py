@@ -1,5 +1,5 @@
-"""ResNet (He et al. 2016) and Wide ResNet (Zagoruyko & Komodakis 2016) as feature extractors, and reverse
-distillation's mirror of them.
+"""ResNet (He et al. 2016) and Wide ResNet (Zagoruyko & Komodakis 2016) as feature extractors, and the
+student of reverse distillation that mirrors them.
 
 Parameters are named as torchvision names them, so that its ImageNet weights load as they are. (torchvision itself
 cannot be imported beside every build of torch, and nothing else of it is needed.)
@@ -138,7 +138,7 @@ class OneClassBottleneck(nn.Module):
         return self.squeeze(torch.cat([self.fine(fine), self.middle(middle), coarse], dim=1))
 
 
-class Mirror(nn.Module):
+class Student(nn.Module):
     """The student of reverse distillation: a ResNet run backwards, from the bottleneck's code to three scales.
 
     For Wide ResNet-50-2: 24,917,504 parameters.
@@ -157,11 +157,11 @@ class Mirror(nn.Module):
 
     def forward(self, code: Tensor) -> list[Tensor]:
         """(B, code, h, w) -> features at 8, 4 and 2 times that size: the teacher's scales, finest first."""
-        found = []
+        features = []
         for stage in self.stages:
             code = stage(code)
-            found.append(code)
-        return found[::-1]
+            features.append(code)
+        return features[::-1]
 
 
 def _halved(entering: int, leaving: int) -> tuple[nn.Module, ...]:

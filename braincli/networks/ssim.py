@@ -23,8 +23,8 @@ def ssim(x: Tensor, y: Tensor, *, window: int = 11, sigma: float = 1.5, span: fl
     mean_x, mean_y, xx, yy, xy = (_blurred(part, window, sigma) for part in (x, y, x * x, y * y, x * y))
     # variances that rounding makes negative would leave the range
     var_x, var_y = (xx - mean_x**2).clamp_min(0), (yy - mean_y**2).clamp_min(0)
-    found = (2 * mean_x * mean_y + c1) * (2 * (xy - mean_x * mean_y) + c2)
-    return (found / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).clamp(-1, 1)
+    numerator = (2 * mean_x * mean_y + c1) * (2 * (xy - mean_x * mean_y) + c2)
+    return (numerator / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).clamp(-1, 1)
 
 
 def _blurred(x: Tensor, window: int, sigma: float) -> Tensor:

@@ -175,8 +175,8 @@ class Encoder(nn.Module):
         h = self.enter(F.pixel_unshuffle(x, self.patch))
         for stage in self.down:
             h = stage(h, emb)
-        found: Tensor = self.out(self.middle(h, emb))
-        return found
+        output: Tensor = self.out(self.middle(h, emb))
+        return output
 
 
 class Stage(nn.ModuleList):
@@ -214,8 +214,8 @@ class ResidualBlock(nn.Module):
             h = self.norm_out(h) * (1 + scale) + shift
         else:
             h = self.norm_out(h + injected)
-        found: Tensor = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
-        return found
+        output: Tensor = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
+        return output
 
 
 class Attention(nn.Module):
@@ -231,8 +231,8 @@ class Attention(nn.Module):
         """(B, C, H, W) -> the same."""
         q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
         h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
-        found: Tensor = x + self.out(h.reshape(x.shape))
-        return found
+        output: Tensor = x + self.out(h.reshape(x.shape))
+        return output
 
 
 class AttentionPool(nn.Module):
@@ -252,8 +252,8 @@ class AttentionPool(nn.Module):
         tokens = tokens + torch.cat([self.position[:, :1], place.flatten(1)], dim=1)
         qkv = self.qkv(tokens.transpose(1, 2)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         h = F.scaled_dot_product_attention(qkv[0][:, :, :1], qkv[1], qkv[2])
-        found: Tensor = self.out(h.transpose(1, 2).flatten(1))
-        return found
+        output: Tensor = self.out(h.transpose(1, 2).flatten(1))
+        return output
 
 
 class TimeEmbedding(nn.Module):
@@ -270,8 +270,8 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """(B,) -> (B, 4 width)."""
         phase = t.float()[:, None] * self.frequencies[None]
-        found: Tensor = self.mlp(torch.cat([phase.cos(), phase.sin()], dim=1))
-        return found
+        output: Tensor = self.mlp(torch.cat([phase.cos(), phase.sin()], dim=1))
+        return output
 
 
 class _Maker:

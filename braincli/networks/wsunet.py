@@ -35,7 +35,7 @@ class WSUNet(nn.Module):
 
 
 class SiameseWSUNet(nn.Module):
-    """One encoder looks at two images by turns, a decoder of twice the width sees both; 16,736,705 parameters with the
+    """One encoder for two images by turns, a decoder of twice the width for both; 16,736,705 parameters with the
     papers' widths and one channel."""
 
     def __init__(self, inputs: int = 1, outputs: int = 1, *, widths: Sequence[int] = WIDTHS) -> None:
@@ -61,10 +61,10 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, inputs, H, W) -> [(B, widths[k], H / 2^k, W / 2^k)]."""
-        found: list[Tensor] = []
+        features: list[Tensor] = []
         for level in self.levels:
-            found.append(level(F.avg_pool2d(found[-1], 2) if found else image))
-        return found
+            features.append(level(F.avg_pool2d(features[-1], 2) if features else image))
+        return features
 
 
 class Decoder(nn.Module):

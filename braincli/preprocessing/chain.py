@@ -87,6 +87,8 @@ def space_of(config: PreprocessConfig) -> str:
 def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> RunRecord:
     settings = config.model_dump(mode="json", exclude={"brain_mask"})
     settings["skip"] = sorted(config.skip)
+    if case.volumes:
+        settings["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
     mask = config.brain_mask or case.brain
     roles = {str(contrast): path for contrast, path in case.images.items()}
     roles |= {role: path for role, path in (("brain", mask), ("lesion", case.lesion)) if path is not None}
@@ -120,15 +122,16 @@ def _read(case: Case, config: PreprocessConfig, report: Report) -> Scans:
 
 def _load_scans(case: Case, config: PreprocessConfig, record: RunRecord) -> dict[Contrast, Volume]:
     scans = load_images(case, volume=config.volume, prefer=config.prefer)
-    names_by_hash: dict[str, str] = {}
-    for scan in scans.values():
+    known: dict[tuple[str, int | None], str] = {}
+    for contrast, scan in scans.items():
         assert scan.source is not None
-        if scan.sha256 in names_by_hash:
+        content = scan.sha256, case.volumes.get(contrast)  # volumes of one 4-D file are no duplicates
+        if content in known:
             raise InputError(
-                f"{case.id}: {names_by_hash[scan.sha256]} and {scan.source.name} are the same image.",
+                f"{case.id}: {known[content]} and {scan.source.name} are the same image.",
                 "Give each contrast its own file.",
             )
-        names_by_hash[scan.sha256] = scan.source.name
+        known[content] = scan.source.name
     record.facts["spacing_mm"] = {contrast: [round(s, 3) for s in scan.spacing] for contrast, scan in scans.items()}
     return scans
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from braincli.errors import BraincliError, CohortError, InternalError, QualityError, ResourceError
 from braincli.runtime.progress import Reporter
@@ -76,6 +76,32 @@ def results(outcomes: Sequence[Outcome[R]]) -> list[R]:
     return [outcome.result for outcome in outcomes if outcome.result is not None]
 
 
+def finished(work: Callable[[], Sequence[R]]) -> tuple[list[Outcome[R]], BraincliError | None]:
+    """What ``work`` gave for each case, and the error to end with where some failed (see :func:`results`).
+
+    Raises:
+        BraincliError: ``work`` ended before it got to the cases, or the only one failed.
+    """
+    try:
+        return [Outcome("", result) for result in work()], None
+    except BraincliError as error:
+        if not error.outcomes:
+            raise
+        return error.outcomes, error
+
+
+def rows(outcomes: Sequence[Outcome[Any]]) -> list[dict[str, Any]]:
+    """What ``--json`` prints: ``as_dict()`` of every result, and of every case that failed why."""
+    return [_row(outcome) for outcome in outcomes]
+
+
+def _row(outcome: Outcome[Any]) -> dict[str, Any]:
+    if (error := outcome.error) is not None:
+        return {"case": outcome.id, "error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    content: dict[str, Any] = outcome.result.as_dict()  # type: ignore[union-attr]
+    return content
+
+
 def short(error: BraincliError) -> str:
     """The message on one line."""
     return " ".join(error.message.split())
@@ -97,5 +123,5 @@ def _guarded(case: I, work: Callable[[I], R]) -> Outcome[R]:
     except MemoryError:
         error = ResourceError("Out of memory.", "Use a machine with more memory, or smaller input.")
     except Exception as caught:  # a bug must not cost the rest of the cohort
-        error = InternalError(f"internal error: {type(caught).__name__}: {caught}", "Please report it.")
+        error = InternalError(f"internal error: {type(caught).__name__}: {caught}")
     return Outcome(case.id, error=error, seconds=round(time.perf_counter() - begin, 3))

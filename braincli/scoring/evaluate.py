@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,11 @@ import numpy as np
 from braincli.config import ScoreConfig
 from braincli.errors import BraincliError, InputError
 from braincli.imaging import volume
+from braincli.imaging.checks.geometry import corner_distance
+from braincli.imaging.names import legible
+from braincli.imaging.reading import volume_of
 from braincli.imaging.volume import Volume
+from braincli.runtime.cohort import each
 from braincli.runtime.progress import Reporter
 from braincli.scoring import curves, metrics
 from braincli.scoring.matching import Matching, Pair
@@ -62,14 +68,14 @@ class Pool:
 
     def figures(self) -> dict[str, float | None]:
         """Figures over the voxels of all cases; ``best_...`` are chosen on the references."""
-        found = _overlap(self.everywhere, self.inside)
+        figures = _overlap(self.everywhere, self.inside)
         if self.maps is not None:
             curve = self.maps.curve()
             best, common = curve.best_dice(), self.maps.best_common_dice()
-            found |= {"auprc": curve.auprc(), "auroc": curve.auroc()}
-            found |= {"best_dsc": best[0], "best_dsc_threshold": best[1]} if best else {}
-            found |= {"best_mean_dsc_one_threshold": common[0], "best_common_threshold": common[1]} if common else {}
-        return found
+            figures |= {"auprc": curve.auprc(), "auroc": curve.auroc()}
+            figures |= {"best_dsc": best[0], "best_dsc_threshold": best[1]} if best else {}
+            figures |= {"best_mean_dsc_one_threshold": common[0], "best_common_threshold": common[1]} if common else {}
+        return figures
 
 
 @dataclass(frozen=True)
@@ -85,32 +91,68 @@ def score_all(matching: Matching, config: ScoreConfig, reporter: Reporter) -> Sc
     """Score every pair; a case that fails becomes an error row and does not stop the others.
 
     Raises:
+        InputError: ``config.labels`` has a label that no reference holds.
         BraincliError: there is only one pair, and it fails.
     """
-    pool, cases = Pool(), []
-    alone = len(matching.pairs) == 1
-    with reporter.step("score", total=len(matching.pairs)) as step:
-        for pair in matching.pairs:
-            try:
-                cases.append(score_case(pair, config, pool))
-            except BraincliError as error:
-                if alone:
-                    raise
-                reporter.warn(f"{pair.case}: {error}")
-                cases.append(_failed(pair, error))
-            for text in cases[-1].warnings:
-                reporter.warn(f"{pair.case}: {text}")
-            step.advance(note=pair.case)
-    return Scored(tuple(cases), pool.figures(), tuple(path.name for path in matching.unmatched))
+    binary = config.labels is not None and _binary_predictions(matching, config)
+    pool = Pool()
+
+    def work(pair: Pair) -> CaseScore:
+        case = score_case(pair, config, pool, binary=binary)
+        for text in case.warnings:
+            reporter.warn(f"{pair.case}: {text}")
+        return case
+
+    outcomes = each(matching.pairs, work, reporter, title="score")
+    cases = [
+        outcome.result or _failed(pair, outcome.error, config)
+        for pair, outcome in zip(matching.pairs, outcomes, strict=True)
+    ]
+    return Scored(tuple(cases), pool.figures(), tuple(legible(path.name) for path in matching.unmatched))
 
 
-def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None) -> CaseScore:
+def _binary_predictions(matching: Matching, config: ScoreConfig) -> bool:
+    """Whether the predictions of a run tell lesion from no lesion and nothing more, while references have labels.
+
+    Every prediction then holds one value at most: 1, or one that no reference uses (255).
+
+    Raises:
+        InputError: a label was chosen that no reference holds.
+    """
+    references = _labels_of([pair.reference for pair in matching.pairs], config)
+    predictions = [_labels_of([path], config) for pair in matching.pairs for path in pair.predictions]
+    assert config.labels is not None
+    absent = [label for label in config.labels if label not in references]
+    if absent and references:
+        hint = "BraTS calls enhancing tumour 4 until 2021 and 3 since 2023." if {3, 4} & {*absent} else ""
+        raise InputError(
+            f"--labels: no reference holds label {absent[0]}; the labels that occur are "
+            f"{', '.join(map(str, sorted(references)))}.",
+            hint or "Choose among those.",
+        )
+    values = set().union(*predictions)
+    return len(values) == 1 and (values == {1} or not values & references)
+
+
+def _labels_of(paths: Iterable[Path], config: ScoreConfig) -> set[int]:
+    """Labels above 0 in ``paths``; files that cannot be read fail later, each with its case."""
+    labels: set[int] = set()
+    for path in paths:
+        with suppress(BraincliError):
+            labels |= {int(label) for label in np.unique(_load_mask(path, config).data)}
+    return labels - {0}
+
+
+def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None, *, binary: bool = False) -> CaseScore:
     """Figures of one pair on the reference's grid, added to ``pool`` where one is given.
+
+    Args:
+        binary: the prediction means "lesion", whichever labels were chosen of the reference.
 
     Raises:
         InputError: no prediction, several that fit, an unusable file, or grids that differ.
     """
-    read = _read(pair, config)
+    read = _read(pair, config, binary=binary)
     ref, pred, domain = read.ref, read.pred, read.domain
     everywhere = metrics.confusion(pred=pred, ref=ref)
     inside = everywhere if domain is None else metrics.confusion(pred=pred, ref=ref, domain=domain)
@@ -129,13 +171,13 @@ def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None) -> Cas
         "predicted_lesions": lesions.predicted,
     }
     if read.score is not None:
-        found, facts["best_dsc_threshold"] = _map_figures(read.score, ref, domain)
-        values |= found
+        of_map, facts["best_dsc_threshold"] = _map_figures(read.score, ref, domain)
+        values |= of_map
     if pool is not None:  # last, so that a case that fails adds nothing
         pool.add(read, everywhere, inside)
     return CaseScore(
         case=pair.case,
-        reference=pair.reference.name,
+        reference=legible(pair.reference.name),
         prediction=read.prediction,
         anomaly=read.anomaly,
         values=values,
@@ -161,24 +203,25 @@ class _Read:
     warnings: tuple[str, ...]
 
 
-def _read(pair: Pair, config: ScoreConfig) -> _Read:
+def _read(pair: Pair, config: ScoreConfig, *, binary: bool) -> _Read:
     """Read what :func:`score_case` needs."""
-    reference = _load_mask(pair.reference)
+    reference = _load_mask(pair.reference, config)
     if not pair.predictions:
-        raise InputError(f"No prediction for {pair.reference.name}.", f"Its name must begin with {pair.case}.")
+        raise InputError(f"No prediction for {legible(pair.reference.name)}.", f"Its name must begin with {pair.case}.")
     path = _choose(pair.predictions, reference, "prediction")
-    mask, warnings = _on_grid(_load_mask(path), reference, config)
+    mask, warnings = _on_grid(_load_mask(path, config), reference, config)
     domain = score = None
     anomaly = ""
     if pair.brains:
-        brain, more = _on_grid(_load_mask(_choose(pair.brains, reference, "brain mask")), reference, config)
+        brain_path = _choose(pair.brains, reference, "brain mask")
+        brain, more = _on_grid(_load_mask(brain_path, config), reference, config)
         domain, warnings = brain.data > 0, warnings + more
     if pair.anomalies:
         source = _choose(pair.anomalies, reference, "anomaly map")
-        found, more = _on_grid(_load_map(source), reference, config, labels=False)
-        score, anomaly, warnings = found.data, source.name, warnings + more
-    ref, pred = _lesion(reference, config), _lesion(mask, config)
-    return _Read(reference, ref, pred, domain, score, path.name, anomaly, warnings)
+        anomaly_map, more = _on_grid(_load_map(source, config), reference, config, labels=False)
+        score, anomaly, warnings = anomaly_map.data, legible(source.name), warnings + more
+    pred = mask.data > 0 if binary else _lesion(mask, config)
+    return _Read(reference, _lesion(reference, config), pred, domain, score, legible(path.name), anomaly, warnings)
 
 
 def _overlap(c: metrics.Confusion, inside: metrics.Confusion) -> dict[str, float | None]:
@@ -221,40 +264,47 @@ def _on_grid(
     except InputError:
         pass
     try:
-        found, problem = volume.mask_on_grid_of(moving, reference)
+        placed, problem = volume.mask_on_grid_of(moving, reference)
     except InputError as error:
         if not config.resample_labels:
             hint = "Score on the reference's grid, or add --resample-labels (nearest neighbour)."
             raise InputError(error.message, hint) from None
-        found = volume.resample(moving, reference, labels=labels)
-        return found, (f"{error.message} Resampled, as asked.",)
-    return found, (problem.message,) if problem else ()
+        resampled = volume.resample(moving, reference, labels=labels)
+        return resampled, (f"{error.message} Resampled, as asked.",)
+    return placed, (problem.message,) if problem else ()
 
 
-def _load_mask(path: Path) -> Volume:
+def _load_mask(path: Path, config: ScoreConfig) -> Volume:
     """Labels of a file.
 
     Raises:
-        InputError: unusable, or no label image.
+        InputError: unusable, or no label image: fractions, NaN or values below 0.
     """
-    loaded = volume.load(path, labels=True)
-    if any(problem.code == "fractional-labels" for problem in loaded.problems):
-        raise InputError(
-            f"{path.name} is no mask: it has fractions.",
-            "Score a mask; an anomaly map goes to --anomaly-map.",
-        )
+    loaded = _load(path, config, labels=True)
+    name, codes = legible(path.name), {problem.code for problem in loaded.problems}
+    if "fractional-labels" in codes:
+        hint = "Score a mask; an anomaly map goes to --anomaly-map."
+        raise InputError(f"{name} is no mask: it has fractions.", hint)
+    lowest = int(loaded.data.min())
+    if "non-finite" in codes or lowest < 0:
+        what = f"values below 0 (down to {lowest})" if lowest < 0 else "NaN or infinite values"
+        raise InputError(f"{name} is no mask: it has {what}.", "Background is 0, and every label above it.")
     return loaded
 
 
-def _load_map(path: Path) -> Volume:
+def _load_map(path: Path, config: ScoreConfig) -> Volume:
     """Scores of a file; unlike a scan, an anomaly map may be constant (nothing found)."""
     try:
-        return volume.load(path)
+        return _load(path, config, labels=False)
     except InputError:
-        flat = volume.load(path, labels=True)  # says again whatever else is wrong
+        flat = _load(path, config, labels=True)  # says again whatever else is wrong
         if flat.data.min() != flat.data.max():
             raise
         return flat
+
+
+def _load(path: Path, config: ScoreConfig, *, labels: bool) -> Volume:
+    return volume.load(path, volume=volume_of(path, config.volume), prefer=config.prefer, labels=labels)
 
 
 def _choose(paths: tuple[Path, ...], reference: Volume, what: str) -> Path:
@@ -267,7 +317,7 @@ def _choose(paths: tuple[Path, ...], reference: Volume, what: str) -> Path:
         return paths[0]
     fitting = [path for path in paths if _header_fits(path, reference)]
     if len(fitting) != 1:
-        names = ", ".join(path.name for path in paths)
+        names = ", ".join(legible(path.name) for path in paths)
         many = "several lie" if fitting else "none lies"
         raise InputError(f"Which {what} to score? Of {names}, {many} on the reference's grid.", "Name the file itself.")
     return fitting[0]
@@ -281,7 +331,9 @@ def _header_fits(path: Path, reference: Volume) -> bool:
         image: Any = nibabel.load(path)
     except Exception:  # an unreadable file does not fit; if it is chosen all the same, the gatekeeper says why
         return False
-    return tuple(image.shape[:3]) == reference.shape and np.allclose(image.affine, reference.affine, atol=1e-2)
+    if tuple(image.shape[:3]) != reference.shape:
+        return False
+    return corner_distance(image.affine, reference.affine, reference.shape) <= 0.05 * min(reference.spacing)
 
 
 def _worst(reference: Volume) -> dict[str, float]:
@@ -298,16 +350,17 @@ def _outside(ref: np.ndarray, domain: np.ndarray | None) -> tuple[str, ...]:
     return (f"{100 * lost / total:.1f} % of the reference lies outside the brain mask; map figures leave it out",)
 
 
-def _failed(pair: Pair, error: BraincliError) -> CaseScore:
-    """Error row: counts with the worst figures in the mean with penalty."""
+def _failed(pair: Pair, error: BraincliError | None, config: ScoreConfig) -> CaseScore:
+    """Error row: every figure that has a penalty counts as its worst (or, with ``empty="null"``, as missing)."""
+    assert error is not None
     try:
-        penalties = _worst(_load_mask(pair.reference))
+        penalties = _worst(_load_mask(pair.reference, config))
     except BraincliError:
         penalties = dict(WORST)
     return CaseScore(
         case=pair.case,
-        reference=pair.reference.name,
-        prediction=", ".join(path.name for path in pair.predictions),
+        reference=legible(pair.reference.name),
+        prediction=", ".join(legible(path.name) for path in pair.predictions),
         penalties=penalties,
         error=error.message,
     )

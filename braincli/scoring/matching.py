@@ -1,35 +1,49 @@
 """Which prediction belongs to which reference: by case id, taken from file and folder names, never by order.
 
 The references name the cases. A prediction belongs to the longest case id that its name begins with, or else
-that one of its folders bears: ``OUT/<case>/<case>_desc-tsgm_mask.nii.gz`` and flat files both work.
+that one of its folders bears: ``OUT/<case>/<case>_desc-tsgm_mask.nii.gz`` and flat files both work. What braincli
+wrote is never a reference, and beside scans it is the prediction.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from braincli.errors import InputError
+from braincli.imaging.names import is_nifti, legible
+from braincli.imaging.names import stem as stem_of
+from braincli.imaging.own import folders_below, holds_prepared, label, own_outputs
 
-SUFFIXES = (".nii.gz", ".nii")
 SEPARATORS = "_-. "
 LESION_WORD = re.compile(r"(d?seg|mask|lesions?|labels?|gt|truth|roi|pred(iction)?)\d*")
-MAP_WORDS = {"probseg", "score"}
-NEVER = {"brain", "brainmask"}  # brain masks are not lesions
+MAP_WORDS = {"probseg", "score", "uncertainty"}
 IMAGE_WORDS = {"t1", "t1w", "t1ce", "t1c", "t1n", "t1gd", "t2", "t2w", "flair", "fla", "restored", "residual"}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One case and the files that would fit; where they are several, the reference's grid decides."""
+    """One case and the files that would fit; where they are several, the reference's grid decides.
+
+    Attributes:
+        problem: why it cannot be scored, whatever the files hold.
+    """
 
     case: str
     reference: Path
     predictions: tuple[Path, ...] = ()
     anomalies: tuple[Path, ...] = ()
     brains: tuple[Path, ...] = ()
+    problem: InputError | None = None
+
+    @property
+    def id(self) -> str:
+        """The case."""
+        return self.case
 
 
 @dataclass(frozen=True)
@@ -50,11 +64,11 @@ def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, bra
         brain: brain mask for all cases, or a folder of them.
 
     Raises:
-        InputError: a path is missing, a folder holds no mask, or two references share an id.
+        InputError: a path is missing, a folder holds no mask, or the only case has two references.
     """
     for path in filter(None, (prediction, reference, anomaly, brain)):
         if not path.exists():
-            raise InputError(f"{path.name} does not exist.", "Check the path.")
+            raise InputError(f"{legible(path.name)} does not exist.", "Check the path.")
     if reference.is_file():
         return Matching((_single(prediction, reference, anomaly, brain),))
     if prediction.is_file():
@@ -62,47 +76,58 @@ def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, bra
             f"{prediction.name} is a file but {reference.name} is a folder.", "Give two files or two folders."
         )
     references = find_references(reference)
-    found = _by_case(_volumes(prediction), prediction, references)
-    maps = found if anomaly is None else _by_case(_volumes(anomaly), anomaly, references)
+    known = {path.resolve() for masks in references.values() for path in masks}
+    predicted = [path for path in _volumes(prediction) if path.resolve() not in known]
+    files = _by_case(predicted, prediction, references)
+    maps = files if anomaly is None else _by_case(_volumes(anomaly), anomaly, references)
     brains = _by_case(_volumes(brain), brain, references) if brain is not None and brain.is_dir() else {}
+    own = _own(prediction)
     pairs = [
         Pair(
             case=case,
-            reference=path,
-            predictions=_masks(found.get(case, ())),
+            reference=masks[0],
+            predictions=_masks(files.get(case, ()), own),
             anomalies=_maps(maps.get(case, ()), named=anomaly is not None),
             brains=(brain,) if brain is not None and brain.is_file() else _brains(brains.get(case, ())),
+            problem=_two_references(case, masks) if len(masks) > 1 else None,
         )
-        for case, path in references.items()
+        for case, masks in references.items()
     ]
-    return Matching(tuple(pairs), _masks(found.get("", ())))
+    if len(pairs) == 1 and pairs[0].problem is not None:
+        raise pairs[0].problem
+    return Matching(tuple(pairs), _masks(files.get("", ()), own))
 
 
-def find_references(folder: Path) -> dict[str, Path]:
-    """Case id -> reference mask: files named as masks, or every volume where no name says so.
+def find_references(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Case id -> its reference masks (one, as a rule): files named as masks, or every volume where no name says so.
 
     Raises:
-        InputError: no volume, or two masks of one case.
+        InputError: no volume.
     """
-    volumes = [path for path in _volumes(folder) if not _is_brain(path) and not is_map(path)]
+    own = _own(folder)
+    volumes = [path for path in _volumes(folder) if not _is_brain(path) and not is_map(path) and path not in own]
     marked = [path for path in volumes if _named_mask(path)]
     if not volumes:
-        raise InputError(f"{folder.name} holds no NIfTI file.", "References are .nii or .nii.gz masks.")
+        raise InputError(f"{legible(folder.name)} holds no NIfTI file.", "References are .nii or .nii.gz masks.")
     if not marked and any(_is_image(path) for path in volumes):
         raise InputError(
-            f"{folder.name} holds scans but no reference mask.",
+            f"{legible(folder.name)} holds scans but no reference mask.",
             "Masks end in _seg, _mask, _lesion or _label, e.g. case01_seg.nii.gz.",
         )
-    found: dict[str, Path] = {}
+    masks: dict[str, tuple[Path, ...]] = {}
     for path in marked or volumes:
-        case = case_id(path)
-        if case in found:
-            raise InputError(
-                f"Two reference masks for case {case}: {found[case].name} and {path.name}.",
-                "Leave one of them in the folder.",
-            )
-        found[case] = path
-    return dict(sorted(found.items()))
+        masks[case_id(path)] = (*masks.get(case_id(path), ()), path)
+    raw = {label(case) for case, paths in masks.items() if not any(holds_prepared(path.parent) for path in paths)}
+    return {  # a mask that preprocess carried along is no second case beside its raw one
+        case: paths
+        for case, paths in sorted(masks.items())
+        if label(case) not in raw or not all(holds_prepared(path.parent) for path in paths)
+    }
+
+
+def _two_references(case: str, masks: tuple[Path, ...]) -> InputError:
+    names = " and ".join(legible(path.name) for path in masks)
+    return InputError(f"Two reference masks for case {case}: {names}.", "Leave one of them in the folder.")
 
 
 def case_id(path: Path) -> str:
@@ -128,12 +153,13 @@ def is_map(path: Path) -> bool:
 
 def _single(prediction: Path, reference: Path, anomaly: Path | None, brain: Path | None) -> Pair:
     """Two files belong together whatever their names; so do the masks of one folder and a file."""
-    masks = (prediction,) if prediction.is_file() else _masks(_volumes(prediction))
+    beside = [path for path in _volumes(prediction) if path.resolve() != reference.resolve()]
+    masks = (prediction,) if prediction.is_file() else _masks(beside, _own(prediction))
     if anomaly is not None:
         maps = _maps(_volumes(anomaly), named=True)
     elif prediction.is_file():
-        beside = _maps(_volumes(prediction.parent, deep=False))
-        maps = tuple(path for path in beside if case_id_of_map(path) == case_id(prediction))
+        near = _maps(_volumes(prediction.parent, deep=False))
+        maps = tuple(path for path in near if case_id_of_map(path) == case_id(prediction))
     else:
         maps = _maps(_volumes(prediction))
     return Pair(case_id(reference), reference, masks, maps, _brains(_volumes(brain)) if brain is not None else ())
@@ -147,16 +173,16 @@ def case_id_of_map(path: Path) -> str:
     return re.sub(r"[_\-. ](desc-)?[A-Za-z0-9]*(anomaly|anomalymap|probseg|score).*$", "", stem, flags=re.IGNORECASE)
 
 
-def _by_case(paths: Iterable[Path], root: Path, references: dict[str, Path]) -> dict[str, list[Path]]:
+def _by_case(paths: Iterable[Path], root: Path, references: Iterable[str]) -> dict[str, list[Path]]:
     """Files by the case that they belong to; under the empty id, those of no case."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in paths:
-        folders = path.relative_to(root).parts[:-1]
+        folders = [legible(part) for part in path.relative_to(root).parts[:-1]]
         stem = _stem(path)
         own = [case for case in references if _begins(stem, case) or _begins(stem, _safe(case))]
         own = own or [case for case in references if case in folders or _safe(case) in folders]
-        found.setdefault(max(own, key=len, default=""), []).append(path)
-    return found
+        files.setdefault(max(own, key=len, default=""), []).append(path)
+    return files
 
 
 def _begins(stem: str, case: str) -> bool:
@@ -169,9 +195,10 @@ def _safe(case: str) -> str:
     return re.sub(r"[^\w.\-]+", "_", case).lstrip(".")
 
 
-def _masks(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Lesion masks: named so, or, where none is, all but scans, maps and brain masks."""
+def _masks(paths: Iterable[Path], own: set[Path]) -> tuple[Path, ...]:
+    """Lesion masks: of braincli's ``own`` files, else named so, or, where none is, all but scans, maps and brains."""
     rest = [path for path in paths if not _is_brain(path) and not is_map(path)]
+    rest = [path for path in rest if path in own and not _is_image(path)] or rest
     named = [path for path in rest if _named_mask(path)]
     return tuple(named or [path for path in rest if not _is_image(path)])
 
@@ -189,7 +216,15 @@ def _brains(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def _named_mask(path: Path) -> bool:
-    return any(LESION_WORD.fullmatch(word) for word in words(path)[-2:])
+    """Whether the last word names a mask, or the one before an addition (``seg_v2``)."""
+    last = words(path)[-2:]
+    if len(last) == 2 and not LESION_WORD.fullmatch(last[1]) and _says_otherwise(last[1]):
+        return False  # seg01_flair: the case is called so
+    return any(LESION_WORD.fullmatch(word) for word in last)
+
+
+def _says_otherwise(word: str) -> bool:
+    return word in IMAGE_WORDS or word in MAP_WORDS or "anomaly" in word
 
 
 def _is_image(path: Path) -> bool:
@@ -197,17 +232,31 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_brain(path: Path) -> bool:
-    return bool(NEVER & set(words(path)))
+    """Whether the name ends in brain, or has a brain mask in it; a case may be called ``brain_001``."""
+    parts = words(path)
+    masks = [here == "brain" and LESION_WORD.fullmatch(after) for here, after in pairwise(parts)]
+    return "brainmask" in parts or parts[-1:] == ["brain"] or any(masks)
+
+
+def _own(folder: Path) -> set[Path]:
+    """What ``detect`` wrote at or below ``folder``."""
+    own: set[Path] = set()
+    for below in folders_below(folder) if folder.is_dir() else ():
+        with suppress(OSError):
+            own |= own_outputs(below)
+    return own
 
 
 def _volumes(folder: Path, *, deep: bool = True) -> list[Path]:
-    """NIfTI files below ``folder`` (or itself, if it is one), hidden ones left out, sorted."""
+    """NIfTI files below ``folder`` (or itself, if it is one), hidden ones left out, links followed, sorted."""
     if folder.is_file():
         return [folder]
-    paths = folder.rglob("*") if deep else folder.glob("*")
-    return sorted(p for p in paths if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file())
+    volumes: list[Path] = []
+    for below in folders_below(folder) if deep else (folder,):
+        with suppress(OSError):
+            volumes += [path for path in below.iterdir() if is_nifti(path) and not path.name.startswith(".")]
+    return sorted(path for path in volumes if path.is_file())
 
 
 def _stem(path: Path) -> str:
-    name = path.name
-    return next((name[: -len(end)] for end in SUFFIXES if name.lower().endswith(end)), name)
+    return legible(stem_of(path))

@@ -49,8 +49,8 @@ def confusion(*, pred: np.ndarray, ref: np.ndarray, domain: np.ndarray | None = 
 
 def dice(c: Confusion) -> float:
     """Dice similarity coefficient 2TP / (2TP + FP + FN) in [0, 1]; 1 where both masks are empty."""
-    found = c.tp + c.fp + c.tp + c.fn
-    return 2 * c.tp / found if found else 1.0
+    marked = c.tp + c.fp + c.tp + c.fn
+    return 2 * c.tp / marked if marked else 1.0
 
 
 def iou(c: Confusion) -> float:

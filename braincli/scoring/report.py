@@ -50,13 +50,18 @@ FACTS = (
 
 def definitions(config: ScoreConfig) -> dict[str, str]:
     """What every figure means, in words, for the JSON."""
-    lesion = "every label above 0" if config.labels is None else f"labels {', '.join(map(str, config.labels))}"
+    lesion = "every label above 0"
+    if config.labels is not None:
+        lesion = f"labels {', '.join(map(str, config.labels))}; predictions that know one value only mean it as lesion"
     hausdorff = {
         "max-directed": "the larger of the two directed 95th percentiles",
         "pooled": "the 95th percentile of both directions together",
     }
     component = f"{config.connectivity}-connected components"
-    shown = {"penalty": "as its penalty", "null": "as missing"}
+    rule = {
+        "penalty": "is shown, and counts in every mean, as 0, HD95 as the image diagonal",
+        "null": "is left empty, and counts in no mean",
+    }
     return {
         "lesion": lesion,
         "dsc": "2TP / (2TP + FP + FN), whole volume; 1 if both masks are empty",
@@ -75,9 +80,12 @@ def definitions(config: ScoreConfig) -> dict[str, str]:
         "lesion_precision": f"share of predicted {component} with a reference voxel; empties as precision",
         "domain": "specificity and the figures of anomaly maps count the brain mask's voxels where given, "
         "else of the whole volume (said per case)",
-        "mean": "over the cases that define the figure; undefined counts the others",
+        "empty": f"{config.empty}: DSC, IoU, precision, recall, HD95 and the lesion-wise figures where the data do not "
+        f"define them, or where a case has no usable prediction: each {rule[config.empty]}; one rule for table, CSV, "
+        "mean, interval and comparison. Other figures have no penalty and are left empty",
+        "mean": "over what table and CSV show (n cases); undefined counts the cases that do not define the figure",
+        "mean_defined": "over the cases that define the figure",
         "mean_with_penalty": "undefined figures and failed cases count as 0, HD95 as the image diagonal",
-        "empty": f"{config.empty}: tables and comparison show an undefined HD95 {shown[config.empty]}",
         "ci95": f"percentile bootstrap of the mean over cases, {config.bootstrap} rounds, seed {config.seed}",
         "pooled": "over the voxels of all cases together; thresholds of anomaly maps to 0.05 %",
         "best_mean_dsc_one_threshold": "best mean DSC with one threshold for all, chosen on the references",
@@ -127,12 +135,14 @@ class ScoreReport:
         for case in self.cases:
             figures = [_shown(case, name, self.config) for name in METRICS]
             facts = [case.facts.get(name) for name in FACTS]
-            writer.writerow([case.case, case.error, case.empty, case.domain, *map(_cell, figures + facts)])
+            words = map(files.safe_cell, (case.case, case.error, case.empty, case.domain))
+            writer.writerow([*words, *map(_cell, figures + facts)])
         return stream.getvalue()
 
     def as_table(self) -> str:
-        """Plain text for a terminal: cases, mean with interval, penalised mean, pooled, comparison."""
-        names = [name for name in METRICS if any(name in case.values for case in self.cases)]
+        """Plain text for a terminal: cases, mean with interval, the mean by the other rule, pooled, comparison."""
+        names = [name for name in METRICS if any(name in case.values for case in self.cases)] or ["dsc"]
+        other = {"penalty": "mean_defined", "null": "mean_with_penalty"}[self.config.empty]
         rows = [[case.case, *(_text(_shown(case, name, self.config)) for name in names)] for case in self.cases]
         if len(self.cases) > 1:
             aggregate = [self.aggregate[name] for name in names]
@@ -142,7 +152,7 @@ class ScoreReport:
                 ["95 % from", *(_text((each["ci95"] or [None])[0]) for each in aggregate)],
                 ["95 % to", *(_text((each["ci95"] or [None, None])[1]) for each in aggregate)],
                 ["undefined", *(str(each["undefined"]) for each in aggregate)],
-                ["with penalty", *(_text(each["mean_with_penalty"]) for each in aggregate)],
+                [other.removeprefix("mean_").replace("_", " "), *(_text(each[other]) for each in aggregate)],
                 ["pooled", *(_text(self.pooled.get(name)) for name in names)],
             ]
         lines = _align([["case", *(METRICS[name] for name in names)], *rows])
@@ -181,7 +191,7 @@ def compare(cases: Sequence[CaseScore], others: Sequence[CaseScore], config: Sco
     pairs = [(case, by_case[case.case]) for case in cases if case.case in by_case]
     if not pairs:
         raise UsageError("The two runs have no case in common.", "Case ids come from the names of the references.")
-    found: dict[str, Any] = {}
+    tests: dict[str, Any] = {}
     for name in METRICS:
         figures = [(_shown(a, name, config), _shown(b, name, config)) for a, b in pairs]
         both = np.array([pair for pair in figures if None not in pair], float).reshape(-1, 2)
@@ -189,12 +199,12 @@ def compare(cases: Sequence[CaseScore], others: Sequence[CaseScore], config: Sco
         if test is None:
             continue
         interval = statistics.bootstrap_interval(both[:, 0] - both[:, 1], rounds=config.bootstrap, seed=config.seed)
-        found[name] = {
+        tests[name] = {
             "mean": float(both[:, 0].mean()), "other_mean": float(both[:, 1].mean()),
             "difference": test.difference, "ci95": interval,
             "p": test.p, "pairs": test.pairs, "exact": test.exact,
         }  # fmt: skip
-    return {"cases": [case.case for case, _ in pairs], "metrics": found}
+    return {"cases": [case.case for case, _ in pairs], "metrics": tests}
 
 
 def read(path: Path, config: ScoreConfig) -> tuple[CaseScore, ...]:
@@ -222,29 +232,31 @@ def read(path: Path, config: ScoreConfig) -> tuple[CaseScore, ...]:
 
 
 def _aggregate(cases: Sequence[CaseScore], name: str, config: ScoreConfig) -> dict[str, Any]:
-    """Figures of one metric over the cases of a run."""
-    defined = np.array([case.values[name] for case in cases if case.values.get(name) is not None], float)
-    filled = [
-        case.values.get(name) if case.values.get(name) is not None else case.penalties.get(name) for case in cases
-    ]
-    complete = [value for value in filled if value is not None]
+    """Figures of one metric over the cases of a run: mean, interval and the like of what table and CSV show."""
+    defined = [value for case in cases if (value := case.values.get(name)) is not None]
+    filled = [value for case in cases if (value := _filled(case, name)) is not None]
+    shown = np.array([value for case in cases if (value := _shown(case, name, config)) is not None], float)
     return {
-        "n": len(defined),
+        "n": len(shown),
         "undefined": len(cases) - len(defined),
-        "mean": float(defined.mean()) if len(defined) else None,
-        "ci95": statistics.bootstrap_interval(defined, rounds=config.bootstrap, seed=config.seed),
-        "sd": float(defined.std(ddof=1)) if len(defined) > 1 else None,
-        "median": float(np.median(defined)) if len(defined) else None,
-        "mean_with_penalty": float(np.mean(complete)) if len(complete) == len(cases) else None,
+        "mean": float(shown.mean()) if len(shown) else None,
+        "ci95": statistics.bootstrap_interval(shown, rounds=config.bootstrap, seed=config.seed),
+        "sd": float(shown.std(ddof=1)) if len(shown) > 1 else None,
+        "median": float(np.median(shown)) if len(shown) else None,
+        "mean_defined": float(np.mean(defined)) if defined else None,
+        "mean_with_penalty": float(np.mean(filled)) if len(filled) == len(cases) else None,
     }
 
 
-def _shown(case: CaseScore, name: str, config: ScoreConfig) -> float | None:
-    """A figure under the empty policy: a penalty shows for HD95, and for every figure of a failed case."""
+def _filled(case: CaseScore, name: str) -> float | None:
+    """A figure, or its penalty where the case does not define it."""
     value = case.values.get(name)
-    if value is None and config.empty == "penalty" and (case.error or name == "hd95_mm"):
-        return case.penalties.get(name)
-    return value
+    return case.penalties.get(name) if value is None else value
+
+
+def _shown(case: CaseScore, name: str, config: ScoreConfig) -> float | None:
+    """A figure under the empty policy: what table and CSV show and every mean counts."""
+    return _filled(case, name) if config.empty == "penalty" else case.values.get(name)
 
 
 def _comparison_lines(comparison: dict[str, Any]) -> list[str]:

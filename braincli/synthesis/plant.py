@@ -81,9 +81,9 @@ def plant(
     """
     for attempt in range(ATTEMPTS):
         generator = seeded(seed, case_id, kind, number, attempt)
-        found = _attempt(image, free, kinds.KINDS[kind], spacing, radius_mm, generator)
-        if found is not None:
-            return found
+        anomaly = _attempt(image, free, kinds.KINDS[kind], spacing, radius_mm, generator)
+        if anomaly is not None:
+            return anomaly
     raise InputError(f"{case_id}: no room for an anomaly.", "Ask for fewer or smaller ones (--count, --radius-mm).")
 
 

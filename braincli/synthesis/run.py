@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from braincli.config import SynthConfig
-from braincli.errors import BraincliError, CohortError, InputError, UsageError
+from braincli.errors import InputError, UsageError
 from braincli.imaging import brain as brains
 from braincli.imaging import volume
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.reading import load_images
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
-from braincli.runtime import device, files, provenance
+from braincli.runtime import cohort, device, files, provenance
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import RunRecord
 from braincli.synthesis.plant import Anomaly, plant
@@ -54,30 +55,15 @@ def synthesise(cases: Sequence[Case], out: Path, config: SynthConfig, reporter: 
 
     Raises:
         UsageError: two cases would be written to the same folder.
-        CohortError: all cases were tried and some failed; the message is a table of them.
+        CohortError: all cases were tried and some failed; it lists them, ``outcomes`` holds what came of each.
         BraincliError: there is only one case, and this went wrong.
     """
     counts = Counter(_safe(case.id) for case in cases)
     if repeated := [name for name, count in counts.items() if count > 1]:
         raise UsageError(f"Two cases are called {repeated[0]}.", "Run them apart, into two folders.")
     device.prepare("cpu", config.threads)
-    if len(cases) == 1:
-        return [synthesise_case(cases[0], out, config, reporter)]
-    done: list[Synthetic] = []
-    failed: dict[str, str] = {}
-    with reporter.step("cases", total=len(cases)) as step:
-        for case in cases:
-            try:
-                done.append(synthesise_case(case, out, config, reporter))
-            except Exception as error:  # whatever goes wrong with one case must not cost the others
-                internal = f"internal error: {type(error).__name__}: {error}"
-                failed[case.id] = error.message if isinstance(error, BraincliError) else internal
-                reporter.warn(f"{case.id} failed: {failed[case.id]}")
-            step.advance(note=case.id)
-    if failed:
-        table = "\n".join(f"  {name}\t{text}" for name, text in failed.items())
-        raise CohortError(f"{len(failed)} of {len(cases)} cases failed:\n{table}", "The others are complete.")
-    return done
+    outcomes = cohort.each(cases, lambda case: synthesise_case(case, out, config, reporter), reporter)
+    return cohort.results(outcomes)
 
 
 def synthesise_case(case: Case, out: Path, config: SynthConfig, reporter: Reporter) -> Synthetic:
@@ -137,7 +123,7 @@ class _Host:
 
 
 def _read(case: Case, config: SynthConfig) -> _Host:
-    volumes = {c: volume.load(case.images[c]) for c in CONTRASTS if c in case.images}
+    volumes = load_images(case)
     mask = volume.load(case.brain, labels=True) if case.brain else None
     if mask is None and any(brains.has_skull(image) for image in volumes.values()):
         raise InputError(f"{case.id} still shows the head.", "Prepare it first: braincli preprocess.")
@@ -160,16 +146,16 @@ def _read(case: Case, config: SynthConfig) -> _Host:
 
 
 def _plant_all(case_id: str, host: _Host, config: SynthConfig) -> list[Anomaly]:
-    image, free, found = host.slices.image, host.free, []
+    image, free, anomalies = host.slices.image, host.free, list[Anomaly]()
     for number in range(config.count):
-        one = plant(
+        anomaly = plant(
             image, free, config.kind, spacing=host.slices.spacing, radius_mm=config.radius_mm, case_id=case_id,
             seed=config.seed, number=number,
         )  # fmt: skip
-        image = one.image
-        free = free & ~_grown(one.extent > 0, host.slices.spacing, APART_MM)
-        found.append(one)
-    return found
+        image = anomaly.image
+        free = free & ~_grown(anomaly.extent > 0, host.slices.spacing, APART_MM)
+        anomalies.append(anomaly)
+    return anomalies
 
 
 def _grown(mask: np.ndarray, spacing: Sequence[float], margin_mm: float) -> np.ndarray:

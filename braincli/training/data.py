@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from braincli.errors import InputError
-from braincli.methods.base import Batch
+from braincli.methods.base import Batch, Sampling
 from braincli.training.store import SliceStore
 
 PARTS = ("image", "brain", "label", "lesion", "position")
@@ -94,19 +94,19 @@ class Feed:
         return [Draw(self.source.batch(choose(self.pools, self.size, g, self.run)), g) for g in generators]
 
 
-def pools(store: SliceStore, diet: str, stage: str) -> list[np.ndarray]:
+def pools(store: SliceStore, sampling: Sampling, stage: str) -> list[np.ndarray]:
     """Indices to draw from: one pool, or two of which each gives half of a batch.
 
     Raises:
-        InputError: the store holds none of the kind that ``diet`` asks for.
+        InputError: the store holds none of the kind that ``sampling`` asks for.
     """
-    diets: dict[str, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
+    labels: dict[Sampling, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
+    words = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}
     label = np.asarray(store.label)
-    drawn_from = [np.flatnonzero(label >= 0 if kind is None else label == kind) for kind in diets[diet]]
+    drawn_from = [np.flatnonzero(label >= 0 if kind is None else label == kind) for kind in labels[sampling]]
     if any(len(pool) == 0 for pool in drawn_from):
-        needs = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}[diet]
         raise InputError(
-            f"The cohort has no {needs}, which stage {stage} needs.",
+            f"The cohort has no {words[sampling]}, which stage {stage} needs.",
             "Put lesion masks (*_seg.nii.gz) beside the scans, or mark healthy cases in a manifest (group = healthy).",
         )
     return drawn_from

@@ -199,9 +199,9 @@ class _Run:
             average=Average(trained, config.ema),
             feed=data.Feed(
                 self.source,
-                data.pools(self.store, method.diet(name), name),
+                data.pools(self.store, method.sampling(name), name),
                 self.batch // self.shards,
-                method.run,
+                method.sequence,
                 seeds,
             ),
             rates={key: [group["lr"] for group in o.param_groups] for key, o in optimizers.items()},

@@ -29,14 +29,14 @@ def restored_slices(method: Method, store: SliceStore, seed: int = 0) -> Iterato
     they are the slice and its score.
     """
     rows = fixed_rows(store)
-    if method.run > 1:  # whole runs of adjacent slices; the first of each is shown
-        rows = (rows[:, None] + np.arange(method.run)).clip(max=len(store) - 1).ravel()
+    if method.sequence > 1:  # whole runs of adjacent slices; the first of each is shown
+        rows = (rows[:, None] + np.arange(method.sequence)).clip(max=len(store) - 1).ravel()
     device = next(method.parameters()).device
     batch = Source(store, torch.device("cpu")).batch(rows).to(device)
     generators = [torch.Generator().manual_seed(seed + row) for row in range(len(rows))]
     with torch.inference_mode():
         prediction = method.predict(batch.image, batch.brain, generators)
-    for row in range(0, len(rows), method.run):
+    for row in range(0, len(rows), method.sequence):
         image = batch.image[row]
         if prediction.restored is not None:
             parts = [image, prediction.restored[row], (image - prediction.restored[row]).abs()]

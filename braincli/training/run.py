@@ -115,7 +115,7 @@ class _Training:
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
             name=output.folder.name, method=config.method, preset=config.preset, settings=self.config.settings,
-            slices=self.spec, map=MapOptions(**kind.map | self.method.config.map),
+            slices=self.spec, map=MapOptions(**kind.map_options | self.method.config.map),
         )  # fmt: skip
 
     def run(self) -> ModelInfo | None:

@@ -78,8 +78,8 @@ def test_variation_of_strength_zero_only_flips() -> None:
     brain = torch.ones(6, 1, 40, 32, dtype=torch.bool)
     image = torch.rand(SHAPE).clamp_min(0.01)
     drawn = augment.draw(SHAPE, generator(3), strength=0.0, drop=0.0)
-    found = augment.recolour(augment.move(image, drawn), brain, drawn)
-    for row, original in zip(found, image, strict=True):
+    recoloured = augment.recolour(augment.move(image, drawn), brain, drawn)
+    for row, original in zip(recoloured, image, strict=True):
         kept = torch.allclose(row, original, atol=1e-3)
         flipped = torch.allclose(row, original.flip(2), atol=1e-3)
         assert kept or flipped

@@ -119,8 +119,8 @@ def test_textures_wrap_around_and_stay_in_range() -> None:
     x = torch.rand(3, 1, 20, 16, generator=generator())
     for change in draem.AUGMENTATIONS:
         for amount in (0.0, 0.5, 1.0):
-            found = change(x, torch.full((3, 1, 1, 1), amount)).clamp(0, 1)
-            assert found.shape == x.shape and torch.isfinite(found).all()
+            changed = change(x, torch.full((3, 1, 1, 1), amount)).clamp(0, 1)
+            assert changed.shape == x.shape and torch.isfinite(changed).all()
 
 
 def test_foreign_texture_is_the_donor() -> None:

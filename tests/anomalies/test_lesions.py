@@ -27,7 +27,7 @@ def drawn() -> lesions.Lesions:
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_share_decides_which_rows_get_the_lesion_of_another_slice(share: float) -> None:
     image, brain, lesion = slices()
-    found, alpha = lesions.apply(image, brain, lesion, drawn(), transplanted=share)
+    planted, alpha = lesions.apply(image, brain, lesion, drawn(), transplanted=share)
     grown, moved = (
         growth.apply(image, brain, drawn().growth),
         transplant.apply(image, brain, lesion, drawn().transplant),
@@ -36,11 +36,11 @@ def test_the_share_decides_which_rows_get_the_lesion_of_another_slice(share: flo
     assert from_others.sum() == {0.0: 0, 0.5: 3, 1.0: 5}[share]
     for row, other in enumerate(from_others.tolist()):
         expected = moved if other else grown
-        assert torch.equal(found[row], expected[0][row])
+        assert torch.equal(planted[row], expected[0][row])
         assert torch.equal(alpha[row], expected[1][row])
 
 
 def test_growths_stand_in_where_no_slice_has_a_lesion() -> None:
     image, brain, lesion = slices()
-    found, _ = lesions.apply(image, brain, torch.zeros_like(lesion), drawn(), transplanted=1.0)
-    assert torch.equal(found, growth.apply(image, brain, drawn().growth)[0])
+    planted, _ = lesions.apply(image, brain, torch.zeros_like(lesion), drawn(), transplanted=1.0)
+    assert torch.equal(planted, growth.apply(image, brain, drawn().growth)[0])

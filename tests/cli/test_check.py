@@ -64,6 +64,30 @@ def test_files_that_make_no_case_are_checked_one_by_one(tmp_path: Path) -> None:
     assert "cannot tell what p_whatever.nii.gz shows" in result.stdout and result.stdout.count(" ok ") == 2
 
 
+def test_derivatives_and_own_outputs_are_not_checked(tmp_path: Path) -> None:
+    write_case(tmp_path / "p", "p", ["flair"])
+    write_case(tmp_path / "derivatives" / "p", "p", ["t1"])
+    for name in ("p_mask", "p_anomaly"):
+        write(tmp_path / "p" / f"{name}.nii.gz", phantoms.lesion())
+    (tmp_path / "p" / "p_record.json").write_text('{"braincli": "1", "command": "detect"}')
+    assert [line.split()[-1] for line in check(tmp_path).stdout.splitlines()] == ["p", "p_flair.nii.gz", "p_seg.nii.gz"]
+    write(tmp_path / "p" / "p_whatever.nii.gz")  # no case can be told: every file by itself
+    listed = check(tmp_path).stdout
+    assert "cannot tell what p_whatever.nii.gz shows" in listed
+    assert listed.count(" ok ") == 3 and "p_mask" not in listed and "t1" not in listed
+
+
+def test_an_odd_subject_is_listed_with_its_problem_and_the_others_are_checked(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", "a", ["flair"])
+    write_case(tmp_path / "b", "b_run-1", ["flair"])
+    write_case(tmp_path / "b", "b_run-2", ["flair"])
+    write(write_case(tmp_path / "c", "c", ["flair"]) / "c_roi.nii.gz", phantoms.lesion())
+    result = check(tmp_path)
+    assert result.exit_code == 3 and result.stdout.count(" ok ") == 4
+    assert "b: two files for flair: b_run-1_flair.nii.gz, b_run-2_flair.nii.gz" in result.stdout
+    assert "note: c_roi.nii.gz is neither a scan nor a mask" in result.stdout and "1 problem to mend" in result.stderr
+
+
 def test_single_files_need_no_contrast_and_masks_may_be_empty(tmp_path: Path) -> None:
     scan = write(tmp_path / "-odd näme.v2.nii")
     mask = write(tmp_path / "my mask.nii.gz", phantoms.lesion() * 0)

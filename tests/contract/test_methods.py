@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from importlib import import_module
 from pathlib import Path
@@ -43,8 +44,8 @@ def generators(rows: int, seed: int = 0) -> list[torch.Generator]:
 
 def predict(method: Method, given: Batch, seed: int = 0) -> torch.Tensor:
     with torch.inference_mode():
-        found = method.eval().predict(given.image, given.brain, generators(len(given), seed))
-    parts = [part for part in found if part is not None]
+        prediction = method.eval().predict(given.image, given.brain, generators(len(given), seed))
+    parts = [part for part in prediction if part is not None]
     assert parts, "a prediction holds a restoration or a score"
     return torch.cat(parts, dim=1)
 
@@ -75,7 +76,7 @@ def test_describes_itself(name: str) -> None:
     module = import_module(f"braincli.methods.{spec.target.split(':')[0]}")
     assert len(spec.summary) > 10
     assert len(spec.paper) > 10
-    assert spec.supervision
+    assert str(spec.supervision)
     assert module.__doc__ and len(module.__doc__) > 100, "the module says what the method is and where it deviates"
     assert set(spec.presets) <= set(registry.method_class(name).PRESETS)
     assert {"paper", "compact", "tiny"} <= set(spec.presets)
@@ -106,34 +107,50 @@ def test_prediction_has_shape_range_and_leaves_its_input(name: str, channels: in
     method, given = build(name, channels), batch(3, channels)
     image, brain = given.image.clone(), given.brain.clone()
     with torch.inference_mode():
-        found = method.eval().predict(given.image, given.brain, generators(3))
+        prediction = method.eval().predict(given.image, given.brain, generators(3))
     assert torch.equal(given.image, image)
     assert torch.equal(given.brain, brain)
-    if found.restored is not None:
-        assert found.restored.shape == image.shape
-        assert found.restored.dtype == torch.float32
-        assert 0 <= float(found.restored.min()) <= float(found.restored.max()) <= 1
-        assert not found.restored[(~brain).expand_as(image)].any(), "background stays 0"
-    if found.score is not None:
-        assert found.score.shape == brain.shape
-        assert float(found.score.min()) >= 0
-    assert not any(part.requires_grad for part in found if part is not None)
+    if prediction.restored is not None:
+        assert prediction.restored.shape == image.shape
+        assert prediction.restored.dtype == torch.float32
+        assert 0 <= float(prediction.restored.min()) <= float(prediction.restored.max()) <= 1
+        assert not prediction.restored[(~brain).expand_as(image)].any(), "background stays 0"
+    if prediction.score is not None:
+        assert prediction.score.shape == brain.shape
+        assert float(prediction.score.min()) >= 0
+    assert not any(part.requires_grad for part in prediction if part is not None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_prediction_repeats_and_rows_are_independent(name: str) -> None:
     method = build(name)
-    rows = 3 * method.run
+    rows = 3 * method.sequence
     given, noise = batch(rows), generators(rows)
     whole = predict(method, given)
     assert torch.equal(whole, predict(method, given)), "same generators, same result"
-    for first in range(0, rows, method.run):  # sequence models: runs are independent of each other
-        own = slice(first, first + method.run)
+    for first in range(0, rows, method.sequence):  # sequence models: runs are independent of each other
+        own = slice(first, first + method.sequence)
         alone = given.rows(torch.arange(rows)[own])
         with torch.inference_mode():
-            found = method.predict(alone.image, alone.brain, noise[own])
-        parts = torch.cat([part for part in found if part is not None], dim=1)
+            prediction = method.predict(alone.image, alone.brain, noise[own])
+        parts = torch.cat([part for part in prediction if part is not None], dim=1)
         torch.testing.assert_close(parts, whole[own], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_call_ticks_once(name: str) -> None:
+    method, given, ticks = build(name), batch(2), []
+    with torch.inference_mode():
+        method.eval().predict(given.image, given.brain, generators(2), lambda: ticks.append(None))
+    assert len(ticks) == method.calls()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_typed(name: str) -> None:
+    """``config`` is annotated with the class that ``Config`` names, so that the checker knows the options."""
+    kind = registry.method_class(name)
+    annotated = next(own["config"] for c in kind.__mro__ if "config" in (own := inspect.get_annotations(c)))
+    assert annotated == kind.Config.__name__
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,10 +160,10 @@ def test_degenerate_slices_give_finite_results(name: str) -> None:
     image[0] = 0
     image[1] = 0.5
     image[2, 1:] = 0
-    found = predict(method, given.with_image(image))
-    assert torch.isfinite(found).all()
-    assert not found[0, :4].any(), "an empty slice stays empty"
-    assert not found[2, 1:4].any(), "an absent contrast stays absent"
+    prediction = predict(method, given.with_image(image))
+    assert torch.isfinite(prediction).all()
+    assert not prediction[0, :4].any(), "an empty slice stays empty"
+    assert not prediction[2, 1:4].any(), "an absent contrast stays absent"
 
 
 @pytest.mark.parametrize("name", NAMES)

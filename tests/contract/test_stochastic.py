@@ -17,16 +17,16 @@ def test_predictions_depend_on_chance_as_the_method_says(name: str) -> None:
     with torch.no_grad():  # untrained networks end in zeros, which hide what comes before
         for parameter in method.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
-    rows = 2 * method.run
+    rows = 2 * method.sequence
     y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE[0]), torch.linspace(-1, 1, SIZE[1]), indexing="ij")
     brain = (y**2 + x**2 < 0.8).expand(rows, 1, *SIZE)
     image = (0.5 + 0.2 * torch.sin(5 * y + 3 * x)) * brain.expand(rows, 4, *SIZE)
 
     def predict(seed: int) -> torch.Tensor:
         with torch.inference_mode():
-            found = method.predict(
+            prediction = method.predict(
                 image, brain, [torch.Generator().manual_seed(100 * seed + row) for row in range(rows)]
             )
-        return torch.cat([part for part in found if part is not None], dim=1)
+        return torch.cat([part for part in prediction if part is not None], dim=1)
 
     assert torch.equal(predict(0), predict(1)) != method.config.stochastic

@@ -21,7 +21,7 @@ from braincli.errors import UsageError
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
-from braincli.methods.base import Callback, Method, MethodConfig, Prediction
+from braincli.methods.base import Method, MethodConfig, Prediction, Tick, no_tick
 from braincli.model.folder import LoadedModel
 from braincli.model.info import PAPER_WEIGHTS, Calibration, MapOptions, ModelInfo
 
@@ -44,11 +44,11 @@ class Toy(Method):
         yield from ()
 
     def predict(
-        self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], callback: Callback | None = None
+        self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], tick: Tick = no_tick
     ) -> Prediction:
-        assert len(image) % self.run == 0, "whole runs"
-        runs = image.reshape(-1, self.run, *image.shape[1:])
-        shared = runs.mean(dim=(1, 2, 3, 4)).repeat_interleave(self.run)[:, None, None, None]
+        assert len(image) % self.sequence == 0, "whole runs"
+        runs = image.reshape(-1, self.sequence, *image.shape[1:])
+        shared = runs.mean(dim=(1, 2, 3, 4)).repeat_interleave(self.sequence)[:, None, None, None]
         score = (3 * image[:, 3:] + shared) * brain
         restored = (image * 0.5) * brain
         return Prediction(
@@ -56,8 +56,8 @@ class Toy(Method):
         )
 
 
-def toy(gives: str, run: int = 1) -> LoadedModel:
-    kind = type("Toy", (Toy,), {"run": run, "gives": gives})
+def toy(gives: str, sequence: int = 1) -> LoadedModel:
+    kind = type("Toy", (Toy,), {"sequence": sequence, "gives": gives})
     info = ModelInfo(
         name="toy", method="toy", preset="tiny", slices=SPEC.model_dump(mode="json"),
         map=MapOptions(smooth_mm=0, erode_mm=0),

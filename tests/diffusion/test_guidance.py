@@ -33,14 +33,14 @@ def likelihood(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 def test_classifier_guidance_is_bayes_rule() -> None:
     """Prior N(0, 1) and y = x0 + N(0, 1) = 1 give the posterior N(0.5, 0.5)."""
-    drawn = generators()
+    rngs = generators()
     sigmas = levels.karras(60, 0.01, 50)
     denoise = guidance.guided(prior, likelihood, 1.0)
-    x = samplers.start(torch.zeros(SHAPE), 50.0, drawn)
+    x = samplers.start(torch.zeros(SHAPE), 50.0, rngs)
     with torch.inference_mode():
-        found = samplers.heun(denoise, x.clone(), sigmas, generators=drawn)
-    assert float(found.mean()) == pytest.approx(0.5, abs=0.03)
-    assert float(found.std()) == pytest.approx(0.5**0.5, abs=0.05)
+        sampled = samplers.heun(denoise, x.clone(), sigmas, generators=rngs)
+    assert float(sampled.mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(sampled.std()) == pytest.approx(0.5**0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("scale", "sign"), [(3.0, 1), (-3.0, -1)])
@@ -51,12 +51,12 @@ def test_the_sign(scale: float, sign: int) -> None:
     image = torch.zeros(SHAPE)
     noisy = samplers.encode(prior, image, sigmas)
 
-    def found(weight: float) -> float:
+    def brightness(weight: float) -> float:
         denoise = guidance.guided(prior, likelihood, weight)
         x = samplers.ddim(denoise, noisy, sigmas, generators=generators())
         return float(likelihood(x, torch.full((SHAPE[0],), 0.0)).mean())
 
-    assert sign * (found(scale) - found(0.0)) > 1
+    assert sign * (brightness(scale) - brightness(0.0)) > 1
 
 
 def test_guided_noise_is_the_published_formula() -> None:
@@ -82,8 +82,8 @@ def test_classifier_free_extrapolates() -> None:
 
     x, sigma = torch.zeros(SHAPE), torch.ones(SHAPE[0])
     for scale, value in ((0.0, 0.5), (1.0, 0.7), (3.0, 1.1)):
-        found = guidance.classifier_free(conditional, 0, scale)(x, sigma)
-        torch.testing.assert_close(found, torch.full(SHAPE, value))
+        estimate = guidance.classifier_free(conditional, 0, scale)(x, sigma)
+        torch.testing.assert_close(estimate, torch.full(SHAPE, value))
 
 
 def test_dynamic_threshold() -> None:
@@ -91,6 +91,6 @@ def test_dynamic_threshold() -> None:
         torch.linspace(-4, 4, 101).reshape(1, 1, 1, 101).expand(1, 2, 1, 101)
         * torch.tensor([1.0, 0.2])[None, :, None, None]
     )
-    found = guidance.dynamic_threshold(lambda x, _: x, 0.9)(values, torch.ones(1))
-    assert float(found[:, 0].max()) == 1 and float(found[:, 0].min()) == -1
-    torch.testing.assert_close(found[:, 1], values[:, 1])
+    bounded = guidance.dynamic_threshold(lambda x, _: x, 0.9)(values, torch.ones(1))
+    assert float(bounded[:, 0].max()) == 1 and float(bounded[:, 0].min()) == -1
+    torch.testing.assert_close(bounded[:, 1], values[:, 1])

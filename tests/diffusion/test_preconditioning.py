@@ -19,25 +19,25 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_centred_network_of_zero_copies_the_condition_at_high_noise() -> None:
     noisy, condition = pair()
-    found = Centred(0.1).denoise(lambda joint, _: torch.zeros_like(joint[:, :2]), noisy, SIGMAS, condition)
-    torch.testing.assert_close(found[3], condition[3].double(), rtol=0, atol=1e-3)
-    assert (found[0] - noisy[0]).abs().max() < 2e-3, "at low noise the noisy slice itself is kept"
+    clean = Centred(0.1).denoise(lambda joint, _: torch.zeros_like(joint[:, :2]), noisy, SIGMAS, condition)
+    torch.testing.assert_close(clean[3], condition[3].double(), rtol=0, atol=1e-3)
+    assert (clean[0] - noisy[0]).abs().max() < 2e-3, "at low noise the noisy slice itself is kept"
 
 
 def test_the_input_of_the_network_has_unit_size_and_the_condition_unnoised() -> None:
     noisy, condition = pair()
-    seen: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
 
     def network(joint: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
-        seen.append(joint)
+        inputs.append(joint)
         torch.testing.assert_close(log_sigma, SIGMAS.log())
         return torch.zeros_like(joint[:, :2])
 
     Centred(0.1).denoise(network, noisy, SIGMAS, condition)
-    assert float(seen[0][1:, :2].std()) == pytest.approx(1, rel=0.3)
-    assert torch.equal(seen[0][:, 2:], condition * 2 - 1)
+    assert float(inputs[0][1:, :2].std()) == pytest.approx(1, rel=0.3)
+    assert torch.equal(inputs[0][:, 2:], condition * 2 - 1)
     VE().denoise(network, noisy, SIGMAS, condition)
-    assert torch.equal(seen[1][:, 2:], condition * 2 - 1)
+    assert torch.equal(inputs[1][:, 2:], condition * 2 - 1)
 
 
 @pytest.mark.parametrize("precondition", [VE(), Centred(0.1)])

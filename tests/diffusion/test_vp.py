@@ -34,9 +34,9 @@ def generators(rows: int = ROWS) -> list[torch.Generator]:
     ],
 )
 def test_published_levels(given: Schedule, t: int, signal: float, noise: float) -> None:
-    found = torch.tensor([t])
-    assert float(given.signal(found)) == pytest.approx(signal, abs=1e-3)
-    assert float(given.noise(found)) == pytest.approx(noise, abs=1e-3)
+    level = torch.tensor([t])
+    assert float(given.signal(level)) == pytest.approx(signal, abs=1e-3)
+    assert float(given.noise(level)) == pytest.approx(noise, abs=1e-3)
 
 
 def test_ends_of_the_schedules() -> None:
@@ -82,8 +82,8 @@ def test_posterior_against_brute_force(t: int, s: int) -> None:
     mean = float((weight * grid).sum())
     variance = float((weight * (grid - mean) ** 2).sum())
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    found, spread = given.posterior(x0 * one, xt * one, torch.tensor([t]), torch.tensor([s]))
-    assert float(found) == pytest.approx(mean, abs=1e-6)
+    centre, spread = given.posterior(x0 * one, xt * one, torch.tensor([t]), torch.tensor([s]))
+    assert float(centre) == pytest.approx(mean, abs=1e-6)
     assert float(spread) == pytest.approx(variance, abs=1e-6)
 
 
@@ -100,13 +100,13 @@ def test_a_perfect_network_gives_the_image_back(target: str) -> None:
     x0, noise = torch.rand(3, 1, 4, 4, generator=generator), torch.randn(3, 1, 4, 4, generator=generator)
     t = torch.tensor([1, 400, 900])
     model = VP(LINEAR, target)
-    wanted = model.wanted(x0, noise, t)
+    target = model.training_target(x0, noise, t)
     x = LINEAR.noised(x0, t, noise)
-    torch.testing.assert_close(model.clean(wanted, x, t), x0, rtol=1e-3, atol=1e-3)
-    assert model.simple_loss(wanted, x0, noise, t).abs().max() == 0
+    torch.testing.assert_close(model.clean(target, x, t), x0, rtol=1e-3, atol=1e-3)
+    assert model.simple_loss(target, x0, noise, t).abs().max() == 0
     scaled = x / LINEAR.signal(t)
-    found = model.denoiser(lambda *_: wanted)(scaled.double(), LINEAR.sigma(t))
-    torch.testing.assert_close(found, x0.double(), rtol=1e-3, atol=1e-3)
+    clean = model.denoiser(lambda *_: target)(scaled.double(), LINEAR.sigma(t))
+    torch.testing.assert_close(clean, x0.double(), rtol=1e-3, atol=1e-3)
 
 
 def network(target: str, given: Schedule) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -118,8 +118,8 @@ def network(target: str, given: Schedule) -> Callable[[torch.Tensor, torch.Tenso
         s = (1 - a**2).sqrt()
         x0 = MEAN + a * SPREAD**2 / (a**2 * SPREAD**2 + s**2) * (x - a * MEAN)
         noise = (x - a * x0) / s
-        said = {"eps": noise, "x0": x0, "v": a * noise - s * x0}[target]
-        return torch.cat([said, torch.full_like(x, -1.0)], dim=1)
+        mean = {"eps": noise, "x0": x0, "v": a * noise - s * x0}[target]
+        return torch.cat([mean, torch.full_like(x, -1.0)], dim=1)
 
     return run
 
@@ -136,27 +136,27 @@ def network(target: str, given: Schedule) -> Callable[[torch.Tensor, torch.Tenso
     ],
 )
 def test_every_sampler_serves_vp_models(target: str, given: Schedule, name: str, steps: int) -> None:
-    drawn = generators()
+    rngs = generators()
     low, high = given.sigma(torch.tensor([1, 1000])).tolist()
     few = name in ("heun", "dpm-solver-2m")  # these want the levels of EDM, between the trained ones
     sigmas = levels.karras(steps, low, high) if few else given.sigmas(given.spaced(steps))
-    x = samplers.start(torch.zeros(ROWS, 1, 32, 32), float(sigmas[0]), drawn)
+    x = samplers.start(torch.zeros(ROWS, 1, 32, 32), float(sigmas[0]), rngs)
     denoise = VP(given, target).denoiser(network(target, given))
-    found = samplers.SAMPLERS[name](denoise, x, sigmas, generators=drawn)
-    assert float(found.mean()) == pytest.approx(MEAN, abs=0.015)
-    assert float(found.std()) == pytest.approx(SPREAD, abs=0.015)
+    sampled = samplers.SAMPLERS[name](denoise, x, sigmas, generators=rngs)
+    assert float(sampled.mean()) == pytest.approx(MEAN, abs=0.015)
+    assert float(sampled.std()) == pytest.approx(SPREAD, abs=0.015)
 
 
 def test_ddpm_with_learned_variance() -> None:
     """Sigma at its lower end, the posterior's variance, is right for an image that is known; here nearly so."""
-    drawn = generators()
-    x = torch.cat([torch.randn(1, 1, 32, 32, generator=g) for g in drawn]).double()
+    rngs = generators()
+    x = torch.cat([torch.randn(1, 1, 32, 32, generator=g) for g in rngs]).double()
     times = list(range(1000, 0, -5))
-    told: list[tuple[int, int]] = []
-    found = VP(LINEAR).ddpm(network("eps", LINEAR), x, times, generators=drawn, callback=lambda *a: told.append(a))
-    assert float(found.mean()) == pytest.approx(MEAN, abs=0.015)
-    assert float(found.std()) == pytest.approx(SPREAD, abs=0.02)
-    assert told[-1] == (200, 200) and len(told) == 200
+    ticks: list[None] = []
+    sampled = VP(LINEAR).ddpm(network("eps", LINEAR), x, times, generators=rngs, tick=lambda: ticks.append(None))
+    assert float(sampled.mean()) == pytest.approx(MEAN, abs=0.015)
+    assert float(sampled.std()) == pytest.approx(SPREAD, abs=0.02)
+    assert len(ticks) == 200
 
 
 def test_bound_is_smallest_at_the_true_posterior() -> None:

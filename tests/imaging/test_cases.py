@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from phantoms import write_case
+from phantoms import brain, write, write_case
 
-from braincli.errors import InputError
-from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, is_nifti, read_name, stem
+from braincli.errors import InputError, UsageError
+from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, gather_cases, sound
+from braincli.imaging.checks import Level
+from braincli.imaging.checks.survey import check_set
+from braincli.imaging.reading import load_images
 
 T1, T1CE, T2, FLAIR = CONTRASTS
 
@@ -20,53 +26,6 @@ def touch(folder: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
-
-
-@pytest.mark.parametrize(
-    ("name", "id", "role"),
-    [
-        ("BraTS2021_00001_t1ce.nii.gz", "BraTS2021_00001", T1CE),
-        ("BraTS-GLI-00001-000-t1c.nii.gz", "BraTS-GLI-00001-000", T1CE),
-        ("BraTS-GLI-00001-000-t1n.nii.gz", "BraTS-GLI-00001-000", T1),
-        ("BraTS-GLI-00001-000-t2f.nii.gz", "BraTS-GLI-00001-000", FLAIR),
-        ("BraTS-GLI-00001-000-t2w.nii.gz", "BraTS-GLI-00001-000", T2),
-        ("BraTS-GLI-00001-000-seg.nii.gz", "BraTS-GLI-00001-000", "lesion"),
-        ("brats_2013_pat0001_1_t1.nii.gz", "brats_2013_pat0001_1", T1),
-        ("UPENN-GBM-00001_11_T1GD.nii.gz", "UPENN-GBM-00001_11", T1CE),
-        ("p_t1Gd.nii", "p", T1CE),
-        ("p_t1_ce.nii", "p", T1CE),
-        ("p_fla.nii.gz", "p", FLAIR),
-        ("p_t2_flair.nii.gz", "p", FLAIR),
-        ("p_T1w.nii.gz", "p", T1),
-        ("FLAIR.nii.gz", "", FLAIR),
-        ("1.2.840.113_T2.nii.gz", "1.2.840.113", T2),
-        ("zwei wörter t2.nii.gz", "zwei wörter", T2),
-        ("sub-01_T1w.nii.gz", "sub-01", T1),
-        ("sub-01_ses-a_acq-mprage_ce-gd_run-1_T1w.nii.gz", "sub-01_ses-a", T1CE),
-        ("sub-01_space-SRI24_desc-preproc_FLAIR.nii.gz", "sub-01", FLAIR),
-        ("sub-01_space-SRI24_desc-brain_mask.nii.gz", "sub-01", "brain"),
-        ("sub-01_space-SRI24_label-L_mask.nii.gz", "sub-01", "lesion"),
-        ("sub-r01_ses-1_space-MNI_label-L_desc-T1lesion_mask.nii.gz", "sub-r01_ses-1", "lesion"),
-        ("sub-01_label-L_desc-tsgm_mask.nii.gz", "sub-01", "other"),
-        ("sub-01_desc-restored_FLAIR.nii.gz", "sub-01", "other"),
-        ("sub-01_PDw.nii.gz", "sub-01", "other"),
-        ("p_lesion.nii.gz", "p", "lesion"),
-        ("p_brain_mask.nii.gz", "p", "brain"),
-    ],
-)
-def test_names(name: str, id: str, role: str) -> None:
-    named = read_name(Path(name))
-    assert named is not None and (named.id, named.role) == (id, role)
-
-
-@pytest.mark.parametrize("name", ["p_mask.nii.gz", "p_brain.nii.gz", "scan.nii.gz", "p_t1brain.nii.gz", "port1.nii"])
-def test_names_that_tell_nothing(name: str) -> None:
-    assert read_name(Path(name)) is None
-
-
-def test_only_the_nifti_ending_is_taken_off() -> None:
-    assert stem(Path("a.b.c.nii.gz")) == "a.b.c" and stem(Path("A.NII")) == "A"
-    assert is_nifti(Path("A.NII.GZ")) and not is_nifti(Path("a.nii.gz.json"))
 
 
 def test_folder_of_brats_names_with_its_masks(tmp_path: Path) -> None:
@@ -186,49 +145,171 @@ def test_unreadable_paths_are_input_errors(tmp_path: Path, monkeypatch: pytest.M
         find_cases(tmp_path / ("x" * 5000))
 
 
-def manifest(folder: Path, *rows: str) -> Path:
-    touch(folder, "img/a.nii.gz", "img/b.nii.gz", "img/m.nii.gz")
-    path = folder / "cohort.tsv"
-    path.write_text("\n".join(rows), encoding="utf-8-sig")
-    return path
+ODD = {
+    "two runs": (["x_run-1_FLAIR.nii.gz", "x_run-2_FLAIR.nii.gz"], "x_run-1_FLAIR.nii.gz, x_run-2_FLAIR.nii.gz"),
+    "a run beside the scan": (["x_t1.nii.gz", "x_run2_t1.nii.gz"], "two files for t1: x_run2_t1.nii.gz, x_t1.nii.gz"),
+    "a run at the end": (["x_t1.nii.gz", "x_t1_run2.nii.gz"], "two files for t1: x_t1.nii.gz, x_t1_run2.nii.gz"),
+    "unknown file": (["x_flair.nii.gz", "x_flair_final.nii.gz"], "cannot tell what x_flair_final.nii.gz shows"),
+    "unknown mask": (["x_flair.nii.gz", "x_mask.nii.gz"], "cannot tell what x_mask.nii.gz shows"),
+    "no scan but what was made of it": (["x_t1_brain.nii.gz"], "cannot tell what x_t1_brain.nii.gz shows"),
+    "lesion or tissue": (["x_t1.nii.gz", "x_t1_seg.nii.gz"], "cannot tell what x_t1_seg.nii.gz shows"),
+    "two names": (["x_t1.nii.gz", "y_flair.nii.gz"], "begin differently (x, y)"),
+    "scans in and below": (["x_t1.nii.gz", "coreg/x_t1.nii.gz"], "holds scans itself and in folders (coreg)"),
+    "two spaces": (["x_t1.nii.gz", "x_space-MNI_FLAIR.nii.gz"], "several spaces (native, MNI)"),
+}
 
 
-def test_manifest_with_paths_relative_to_it(tmp_path: Path) -> None:
-    path = manifest(
-        tmp_path,
-        "id\tflair\tt1\tlesion\tbrain\tgroup",
-        "zoë\timg/b.nii.gz\tn/a\timg/m.nii.gz\t\tdiseased",
-        "anna\t\timg/a.nii.gz",
-    )
-    anna, zoe = find_cases(path)
-    assert (anna.id, anna.images, anna.group) == ("anna", {T1: tmp_path / "img/a.nii.gz"}, None)
-    assert (zoe.images, zoe.lesion, zoe.brain) == ({FLAIR: tmp_path / "img/b.nii.gz"}, tmp_path / "img/m.nii.gz", None)
-    assert zoe.group == "diseased"
+@pytest.mark.parametrize("names, message", ODD.values(), ids=ODD)
+def test_an_odd_subject_is_a_problem_of_its_own(names: list[str], message: str, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"x/{name}" for name in names), "a/a_flair.nii.gz", "z/z_flair.nii.gz", "z/z_t1.nii.gz")
+    a, x, z = find_cases(tmp_path)
+    assert (a.id, x.id, z.id) == ("a", "x", "z") and a.problem is None and z.problem is None
+    assert x.problem is not None and message in x.problem.message and x.problem.hint
+    with pytest.raises(InputError, match=re.escape(message)):  # where it is the only one
+        find_cases(tmp_path / "x")
+    with pytest.raises(InputError, match=re.escape(message)):  # where all are needed
+        sound([a, x, z])
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (["id\tT1w", "a\timg/a.nii.gz"], "unknown column 'T1w'"),
-        (["t1", "img/a.nii.gz"], "no column id"),
-        (["id\tt1"], "has no rows"),
-        (["id\tt1", "a\timg/gone.nii.gz"], "line 2: no such file: gone.nii.gz"),
-        (["id\tt1", "a\t"], "line 2: no scan"),
-        (["id\tt1", "\timg/a.nii.gz"], "line 2: no id"),
-        (["id\tt1", "a\timg/a.nii.gz", "a\timg/b.nii.gz"], "the id a occurs twice"),
-        (["id\tt1\tgroup", "a\timg/a.nii.gz\till"], "group is 'ill'"),
-    ],
-)
-def test_manifest_mistakes(rows: list[str], message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("run", "chosen"), [("first", "1"), ("1", "1"), ("last", "3"), ("2", "2")])
+def test_runs_are_chosen_by_rule(run: str, chosen: str, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-1_run-{n}_FLAIR.nii.gz" for n in "123"), "sub-1_T1w.nii.gz")
+    [case] = find_cases(tmp_path, run=run)
+    assert case.images[FLAIR].name == f"sub-1_run-{chosen}_FLAIR.nii.gz" and case.images[T1].name == "sub-1_T1w.nii.gz"
+
+
+def test_a_run_that_is_not_there_and_files_that_are_no_runs(tmp_path: Path) -> None:
+    touch(tmp_path / "x", "x_t1.nii.gz", "x_run2_t1.nii.gz", "x_flair.nii.gz")
+    with pytest.raises(InputError, match="none is run 4"):
+        find_cases(tmp_path / "x", run="4")
+    assert [find_cases(tmp_path / "x", run=run)[0].images[T1].name for run in ("1", "2", "first", "last")] == [
+        "x_t1.nii.gz", "x_run2_t1.nii.gz", "x_t1.nii.gz", "x_run2_t1.nii.gz",
+    ]  # fmt: skip
     with pytest.raises(InputError) as raised:
-        find_cases(manifest(tmp_path, *rows))
-    assert message in raised.value.message and raised.value.hint
+        find_cases(tmp_path / "x")
+    assert "--run last" in raised.value.hint
+    touch(tmp_path / "y", "y_acq-a_T1w.nii.gz", "y_acq-b_T1w.nii.gz")
+    with pytest.raises(InputError, match="two files for t1") as raised:
+        find_cases(tmp_path / "y", run="last")
+    assert "--run" not in raised.value.hint
 
 
-def test_manifest_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "x.tsv").write_bytes(b"\xff\xfe\x00id")
-    with pytest.raises(InputError, match="no table in UTF-8 text"):
-        find_cases(tmp_path / "x.tsv")
+def test_one_run_alone_keeps_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a_run2/a_run2_t1.nii.gz", "a_run2/a_run2_seg.nii.gz")
+    [case] = find_cases(tmp_path)
+    assert case.id == "a_run2" and case.lesion is not None
+
+
+FAST = ("pve_0", "pve_1", "pve_2", "pveseg", "mixeltype", "seg", "bias", "restore", "seg_0", "prob_1")
+
+
+def test_what_fast_leaves_is_tissue_and_no_lesion(tmp_path: Path) -> None:
+    touch(tmp_path / "x", "x_t1.nii.gz", "x_flair.nii.gz", *(f"x_t1_{kind}.nii.gz" for kind in FAST))
+    touch(tmp_path / "y", "y_t1.nii.gz", *(f"y_{kind}.nii.gz" for kind in FAST))
+    touch(tmp_path / "z", "z_t1.nii.gz", "z_t1_pve_0.nii.gz", "z_t1_seg.nii.gz", "z_seg.nii.gz")
+    x, y, z = find_cases(tmp_path)
+    assert [case.problem for case in (x, y, z)] == [None] * 3
+    assert x.lesion is None and y.lesion is None and z.lesion is not None and z.lesion.name == "z_seg.nii.gz"
+    assert set(x.tissue) == set(y.tissue) == {"gm", "wm", "csf"} and list(x.images) == [T1, FLAIR]
+
+
+def test_what_was_made_from_a_scan_is_set_aside(tmp_path: Path) -> None:
+    touch(tmp_path, "x_flair.nii.gz", "x_roi.nii.gz", "x_segm.nii.gz", "x_flair_brain.nii.gz", "x_seg.nii.gz")
+    [case] = find_cases(tmp_path)
+    assert case.lesion is not None and list(case.images) == [FLAIR]
+    assert [path.name for path in case.aside] == ["x_flair_brain.nii.gz", "x_roi.nii.gz", "x_segm.nii.gz"]
+
+
+def test_unreadable_folders_and_links_to_nothing_stay_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/a_t1.nii.gz", "b/b_t1.nii.gz", "c/readme.txt", "d/readme.txt")
+    (tmp_path / "c" / "c_t1.nii.gz").symlink_to("../.git/annex/objects/xx/SHA256E-s9--1.nii.gz")
+    (tmp_path / "d" / "d_t1.nii.gz").symlink_to("gone.nii.gz")
+    listed = Path.iterdir
+
+    def refuse(path: Path):  # type: ignore[no-untyped-def]
+        if path.name == "b":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    a, b, c, d = find_cases(tmp_path)
+    assert a.problem is None and b.problem is not None and c.problem is not None and d.problem is not None
+    assert b.problem.message == "b: cannot be read (Permission denied)."
+    assert "c_t1.nii.gz is a link to content that is not here" in c.problem.message
+    assert c.problem.hint == "Fetch it: datalad get c_t1.nii.gz" and "Mend the link" in d.problem.hint
+    with pytest.raises(InputError, match="content that is not here"):
+        find_cases(tmp_path / "c" / "c_t1.nii.gz")
+
+
+def test_linked_folders_are_followed_once_and_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path, "store/p1/p1_t1.nii.gz", "store/p2/p2_t1.nii.gz")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "one").symlink_to(tmp_path / "store" / "p1")
+    (tmp_path / "set" / "two").symlink_to(tmp_path / "store" / "p2")
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "same").symlink_to(tmp_path / "store" / "p2")
+    assert [case.id for case in find_cases(tmp_path / "set")] == ["p1", "p2"]
+
+
+@pytest.mark.parametrize("id", ["brain_001", "seg01", "t1_study_003", "mask-7", "lesion_1_b", "flair_run", "run_2"])
+def test_a_case_may_be_called_so(id: str, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{id}/{id}_{kind}.nii.gz" for kind in ("t1", "flair", "seg", "brainmask")), "b/b_t1.nii.gz")
+    case = next(case for case in find_cases(tmp_path) if case.id != "b")
+    assert (case.id, list(case.images), case.problem) == (id, [T1, FLAIR], None)
+    assert case.lesion is not None and case.brain is not None
+
+
+def test_derivatives_hold_no_cases_unless_they_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "p1/p1_t1.nii.gz", "derivatives/tool/p1/p1_t1.nii.gz", "sourcedata/p1/t1.nii.gz")
+    assert [case.id for case in find_cases(tmp_path)] == ["p1"]
+    assert [case.id for case in find_cases(tmp_path / "derivatives")] == ["p1"]
+
+
+def test_several_paths_of_which_one_gives_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a/a_t1.nii.gz", "b/notes.txt")
+    a, b, gone = gather_cases([tmp_path / "a", tmp_path / "b", tmp_path / "gone"])
+    assert a.problem is None and b.id == "b" and b.problem is not None and "holds no .nii" in b.problem.message
+    assert gone.id == "gone" and gone.problem is not None and "no such file" in gone.problem.message
+    with pytest.raises(InputError, match="no such file"):
+        gather_cases([tmp_path / "gone"])
+
+
+def test_contrasts_of_a_file_with_four_dimensions(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/B_1.nii.gz", "imagesTr/B_2.nii.gz", "imagesTr/._B_2.nii.gz", "labelsTr/B_1.nii.gz")
+    order = (FLAIR, T1, T1CE, T2)
+    [case] = find_cases(tmp_path / "imagesTr" / "B_1.nii.gz", contrast=order)
+    assert case.id == "B_1" and list(case.images) == list(CONTRASTS) and len(set(case.images.values())) == 1
+    assert case.volumes == {FLAIR: 0, T1: 1, T1CE: 2, T2: 3} and case.lesion == tmp_path / "labelsTr" / "B_1.nii.gz"
+    assert [case.id for case in find_cases(tmp_path / "imagesTr", contrast=order)] == ["B_1", "B_2"]
+    [single] = find_cases(tmp_path / "imagesTr" / "B_1.nii.gz", contrast=(T2,))
+    assert list(single.images) == [T2] and not single.volumes
+    with pytest.raises(UsageError, match="named twice"):
+        find_cases(tmp_path / "imagesTr" / "B_1.nii.gz", contrast=(T2, T2))
+
+
+def test_volumes_of_a_file_are_read_by_contrast(tmp_path: Path) -> None:
+    scans = np.stack([brain(seed=0), brain(seed=1)], -1)
+    [case] = find_cases(write(tmp_path / "x.nii.gz", scans), contrast=(FLAIR, T1))
+    images = load_images(case)
+    assert np.array_equal(images[FLAIR].data, scans[..., 0]) and np.array_equal(images[T1].data, scans[..., 1])
+    assert not [problem for problem in check_set(images) if problem.level >= Level.WARNING]
+    [case] = find_cases(tmp_path / "x.nii.gz", contrast=FLAIR)
+    assert np.array_equal(load_images(case, volume=1)[FLAIR].data, scans[..., 1])
+    with pytest.raises(InputError, match="holds 2 volumes"):
+        load_images(case)
+
+
+def test_bytes_that_are_no_text_in_names(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    try:
+        touch(folder, os.fsdecode(b"M\xfcller_flair.nii.gz"), "t1.nii.gz")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(InputError) as raised:
+        find_cases(tmp_path)
+    raised.value.message.encode()
+    (folder / "t1.nii.gz").unlink()
+    assert [case.id for case in find_cases(tmp_path)] == ["Müller"]
 
 
 @pytest.mark.real

@@ -61,24 +61,24 @@ def test_summed_divergence_counts_one_pixels_share() -> None:
 def test_lesions_teach_nothing(name: str) -> None:
     """Drawing is compared with healthy tissue only, so that a lesion's look does not matter."""
     method = build(name, planted=0.0, variation=0.0, contrast_dropout=0.0)
-    assert method.diet("main") == "any"
+    assert method.sampling("main") == "any"
     given = batch()
-    taught = method.taught(given)  # type: ignore[operator]
-    assert not taught[given.lesion.expand_as(taught)].any()
-    assert taught[0][given.brain[0].expand_as(taught[0])].all()
-    assert not taught[~given.brain.expand_as(taught)].any()
+    mask = method.loss_mask(given)  # type: ignore[operator]
+    assert not mask[given.lesion.expand_as(mask)].any()
+    assert mask[0][given.brain[0].expand_as(mask[0])].all()
+    assert not mask[~given.brain.expand_as(mask)].any()
     paper = build(name, known_only=False)
-    assert paper.diet("main") == "healthy"
-    assert paper.taught(given).all()  # type: ignore[operator]
+    assert paper.sampling("main") == "healthy"
+    assert paper.loss_mask(given).all()  # type: ignore[operator]
 
 
 def test_growth_is_planted_into_the_input_and_not_into_the_target() -> None:
     method, given = build("ae", planted=1.0, variation=0.0, contrast_dropout=0.0), batch()
-    target, seen = method.pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
+    target, image = method.training_pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
     assert torch.equal(target.image, given.image)
-    assert (seen != given.image).flatten(1).any(dim=1).all()
+    assert (image != given.image).flatten(1).any(dim=1).all()
     untouched = build("ae", planted=0.0, variation=0.0, contrast_dropout=0.0)
-    assert torch.equal(untouched.pair(given, torch.Generator())[1], given.image)  # type: ignore[operator]
+    assert torch.equal(untouched.training_pair(given, torch.Generator())[1], given.image)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ["ae", "vae", "svae", "gmvae"])
@@ -86,17 +86,17 @@ def test_dense_latents_take_larger_canvases(name: str) -> None:
     method, given = build(name), batch(2, (40, 36))
     assert method.stride == 1
     with torch.inference_mode():
-        found = method.eval().predict(given.image, given.brain, [torch.Generator()] * 2)
-    assert found.restored is not None
-    assert found.restored.shape == given.image.shape
+        prediction = method.eval().predict(given.image, given.brain, [torch.Generator()] * 2)
+    assert prediction.restored is not None
+    assert prediction.restored.shape == given.image.shape
 
 
 def test_spatial_latents_keep_the_canvas() -> None:
     method, given = build("ae", spatial=True), batch(1, (40, 36))
     with torch.inference_mode():
-        found = method.eval().predict(given.image, given.brain, [torch.Generator()])
+        prediction = method.eval().predict(given.image, given.brain, [torch.Generator()])
     assert method.stride > 1
-    assert found.restored is not None and found.restored.shape == given.image.shape
+    assert prediction.restored is not None and prediction.restored.shape == given.image.shape
 
 
 def test_slices_of_a_run_know_each_other_and_only_each_other() -> None:
@@ -105,11 +105,11 @@ def test_slices_of_a_run_know_each_other_and_only_each_other() -> None:
     first[0] = first[0].flip(-1)
     last[19] = last[19].flip(-1)
 
-    def drawn(image: torch.Tensor) -> torch.Tensor:
+    def reconstruction(image: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return method.draw(image)  # type: ignore[operator, no-any-return]
+            return method.reconstruct(image)  # type: ignore[operator, no-any-return]
 
-    before, changed, other = drawn(given.image), drawn(first), drawn(last)
+    before, changed, other = reconstruction(given.image), reconstruction(first), reconstruction(last)
     assert not torch.equal(before[15], changed[15]), "the other end of the run"
     torch.testing.assert_close(before[16:], changed[16:])
     torch.testing.assert_close(before[:16], other[:16])
@@ -120,8 +120,8 @@ def test_runs_vary_and_grow_alike() -> None:
     image = batch(1).image.expand(32, -1, -1, -1)
     given = Batch(image, *(batch(1).rows(torch.zeros(32, dtype=torch.long)).__dict__[k] for k in ("brain", "label")),
                   torch.zeros(32, 1, *SIZE, dtype=torch.bool), torch.zeros(32))  # fmt: skip
-    target, seen = method.pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
-    for part in (target.image, seen):
+    target, image = method.training_pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
+    for part in (target.image, image):
         assert torch.equal(part[0], part[15])
         assert not torch.equal(part[15], part[16])
 

@@ -57,6 +57,6 @@ def test_strength_of_the_noise_varies_from_row_to_row() -> None:
 def test_nothing_is_added_at_test_time() -> None:
     method, given = build().eval(), batch(2)
     with torch.inference_mode():
-        found = method.predict(given.image, given.brain, [torch.Generator().manual_seed(s) for s in (0, 1)])
-    assert found.restored is not None
-    torch.testing.assert_close(found.restored, given.image, msg="an untrained change is none")
+        prediction = method.predict(given.image, given.brain, [torch.Generator().manual_seed(s) for s in (0, 1)])
+    assert prediction.restored is not None
+    torch.testing.assert_close(prediction.restored, given.image, msg="an untrained change is none")

@@ -42,7 +42,7 @@ def slices(rows: int = 2) -> Batch:
 def test_paper_has_the_published_size() -> None:
     method = registry.build("fae", preset="paper")
     assert isinstance(method, FAE)
-    assert method.eyes.channels == [64, 64, 128]
+    assert method.backbone.channels == [64, 64, 128]
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 10_285_048
     assert method.pretrained == "resnet18"
     assert method.normalisation == "equalise" and not method.config.normalisation
@@ -67,9 +67,9 @@ def test_compact_is_small() -> None:
     assert method.config.normalisation == "percentile"
 
 
-def test_score_is_nought_where_features_are_reproduced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_is_nought_where_features_are_reconstruct(monkeypatch: pytest.MonkeyPatch) -> None:
     method, given = tiny().eval(), slices()
-    monkeypatch.setattr(method, "_reproduced", lambda features: features)
+    monkeypatch.setattr(method, "_reconstruct", lambda features: features)
     with torch.inference_mode():
         score = method.predict(given.image, given.brain, []).score
     assert score is not None and float(score.max()) < 1e-5
@@ -77,10 +77,10 @@ def test_score_is_nought_where_features_are_reproduced(monkeypatch: pytest.Monke
 
 def test_unlike_features_score_high() -> None:
     method, features = tiny(), torch.randn(2, 4, 5, 8, 6)
-    unlike = method._unlike(features, -features)
-    assert unlike.shape == (2, 4, 8, 6)
-    assert float(unlike.mean()) > 1.4 and float(unlike.max()) <= 2
-    assert 0.6 < float(method._unlike(features, torch.randn_like(features)).mean()) < 1.2, "unrelated: about 1"
+    dissimilarity = method._dissimilarity(features, -features)
+    assert dissimilarity.shape == (2, 4, 8, 6)
+    assert float(dissimilarity.mean()) > 1.4 and float(dissimilarity.max()) <= 2
+    assert 0.6 < float(method._dissimilarity(features, torch.randn_like(features)).mean()) < 1.2, "unrelated: about 1"
 
 
 def test_shares_of_absent_contrasts_go_to_the_others() -> None:
@@ -99,16 +99,16 @@ def test_lesions_are_left_out_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> No
     given = slices()
     given.lesion[:, :, 8:24, 8:20] = True
     method = tiny(variation=0.0, contrast_dropout=0.0, grown=0.0, window=1)
-    reproduced = method._reproduced
+    reconstruct = method._reconstruct
 
     def loss(spoilt: bool) -> float:
         def spoil(features: torch.Tensor) -> torch.Tensor:
-            found = reproduced(features)
-            centre = torch.zeros_like(found)
+            reconstruction = reconstruct(features)
+            centre = torch.zeros_like(reconstruction)
             centre[..., 2:6, 2:5] = 1e3 * spoilt  # the lesion's cells, at a quarter of the size
-            return found + centre
+            return reconstruction + centre
 
-        monkeypatch.setattr(method, "_reproduced", spoil)
+        monkeypatch.setattr(method, "_reconstruct", spoil)
         method.eval()
         return next(iter(method.losses(given, "main", torch.Generator())))[1].item()
 
@@ -128,8 +128,8 @@ def test_training_needs_the_extra_and_a_trained_model_does_not(tmp_path: Path, m
     monkeypatch.setattr(weights, "LITE0", "no_such_package")
     loaded = load_model(str(tmp_path / "m"), torch.device("cpu")).method
     with torch.inference_mode():
-        found, expected = (m.predict(given.image, given.brain, []).score for m in (loaded, method))
-    assert found is not None and expected is not None and torch.equal(found, expected)
+        score, expected = (m.predict(given.image, given.brain, []).score for m in (loaded, method))
+    assert score is not None and expected is not None and torch.equal(score, expected)
 
     with pytest.raises(ModelError, match="not installed"):
         train_cases([Case("a", {})], TrainConfig(method="fae"), tmp_path / "new", Reporter())

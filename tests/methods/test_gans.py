@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from braincli.methods import registry
-from braincli.methods.base import Batch, Method, known
+from braincli.methods.base import Batch, Method, healthy_tissue
 from braincli.methods.cyclegan import CycleGAN
 from braincli.methods.families.translation import Translation
 from braincli.methods.fanogan import FAnoGAN
@@ -52,13 +52,13 @@ def translator(**settings: object) -> CycleGAN:
     method = build("cyclegan", **settings)
     assert isinstance(method, CycleGAN)
     method.to_diseased, method.to_healthy = torch.nn.Identity(), Heal()  # type: ignore[assignment]
-    method.judge_diseased, method.judge_healthy = Half(), Half()  # type: ignore[assignment]
+    method.discriminator_diseased, method.discriminator_healthy = Half(), Half()  # type: ignore[assignment]
     return method
 
 
 def losses(method: Translation, given: Batch) -> dict[str, tuple[float, dict[str, float]]]:
-    found = method.translate(given, torch.Generator().manual_seed(0))
-    return {name: (loss.item(), logs) for name, loss, logs in found}
+    yielded = method.translation_losses(given, torch.Generator().manual_seed(0))
+    return {name: (loss.item(), logs) for name, loss, logs in yielded}
 
 
 def test_paper_sizes_and_shared_first_stage() -> None:
@@ -66,26 +66,26 @@ def test_paper_sizes_and_shared_first_stage() -> None:
         method = registry.build("cyclegan", preset="paper", size=(256, 256))
     assert isinstance(method, CycleGAN)
     assert sum(p.numel() for p in method.to_healthy.parameters()) == 11_365_633
-    assert sum(p.numel() for p in method.judge_healthy.parameters()) == 2_762_689
+    assert sum(p.numel() for p in method.discriminator_healthy.parameters()) == 2_762_689
     assert issubclass(TSGM, Translation)
 
 
 def test_cycle_and_identity_are_weighed() -> None:
     """Healing 4 of the 256 pixels of a diseased row by 0.45 is all that any of the two does."""
     change = 0.45 * 4 / 256
-    found = losses(translator(keep_weight=0), batch())
-    total, logs = found["generators"]
+    steps = losses(translator(keep_weight=0), batch())
+    total, logs = steps["generators"]
     assert logs["adversarial"] == pytest.approx(2 * 0.5**2)
     assert logs["cycle"] == pytest.approx(change, rel=1e-4)
     assert total == pytest.approx(0.5 + 10 * change, rel=1e-4)  # healing the healthy changes nothing: identity 0
-    assert found["discriminators"][0] == pytest.approx(4 * 0.5**2 / 2)
+    assert steps["discriminators"][0] == pytest.approx(4 * 0.5**2 / 2)
 
 
 def test_keeping_counts_changes_outside_lesions_only() -> None:
     given = batch()
-    assert losses(translator(keep_weight=1), given)["generators"][1]["kept"] == 0
+    assert losses(translator(keep_weight=1), given)["generators"][1]["keep"] == 0
     unmarked = replace(given, lesion=torch.zeros_like(given.lesion))
-    kept = losses(translator(keep_weight=1), unmarked)["generators"][1]["kept"]
+    kept = losses(translator(keep_weight=1), unmarked)["generators"][1]["keep"]
     assert kept == pytest.approx(0.45 * 4 / 144, rel=1e-4)
 
 
@@ -101,21 +101,21 @@ def test_cyclegan_restores_with_one_network(contrasts: str) -> None:
     image = given.image.clone()
     image[:, 1] = 0
     with torch.inference_mode():
-        found = method.predict(image, given.brain, [torch.Generator()] * 4).restored
-    assert found is not None
-    assert found[:, 0].any()
-    assert not found[:, 1].any()
+        restored = method.predict(image, given.brain, [torch.Generator()] * 4).restored
+    assert restored is not None
+    assert restored[:, 0].any()
+    assert not restored[:, 1].any()
 
 
 def test_five_steps_of_the_critic_on_slices_of_their_own() -> None:
     method = build("fanogan", critic_steps=5)
     assert isinstance(method, FAnoGAN)
-    given, seen = batch(10), []
-    judged = method.judged
-    method.judged = lambda image, like: seen.append(like.position) or judged(image, like)  # type: ignore[method-assign]
+    given, positions = batch(10), []
+    critic_input = method.critic_input
+    method.critic_input = lambda image, like: positions.append(like.position) or critic_input(image, like)  # type: ignore[method-assign]
     order = [name for name, _, _ in method.losses(given, "gan", torch.Generator())]
     assert order == ["critic"] * 5 + ["generator"]
-    assert torch.equal(torch.cat(seen[:10:2]), given.position)
+    assert torch.equal(torch.cat(positions[:10:2]), given.position)
 
 
 def test_encoder_learns_alone() -> None:
@@ -132,12 +132,12 @@ def test_encoder_learns_alone() -> None:
 def test_perfect_restoration_costs_the_encoder_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     method, given = build("fanogan", planted=0), batch()
     assert isinstance(method, FAnoGAN)
-    inside = known(given)
+    inside = healthy_tissue(given)
     wrong_in_lesion = torch.where(inside, given.image, 0.3).requires_grad_()
-    monkeypatch.setattr(method, "draw", lambda image: wrong_in_lesion)
+    monkeypatch.setattr(method, "reconstruct", lambda image: wrong_in_lesion)
     ((_, loss, _),) = method.losses(given, "encode", torch.Generator())
     assert loss.item() == 0
-    monkeypatch.setattr(method, "draw", lambda image: given.image + 0.1)
+    monkeypatch.setattr(method, "reconstruct", lambda image: given.image + 0.1)
     ((_, loss, logs),) = method.losses(given, "encode", torch.Generator())
     assert logs["image"] == pytest.approx(0.01, rel=1e-3)
     assert loss.item() == pytest.approx(logs["image"] + logs["feature"], rel=1e-4)
@@ -147,11 +147,11 @@ def test_critic_sees_real_and_drawn_with_the_same_holes() -> None:
     method, given = build("fanogan"), batch()
     assert isinstance(method, FAnoGAN)
     given = given.with_image(given.image * torch.tensor([1.0, 0.0])[:, None, None])
-    drawn = method.judged(torch.ones_like(given.image), given)
-    assert not drawn[:, 1].any(), "an absent contrast"
-    assert not drawn[1, 0, 4:10, 4:10].any(), "a lesion and its rim"
-    assert drawn[1, 0, :4].all(), "what is drawn outside the brain is judged"
-    assert drawn[0, 0].all()
+    output = method.critic_input(torch.ones_like(given.image), given)
+    assert not output[:, 1].any(), "an absent contrast"
+    assert not output[1, 0, 4:10, 4:10].any(), "a lesion and its rim"
+    assert output[1, 0, :4].all(), "what is output outside the brain is judged"
+    assert output[0, 0].all()
 
 
 def test_fanogan_of_tsgm_reaches_sixteen_pixels() -> None:

@@ -54,17 +54,16 @@ def test_restoration_lowers_the_energy_and_variation_weight_calms_it() -> None:
     torch.manual_seed(1)
     brain = torch.ones(2, 1, *SIZE, dtype=torch.bool)
     image = 0.3 + 0.4 * torch.rand(2, 4, *SIZE)
-    told: list[tuple[int, int]] = []
+    ticks: list[None] = []
     free, held = (build(steps=8, step=0.01, soft=0.1, variation_weight=weight) for weight in (0.0, 1.8))
     noise = [torch.Generator()] * 2
     with torch.inference_mode():
-        found = free.predict(image, brain, noise, lambda *at: told.append(at)).restored
+        restored = free.predict(image, brain, noise, lambda: ticks.append(None)).restored
         calm = held.predict(image, brain, noise).restored
-    assert found is not None and calm is not None
-    assert told == [(step, 8) for step in range(1, 9)]
-    assert free.calls() == 8
+    assert restored is not None and calm is not None
+    assert len(ticks) == free.calls() == 8
     with torch.no_grad():
         inside = brain.expand_as(image)
-        assert free.energy(found, image, inside) < free.energy(image, image, inside)
-    assert variation(calm - image) < 0.8 * variation(found - image)
+        assert free.energy(restored, image, inside) < free.energy(image, image, inside)
+    assert variation(calm - image) < 0.8 * variation(restored - image)
     assert all(p.grad is None for p in free.parameters()), "the network is not trained by predicting"

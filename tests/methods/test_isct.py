@@ -81,20 +81,20 @@ def test_lesions_teach_nothing(stage: str) -> None:
 @pytest.mark.parametrize("conditional", [False, True])
 def test_reconstruction_is_weighed_ten_times(conditional: bool) -> None:
     method, given = build(conditional=conditional), batch()
-    (name, loss, logs), (judge, _, _) = method.losses(given, "synthesise", torch.Generator())
-    assert (name, judge) == ("generator", "judge")
-    assert loss.item() == pytest.approx(logs["adversarial"] + 10 * logs["off"], rel=1e-5)
+    (name, loss, logs), (discriminator, _, _) = method.losses(given, "synthesise", torch.Generator())
+    assert (name, discriminator) == ("generator", "discriminator")
+    assert loss.item() == pytest.approx(logs["adversarial"] + 10 * logs["l1"], rel=1e-5)
 
 
 def test_fine_tuning_hands_over_what_the_segmentor_gives() -> None:
     method, given = build(), batch()
-    seen: list[torch.Tensor] = []
-    method.painter.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    inputs: list[torch.Tensor] = []
+    method.generator.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     run(method, given, "synthesise")
     run(method, given, "finetune")
-    torch.testing.assert_close(seen[0], targets(given))
-    torch.testing.assert_close(seen[1], method.semantics(given.image).detach())
-    assert {"generator", "judge"} == set(method.optimizers("finetune"))
+    torch.testing.assert_close(inputs[0], targets(given))
+    torch.testing.assert_close(inputs[1], method.semantics(given.image).detach())
+    assert {"generator", "discriminator"} == set(method.optimizers("finetune"))
 
 
 def test_trains_from_a_store_with_tissue(tmp_path: Path) -> None:
@@ -114,5 +114,5 @@ def test_paper_is_as_large_as_said() -> None:
         method = registry.build("isct", preset="paper", channels=1, size=(128, 128))
     assert isinstance(method, ISCT)
     assert round(sum(p.numel() for p in method.segmentor.parameters()) / 1e6, 1) == 31.0
-    assert sum(p.numel() for p in method.painter.parameters()) == 7_834_561
-    assert sum(p.numel() for p in method.judge.parameters()) == 2_762_689
+    assert sum(p.numel() for p in method.generator.parameters()) == 7_834_561
+    assert sum(p.numel() for p in method.discriminator.parameters()) == 2_762_689

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from braincli.errors import ModelError
 from braincli.methods import registry
 from braincli.methods.base import Batch
-from braincli.methods.rd import RD, _apart
+from braincli.methods.rd import RD, cosine_distance
 
 SIZE = (32, 24)
 
@@ -33,12 +33,12 @@ def test_paper_has_the_published_size() -> None:
     with torch.device("meta"):
         method = registry.build("rd", preset="paper")
     assert isinstance(method, RD)
-    assert method.eyes.channels == [256, 512, 1024]
+    assert method.backbone.channels == [256, 512, 1024]
     assert sum(p.numel() for p in method.bottleneck.parameters()) == 58_885_120
     assert sum(p.numel() for p in method.student.parameters()) == 24_917_504
     # 24,862,528 up to layer 3; of the 19,776 channels' norms, merging leaves a bias of the two figures
-    assert sum(p.numel() for p in method.eyes.parameters()) == 24_862_528 - 19_776
-    assert not any(p.requires_grad for p in method.eyes.parameters())
+    assert sum(p.numel() for p in method.backbone.parameters()) == 24_862_528 - 19_776
+    assert not any(p.requires_grad for p in method.backbone.parameters())
     assert method.pretrained == "wide_resnet50_2"
 
 
@@ -51,20 +51,20 @@ def test_compact_is_small_and_refuses_random_features() -> None:
 
 def test_distance_is_one_minus_cosine_at_every_position() -> None:
     teacher, student = torch.randn(2, 2, 3, 5, 4, 4)
-    found = _apart(teacher, student)
-    assert found.shape == (2, 3, 4, 4)
+    distance = cosine_distance(teacher, student)
+    assert distance.shape == (2, 3, 4, 4)
     a, b = teacher[1, 2, :, 3, 0], student[1, 2, :, 3, 0]
-    torch.testing.assert_close(found[1, 2, 3, 0], 1 - a @ b / (a.norm() * b.norm()))
-    assert float(_apart(teacher, teacher).abs().max()) < 1e-5
-    torch.testing.assert_close(_apart(teacher, -teacher), torch.full((2, 3, 4, 4), 2.0))
+    torch.testing.assert_close(distance[1, 2, 3, 0], 1 - a @ b / (a.norm() * b.norm()))
+    assert float(cosine_distance(teacher, teacher).abs().max()) < 1e-5
+    torch.testing.assert_close(cosine_distance(teacher, -teacher), torch.full((2, 3, 4, 4), 2.0))
 
 
 def test_flattened_loss_is_one_cosine_per_map_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     method, given = tiny(flatten=True, inside=False, grown=0.0, variation=0.0, contrast_dropout=0.0), slices()
-    drawn = [torch.randn_like(f) for f in method.eval().features(given.image)]
-    monkeypatch.setattr(method, "_drawn", lambda features: drawn)
+    student = [torch.randn_like(f) for f in method.eval().features(given.image)]
+    monkeypatch.setattr(method, "_student_features", lambda features: student)
     loss = next(iter(method.losses(given, "main", torch.Generator())))[1].item()
-    pairs = zip(method.features(given.image), drawn, strict=True)
+    pairs = zip(method.features(given.image), student, strict=True)
     expected = sum(float((1 - F.cosine_similarity(t.flatten(2), s.flatten(2), dim=2)).mean()) for t, s in pairs)
     assert loss == pytest.approx(expected, rel=1e-4)
 
@@ -72,11 +72,11 @@ def test_flattened_loss_is_one_cosine_per_map_and_scale(monkeypatch: pytest.Monk
 def test_training_lowers_the_distance() -> None:
     method, given = tiny(grown=0.0, variation=0.0, contrast_dropout=0.0).train(), slices()
     optimizer = method.optimizers("main")["main"]
-    seen = []
+    history = []
     for _ in range(25):
         _, loss, _ = next(iter(method.losses(given, "main", torch.Generator())))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seen.append(loss.item())
-    assert seen[-1] < 0.6 * seen[0]
+        history.append(loss.item())
+    assert history[-1] < 0.6 * history[0]

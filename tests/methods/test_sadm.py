@@ -16,7 +16,7 @@ from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.methods.base import Batch
-from braincli.methods.sadm import SADM, unlike
+from braincli.methods.sadm import SADM, reconstruction_error
 from braincli.model.folder import read_info, save_model
 from braincli.model.info import ModelInfo
 from braincli.networks.median import median
@@ -65,8 +65,8 @@ def test_published_and_shipped_sizes(name: str, parameters: int) -> None:
 
 
 def test_the_variants_differ_in_what_is_seen_and_what_counts() -> None:
-    found = {name: (build(name).sadm.residual, build(name).sadm.beta) for name in NAMES}
-    assert found == {"sadm": (False, None), "sadm-res": (True, None), "unet-res": (True, 0.0)}
+    options = {name: (build(name).config.residual, build(name).config.beta) for name in NAMES}
+    assert options == {"sadm": (False, None), "sadm-res": (True, None), "unet-res": (True, 0.0)}
 
 
 @pytest.mark.parametrize("encoder", [(8, 8), ()])
@@ -86,20 +86,20 @@ def test_the_last_stage_leaves_the_diffusion_model_as_it_is(encoder: tuple[int, 
 
 def test_diets() -> None:
     synthetic, real, some = build(), build(masks="real"), build(masks="real", balanced=False)
-    assert [synthetic.diet(stage) for stage in synthetic.stages] == ["any"] * 3
-    assert [real.diet(stage) for stage in real.stages] == ["any", "any", "balanced"]
-    assert some.diet("segment") == "any"
+    assert [synthetic.sampling(stage) for stage in synthetic.stages] == ["any"] * 3
+    assert [real.sampling(stage) for stage in real.stages] == ["any", "any", "balanced"]
+    assert some.sampling("segment") == "any"
     with torch.device("meta"):
         paper = build("sadm-res", "paper")
-    assert [paper.diet(stage) for stage in paper.stages] == ["healthy"] * 3
+    assert [paper.sampling(stage) for stage in paper.stages] == ["healthy"] * 3
 
 
 def test_real_masks_are_the_truth_and_synthetic_ones_avoid_them() -> None:
     given = batch()
-    image, target, mask = build(masks="real", **STILL).shown(given, generator())
+    image, target, mask = build(masks="real", **STILL).segmentation_inputs(given, generator())
     assert torch.equal(image, given.image) and torch.equal(target, given.lesion.float())
     assert mask[0, :, 10:16, 8:14].all() and not mask[~given.brain.expand_as(mask)].any()
-    image, target, mask = build(masks="synthetic", clean=0.5, **STILL).shown(batch(20), generator())
+    image, target, mask = build(masks="synthetic", clean=0.5, **STILL).segmentation_inputs(batch(20), generator())
     assert not mask[0, :, 8:18, 6:16].any() and mask[1, :, 8:18, 6:16].all()
     planted = target.flatten(1).any(dim=1)
     assert 2 < int(planted.sum()) < 18
@@ -107,15 +107,15 @@ def test_real_masks_are_the_truth_and_synthetic_ones_avoid_them() -> None:
 
 
 def test_cases_without_expert_masks_teach_no_segmentation() -> None:
-    """Their label is unknown, so the diet of real masks leaves their slices out."""
+    """Their label is unknown, so real masks sample none of their slices."""
 
     class Store:
         label = np.array([0, -1, 1, -1, 1])
 
     store: SliceStore = Store()  # type: ignore[assignment]
     for balanced in (True, False):
-        drawn = np.concatenate(pools(store, build(masks="real", balanced=balanced).diet("segment"), "segment"))
-        assert sorted(drawn.tolist()) == [0, 2, 4]
+        sampled = np.concatenate(pools(store, build(masks="real", balanced=balanced).sampling("segment"), "segment"))
+        assert sorted(sampled.tolist()) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,50 +144,50 @@ def test_median_agrees_with_scipy() -> None:
 
 def test_error_is_zero_where_both_are_alike_and_averages_present_contrasts() -> None:
     given = batch(2)
-    assert not unlike(given.image, given.image, given.brain).any()
+    assert not reconstruction_error(given.image, given.image, given.brain).any()
     image, restored = given.image.clone(), given.image.clone()
     image[:, 2:], restored[:, 2:] = 0, 0
     restored[:, 0] = restored[:, 0].flip(1)
-    alone = unlike(image[:, :1], restored[:, :1], given.brain)
+    alone = reconstruction_error(image[:, :1], restored[:, :1], given.brain)
     assert 0.2 < float(alone[given.brain].mean()) < 2 and not alone[~given.brain].any()
-    torch.testing.assert_close(unlike(image, restored, given.brain), alone / 2)
+    torch.testing.assert_close(reconstruction_error(image, restored, given.brain), alone / 2)
 
 
 def test_fusion_is_equation_3_or_4() -> None:
     given = batch(2)
     restored, p = given.image.flip(3), torch.rand(2, 1, *SIZE, generator=generator()) * given.brain
-    a = unlike(given.image, restored, given.brain)
-    found = {
+    a = reconstruction_error(given.image, restored, given.brain)
+    fused = {
         beta: build(beta=beta).fused(given.image, restored, given.brain, p) for beta in (None, 0.0, 0.25, 0.5, 1.0)
     }
-    torch.testing.assert_close(found[None], a + p)
-    torch.testing.assert_close(found[0.25], 0.25 * a + 0.75 * p)
-    torch.testing.assert_close(2 * found[0.5], found[None])
-    assert torch.equal(found[0.0], p) and torch.equal(found[1.0], a)
+    torch.testing.assert_close(fused[None], a + p)
+    torch.testing.assert_close(fused[0.25], 0.25 * a + 0.75 * p)
+    torch.testing.assert_close(2 * fused[0.5], fused[None])
+    assert torch.equal(fused[0.0], p) and torch.equal(fused[1.0], a)
 
 
 def test_scores_are_averaged_over_levels_and_none_sees_the_residual_without_the_option() -> None:
     given, levels = batch(2), (100, 300, 500)
     for name, calls in (("sadm", 1), ("sadm-res", 3)):
         method = build(name, levels=levels, beta=0.0).eval()
-        seen: list[tuple[torch.Tensor, ...]] = []
+        inputs: list[tuple[torch.Tensor, ...]] = []
 
         class Noted(torch.nn.Module):
             def forward(self, *images: torch.Tensor) -> torch.Tensor:
-                seen.append(images)  # noqa: B023
-                return torch.full_like(images[0][:, :1], float(len(seen)))  # noqa: B023
+                inputs.append(images)  # noqa: B023
+                return torch.full_like(images[0][:, :1], float(len(inputs)))  # noqa: B023
 
         method.segmenter = Noted()  # type: ignore[assignment]
-        told: list[tuple[int, int]] = []
+        ticks: list[None] = []
         with torch.inference_mode():
-            found = method.predict(given.image, given.brain, [generator()] * 2, lambda *a: told.append(a))  # noqa: B023
-        assert len(seen) == calls and told == [(1, 3), (2, 3), (3, 3)]
+            prediction = method.predict(given.image, given.brain, [generator()] * 2, lambda: ticks.append(None))  # noqa: B023
+        assert len(inputs) == calls and len(ticks) == method.calls() == 3
         expected = torch.arange(1.0, calls + 1).sigmoid().mean()
-        assert found.score is not None and found.restored is not None
-        torch.testing.assert_close(found.score, expected * given.brain)
+        assert prediction.score is not None and prediction.restored is not None
+        torch.testing.assert_close(prediction.score, expected * given.brain)
         if calls == 3:
-            mean = torch.stack([residual for residual, _ in seen]).mean(dim=0)
-            torch.testing.assert_close(mean, given.image - found.restored)
+            mean = torch.stack([residual for residual, _ in inputs]).mean(dim=0)
+            torch.testing.assert_close(mean, given.image - prediction.restored)
 
 
 @pytest.mark.parametrize("masks", ["synthetic", "real"])
@@ -196,5 +196,5 @@ def test_single_contrasts_are_rows_of_their_own(masks: str) -> None:
     (_, loss, _), *rest = method.losses(given, "segment", generator())
     assert not rest and torch.isfinite(loss)
     with torch.inference_mode():
-        found = method.eval().predict(given.image, given.brain, [generator()] * 2)
-    assert found.score is not None and found.score.shape == (2, 1, *SIZE)
+        prediction = method.eval().predict(given.image, given.brain, [generator()] * 2)
+    assert prediction.score is not None and prediction.score.shape == (2, 1, *SIZE)

@@ -39,8 +39,8 @@ def build(name: str, preset: str = "tiny", **settings: object) -> torch.nn.Modul
 def test_paper_sizes() -> None:
     with torch.device("meta"):
         sizes = {name: build(name, "paper") for name in ("pii", "draem", "unet")}
-    found = {name: sum(p.numel() for p in method.parameters()) for name, method in sizes.items()}
-    assert found == {"pii": 7_701_825, "unet": 7_701_825, "draem": 69_043_969 + 28_371_842}
+    parameters = {name: sum(p.numel() for p in method.parameters()) for name, method in sizes.items()}
+    assert parameters == {"pii": 7_701_825, "unet": 7_701_825, "draem": 69_043_969 + 28_371_842}
 
 
 @pytest.mark.parametrize("name", ["pii", "draem", "unet"])
@@ -51,9 +51,9 @@ def test_compact_fits_into_what_is_shipped(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["pii", "draem", "unet"])
 def test_diets(name: str) -> None:
-    diets = {"pii": ("healthy", "any"), "draem": ("healthy", "any"), "unet": ("any", "balanced")}
+    samplings = {"pii": ("healthy", "any"), "draem": ("healthy", "any"), "unet": ("any", "balanced")}
     with torch.device("meta"):
-        assert (build(name, "paper").diet("main"), build(name, "compact").diet("main")) == diets[name]  # type: ignore[operator]
+        assert (build(name, "paper").sampling("main"), build(name, "compact").sampling("main")) == samplings[name]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("contrasts", ["single", "stacked"])
@@ -98,9 +98,9 @@ def test_a_patch_is_moved_around_what_it_must_hold() -> None:
     brain = batch().brain[:2]
     alpha = torch.zeros(2, 1, *SIZE)
     alpha[:, :, 10:16, 6:10] = 1
-    drawn = poisson.draw((2, 4, *SIZE), generator())
-    moved = around(alpha, brain, drawn, torch.tensor([True, False]))
-    assert torch.equal(moved.centre[1], drawn.centre[1])
+    patch = poisson.draw((2, 4, *SIZE), generator())
+    moved = around(alpha, brain, patch, torch.tensor([True, False]))
+    assert torch.equal(moved.centre[1], patch.centre[1])
     top, bottom, left, right = poisson.boxes(brain, moved)[0]
     assert top <= 10 and bottom >= 16 and left <= 6 and right >= 10
     assert bottom - top <= 10 and right - left <= 8
@@ -130,10 +130,10 @@ def test_draem_plants_growth_or_textures_and_leaves_clean_rows_alone() -> None:
 def test_unet_learns_real_masks_or_planted_ones() -> None:
     real, synthetic = build("unet", variation=0.0, contrast_dropout=0.0), build("unet", masks="synthetic")
     assert isinstance(real, UNet) and isinstance(synthetic, UNet)
-    seen: list[torch.Tensor] = []
-    setattr(real, "segmentation_loss", lambda image, target, mask: seen.append(target) or torch.zeros(()))  # noqa: B010
+    targets: list[torch.Tensor] = []
+    setattr(real, "loss", lambda image, target, mask: targets.append(target) or torch.zeros(()))  # noqa: B010
     list(real.losses(batch(), "main", generator()))
-    assert torch.equal(seen[0], batch().lesion.float())
+    assert torch.equal(targets[0], batch().lesion.float())
     made, target = synthetic.planted(batch(20), generator())
     planted = target.flatten(1).any(dim=1)
     assert 2 < int(planted.sum()) < 18
@@ -160,6 +160,6 @@ def test_scores_of_single_contrasts_are_averaged_over_those_present() -> None:
     image[:, 2:] = 0
     brain = batch().brain[:1]
     score = torch.tensor([0.2, 0.6, 1.0, 1.0])[None, :, None, None].expand(1, 4, *SIZE)
-    found = pooled(score, image, brain)
-    torch.testing.assert_close(found, 0.4 * brain)
+    mean = pooled(score, image, brain)
+    torch.testing.assert_close(mean, 0.4 * brain)
     assert not pooled(score, torch.zeros_like(image), brain).any()

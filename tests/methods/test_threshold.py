@@ -10,9 +10,9 @@ from braincli.methods import registry
 def residual(channels: int = 4, **settings: str) -> torch.Tensor:
     method = registry.build("threshold", settings=dict(settings), channels=channels, size=(8, 8))
     image, brain = torch.full((1, channels, 8, 8), 0.75), torch.ones(1, 1, 8, 8, dtype=torch.bool)
-    found = method.predict(image, brain, [torch.Generator()]).restored
-    assert found is not None
-    return (image - found).abs()[0, :, 4, 4]
+    restored = method.predict(image, brain, [torch.Generator()]).restored
+    assert restored is not None
+    return (image - restored).abs()[0, :, 4, 4]
 
 
 def test_the_residual_is_the_intensity_from_the_healthy_end() -> None:
@@ -34,6 +34,6 @@ def test_both_tails_meet_at_the_median() -> None:
     method = registry.build("threshold", settings={"flair": "both"}, channels=1, size=(2, 2))
     image = torch.tensor([[[[0.1, 0.5], [0.9, 0.0]]]])
     brain = torch.tensor([[[[True, True], [True, False]]]])
-    found = method.predict(image, brain, [torch.Generator()]).restored
-    assert found is not None
-    torch.testing.assert_close((image - found).abs(), torch.tensor([[[[0.4, 0.0], [0.4, 0.0]]]]))
+    restored = method.predict(image, brain, [torch.Generator()]).restored
+    assert restored is not None
+    torch.testing.assert_close((image - restored).abs(), torch.tensor([[[[0.4, 0.0], [0.4, 0.0]]]]))

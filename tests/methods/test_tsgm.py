@@ -19,14 +19,14 @@ def build(**settings: Any) -> Method:
     return registry.build("tsgm", preset="tiny", settings=settings, size=SIZE).eval()
 
 
-def restored(method: Method, told: list[tuple[int, int]] | None = None) -> torch.Tensor:
+def restored(method: Method, ticks: list[tuple[int, int]] | None = None) -> torch.Tensor:
     image = torch.full((2, 4, *SIZE), 0.5)
-    drawn = [torch.Generator().manual_seed(row) for row in range(2)]
+    rngs = [torch.Generator().manual_seed(row) for row in range(2)]
     with torch.inference_mode():
-        found = method.predict(image, torch.ones(2, 1, *SIZE, dtype=torch.bool), drawn, lambda *a: told.append(a)
-                               if told is not None else None).restored  # fmt: skip
-    assert found is not None
-    return found
+        restoration = method.predict(image, torch.ones(2, 1, *SIZE, dtype=torch.bool), rngs, lambda: ticks.append(None)
+                               if ticks is not None else None).restored  # fmt: skip
+    assert restoration is not None
+    return restoration
 
 
 @pytest.mark.parametrize("preset", ["paper", "reference"])
@@ -39,7 +39,7 @@ def test_published_sizes(preset: str) -> None:
     frequencies = method.get_submodule("score").frequencies
     assert sizes["score"] + frequencies.numel() == 65_558_305
     assert sizes["to_diseased"] == sizes["to_healthy"] == 11_365_633
-    assert sizes["judge_diseased"] == sizes["judge_healthy"] == 2_762_689
+    assert sizes["discriminator_diseased"] == sizes["discriminator_healthy"] == 2_762_689
 
 
 def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
@@ -58,23 +58,23 @@ def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
     + [{"sampler": "predictor-corrector", "corrector_first": True, "prior": 1.0}],
 )
 def test_every_sampler_serves(settings: dict[str, Any]) -> None:
-    told: list[tuple[int, int]] = []
+    ticks: list[None] = []
     method = build(steps=3, **settings)
-    found = restored(method, told)
-    assert torch.isfinite(found).all()
-    assert told == [(call + 1, method.calls()) for call in range(method.calls())]
+    restoration = restored(method, ticks)
+    assert torch.isfinite(restoration).all()
+    assert len(ticks) == method.calls()
 
 
 def test_a_warm_start_begins_with_the_scan() -> None:
     """An untrained centred network copies its condition at high noise and keeps the noisy scan at low noise."""
-    seen: list[torch.Tensor] = []
+    sigmas: list[torch.Tensor] = []
 
     def spy(joint: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
-        seen.append(log_sigma.exp())
+        sigmas.append(log_sigma.exp())
         return torch.zeros_like(joint[:, :4])
 
     method = build(steps=3, sigma_start=20.0)
     method._network = spy  # type: ignore[method-assign,assignment]
-    found = restored(method)
-    assert float(seen[0][0]) == pytest.approx(20.0)
-    assert float((found - 0.5).abs().mean()) < 0.05
+    restoration = restored(method)
+    assert float(sigmas[0][0]) == pytest.approx(20.0)
+    assert float((restoration - 0.5).abs().mean()) < 0.05

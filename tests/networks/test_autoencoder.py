@@ -53,9 +53,9 @@ def test_divergence_is_that_of_torch() -> None:
 
 def test_samples_have_mean_and_deviation() -> None:
     mean, log_sigma = torch.full((20_000,), 2.0), torch.full((20_000,), math.log(0.5))
-    drawn = sample(mean, log_sigma, torch.Generator().manual_seed(0))
-    assert abs(drawn.mean().item() - 2) < 0.02
-    assert abs(drawn.std().item() - 0.5) < 0.02
+    sampled = sample(mean, log_sigma, torch.Generator().manual_seed(0))
+    assert abs(sampled.mean().item() - 2) < 0.02
+    assert abs(sampled.std().item() - 0.5) < 0.02
     assert torch.equal(sample(mean, log_sigma, None), mean)
 
 

@@ -10,7 +10,7 @@ from braincli.errors import ModelError
 from braincli.networks.efficientnet import EfficientNetLite0, SameConv
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.features import BACKBONES, Features, Standardise
-from braincli.networks.resnet import Mirror, OneClassBottleneck, resnet18, wide_resnet50_2
+from braincli.networks.resnet import OneClassBottleneck, Student, resnet18, wide_resnet50_2
 
 
 def count(module: nn.Module) -> int:
@@ -25,7 +25,7 @@ def test_published_sizes() -> None:
         assert count(FeatureAutoencoder(256, (100, 150, 200, 300))) == 10_285_048
         scales = (256, 512, 1024)
         assert count(OneClassBottleneck(scales, 2048, widen=2)) == 58_885_120
-        assert count(Mirror(2048, scales, widen=2)) == 24_917_504
+        assert count(Student(2048, scales, widen=2)) == 24_917_504
 
 
 def test_parameters_are_named_as_torchvision_names_them() -> None:
@@ -51,10 +51,10 @@ def test_merged_norms_change_nothing(name: str) -> None:
     assert features.loaded
     image = torch.rand(3, 1, 32, 48)
     x = (image - features.mean) / features.deviation
-    for stage, found, channels in zip(network.stages(), features(image), features.channels, strict=False):
+    for stage, level, channels in zip(network.stages(), features(image), features.channels, strict=False):
         x = stage(x)
-        torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-4)
-        assert found.shape[1] == channels
+        torch.testing.assert_close(level, x, rtol=1e-3, atol=1e-4)
+        assert level.shape[1] == channels
     assert not any(isinstance(module, nn.BatchNorm2d) for module in features.modules())
 
 
@@ -84,7 +84,7 @@ def test_autoencoder_and_mirror_keep_sizes() -> None:
     scales = [torch.rand(2, c, 16 // f, 24 // f) for c, f in ((8, 1), (16, 2), (32, 4))]
     code = OneClassBottleneck((8, 16, 32), 64, count=1)(scales)
     assert code.shape == (2, 64, 2, 3)
-    assert [f.shape for f in Mirror(64, (8, 16, 32), layers=(1, 1, 1))(code)] == [f.shape for f in scales]
+    assert [f.shape for f in Student(64, (8, 16, 32), layers=(1, 1, 1))(code)] == [f.shape for f in scales]
 
 
 def test_standardise_learns_from_the_given_part_only() -> None:
@@ -92,9 +92,9 @@ def test_standardise_learns_from_the_given_part_only() -> None:
     x = torch.cat([torch.full((1, 2, 4, 4), 100.0), 5 + 3 * torch.randn(1, 2, 4, 4)], dim=3)
     weight = torch.zeros(1, 1, 4, 8)
     weight[..., 4:] = 1
-    found = scale(x, weight)[..., 4:]
-    torch.testing.assert_close(found.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    standardised = scale(x, weight)[..., 4:]
+    torch.testing.assert_close(standardised.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(standardised.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4, rtol=0)
     before = scale.mean.clone()
     scale(x + 50)
     scale(x + 50, torch.zeros(1, 1, 4, 8))

@@ -24,9 +24,9 @@ def test_published_sizes() -> None:
 
 
 def test_losses_of_known_judgements() -> None:
-    judged = torch.tensor([0.0, 1.0])
-    assert least_squares(judged, real=True).item() == 0.5
-    assert least_squares(judged + 1, real=False).item() == 2.5
+    logits = torch.tensor([0.0, 1.0])
+    assert least_squares(logits, real=True).item() == 0.5
+    assert least_squares(logits + 1, real=False).item() == 2.5
     assert log_likelihood(torch.zeros(3), real=True).item() == pytest.approx(math.log(2))
     assert log_likelihood(torch.full((3,), 9.0), real=True).item() < 1e-3 < log_likelihood(torch.ones(3), real=False)
 
@@ -42,16 +42,16 @@ def test_penalty_takes_the_norm_of_a_whole_image() -> None:
 
 
 def test_penalty_looks_between_the_two_and_teaches_the_critic() -> None:
-    seen: list[torch.Tensor] = []
+    between: list[torch.Tensor] = []
     weight = torch.tensor(2.0, requires_grad=True)
 
     def critic(x: torch.Tensor) -> torch.Tensor:
-        seen.append(x.detach())
+        between.append(x.detach())
         return weight * x.flatten(1)[:, 0]
 
     real, fake = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
     gradient_penalty(critic, real, fake, torch.tensor([0.25, 1.0])).backward()
-    assert seen[0][:, 0, 0, 0].tolist() == [0.25, 1.0]
+    assert between[0][:, 0, 0, 0].tolist() == [0.25, 1.0]
     assert weight.grad is not None
     assert weight.grad.item() == pytest.approx(2 * (2 - 1))
 
@@ -67,6 +67,6 @@ def test_critic_gives_one_value_per_image() -> None:
 
 def test_generator_may_be_given_other_channels() -> None:
     torch.manual_seed(0)
-    drawn = ResNetGenerator(2, width=4, blocks=1, inputs=4)(torch.rand(1, 4, 16, 8)).detach()
-    assert drawn.shape == (1, 2, 16, 8)
-    assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
+    output = ResNetGenerator(2, width=4, blocks=1, inputs=4)(torch.rand(1, 4, 16, 8)).detach()
+    assert output.shape == (1, 2, 16, 8)
+    assert 0 <= float(output.min()) <= float(output.max()) <= 1

@@ -23,9 +23,9 @@ def test_paper_sizes() -> None:
 def test_full_ncsnpp_keeps_shape_and_starts_near_zero() -> None:
     torch.manual_seed(0)
     network = NCSNpp(2, 1, width=8, multipliers=(1, 2, 2), blocks=1, attention=(1,), fourier_scale=1.0)
-    found = network(torch.randn(2, 2, 16, 24), torch.tensor([0.1, 3.0]))
-    assert found.shape == (2, 1, 16, 24)
-    assert found.abs().max().item() < 1e-2
+    output = network(torch.randn(2, 2, 16, 24), torch.tensor([0.1, 3.0]))
+    assert output.shape == (2, 1, 16, 24)
+    assert output.abs().max().item() < 1e-2
 
 
 def test_patchgan_judges_thirty_by_thirty() -> None:
@@ -36,9 +36,9 @@ def test_patchgan_judges_thirty_by_thirty() -> None:
 def test_residual_generator_starts_as_identity() -> None:
     torch.manual_seed(0)
     image = torch.rand(1, 4, 16, 24)
-    found = ResNetGenerator(4, width=4, blocks=1, residual=True, patch=2)(image)
-    assert found.shape == image.shape
-    assert (found - image).abs().mean().item() < 0.1
+    output = ResNetGenerator(4, width=4, blocks=1, residual=True, patch=2)(image)
+    assert output.shape == image.shape
+    assert (output - image).abs().mean().item() < 0.1
 
 
 def test_replay_pool_returns_old_images_once_full() -> None:

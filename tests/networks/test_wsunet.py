@@ -38,12 +38,12 @@ def test_scale_and_offset_of_the_weights_do_not_count() -> None:
     torch.testing.assert_close(layer(x), before, rtol=1e-3, atol=1e-3)
 
 
-def test_siamese_shares_its_encoder_and_tells_the_two_apart() -> None:
+def test_siamese_shares_its_encoder_and_tells_the_twocosine_distance() -> None:
     torch.manual_seed(0)
     network = SiameseWSUNet(1, 1, widths=(4, 8))
     a, b = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)
-    found = network(a, b)
-    assert found.shape == a.shape
-    assert not torch.allclose(found, network(b, a))
+    output = network(a, b)
+    assert output.shape == a.shape
+    assert not torch.allclose(output, network(b, a))
     single = network.encoder(a)
     torch.testing.assert_close(network.decoder([torch.cat([x, x], dim=1) for x in single]), network(a, a))

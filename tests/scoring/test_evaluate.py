@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -67,10 +68,12 @@ def test_empty_policy_row_by_row(tmp_path: Path) -> None:
     assert d.values["auprc"] is None and c.values["auprc"] is not None
 
     hd95 = report.aggregate["hd95_mm"]
-    assert (hd95["n"], hd95["undefined"], hd95["mean"]) == (2, 2, 2.0)
-    assert hd95["mean_with_penalty"] == pytest.approx((4 + 0 + 2 * diagonal) / 4)
-    assert report.aggregate["precision"]["mean"] == pytest.approx(0.5)
-    assert report.aggregate["precision"]["mean_with_penalty"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)
+    assert (hd95["n"], hd95["undefined"], hd95["mean_defined"]) == (4, 2, 2.0)
+    assert hd95["mean"] == hd95["mean_with_penalty"] == pytest.approx((4 + 0 + 2 * diagonal) / 4)
+    assert report.aggregate["precision"]["mean_defined"] == pytest.approx(0.5)
+    assert report.aggregate["precision"]["mean"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)
+    missing = api.score(*(tmp_path / name for name in ("run", "ref")), config=ScoreConfig(empty="null", **FAST))
+    assert (missing.aggregate["hd95_mm"]["n"], missing.aggregate["hd95_mm"]["mean"]) == (2, 2.0)
 
 
 def test_pooled_figures_count_all_voxels(tmp_path: Path) -> None:
@@ -87,7 +90,8 @@ def test_penalty_is_shown_or_left_out(tmp_path: Path) -> None:
         report = api.score(run, ref, config=ScoreConfig(empty=empty, **FAST))
         rows = {row["case"]: row for row in csv.DictReader(io.StringIO(report.as_csv()))}
         assert bool(rows["c"]["hd95_mm"]) is shown
-        assert rows["c"]["precision"] == ""  # undefined under either policy
+        assert rows["c"]["precision"] == ("0" if shown else "")
+        assert rows["d"]["volume_error"] == ""  # there is no worst one
         assert float(rows["a"]["dsc"]) == 0.5
 
 
@@ -175,8 +179,106 @@ def test_failed_cases_are_rows_and_count_as_worst(tmp_path: Path) -> None:
     assert [case.case for case in report.failed] == ["a", "b"]
     assert "No prediction for b_seg.nii.gz" in report.cases[1].error
     dsc = report.aggregate["dsc"]
-    assert (dsc["n"], dsc["undefined"], dsc["mean_with_penalty"]) == (2, 2, 0.0)
+    assert (dsc["n"], dsc["undefined"], dsc["mean_with_penalty"]) == (4, 2, 0.0)
     assert str(tmp_path) not in json.dumps(report.as_dict())
+
+
+@pytest.mark.parametrize("empty", ["penalty", "null"])
+def test_who_averages_the_csv_gets_the_mean(empty: str, tmp_path: Path) -> None:
+    run, ref = cohort(tmp_path)
+    save(ref / "e_seg.nii.gz", block(2, 6))  # there is no prediction
+    (run / "a/a_mask.nii.gz").write_bytes(b"not an image")
+    report = api.score(run, ref, config=ScoreConfig(empty=empty, **FAST))
+    rows = list(csv.DictReader(io.StringIO(report.as_csv())))
+    for name, figures in report.aggregate.items():
+        cells = [float(row[name]) for row in rows if row[name]]
+        assert figures["n"] == len(cells)
+        assert figures["mean"] == (pytest.approx(sum(cells) / len(cells), rel=1e-5) if cells else None), name
+    dsc = {row["case"]: row["dsc"] for row in rows}
+    assert dsc["e"] == dsc["a"] == ("0" if empty == "penalty" else "")
+    assert report.aggregate["dsc"]["mean"] == pytest.approx(0.2 if empty == "penalty" else 1 / 3)
+    assert "one rule for table, CSV, mean" in report.as_dict()["definitions"]["empty"]
+
+
+def test_a_binary_prediction_means_lesion_whatever_label_is_asked_for(tmp_path: Path) -> None:
+    labelled = block(2, 8, value=2)
+    labelled[4:6, 2:6, 2:5] = 4
+    ref = save(tmp_path / "r_seg.nii.gz", labelled)
+    for name, value in (("one", 1), ("full", 255)):
+        (case,) = api.score(save(tmp_path / f"{name}.nii.gz", block(4, 6, value=value)), ref, config=ET).cases
+        assert case.values["dsc"] == 1.0, name
+    (case,) = api.score(save(tmp_path / "edema.nii.gz", block(2, 8, value=2)), ref, config=ET).cases
+    assert case.values["dsc"] == 0.0 and case.empty == "prediction"  # its one value is a label of the reference
+
+
+ET = ScoreConfig(labels=(4,), bootstrap=0)
+
+
+def test_whether_predictions_are_binary_is_told_by_the_run(tmp_path: Path) -> None:
+    both = block(2, 8, value=1)
+    both[4:6, 2:6, 2:5] = 4
+    for case in "ab":
+        save(tmp_path / f"ref/{case}_seg.nii.gz", both)
+    save(tmp_path / "run/a_seg.nii.gz", both)
+    save(tmp_path / "run/b_seg.nii.gz", block(2, 8, value=1))  # necrosis alone: no enhancing tumour was predicted
+    a, b = api.score(tmp_path / "run", tmp_path / "ref", config=ET).cases
+    assert (a.values["dsc"], b.values["dsc"]) == (1.0, 0.0)
+
+
+def test_a_label_that_no_reference_holds_is_an_error(tmp_path: Path) -> None:
+    pred = save(tmp_path / "p.nii.gz", block(2, 6, value=2))
+    newer = block(2, 8, value=2)
+    newer[4:6, 2:6, 2:5] = 3
+    with pytest.raises(InputError, match="no reference holds label 4; the labels that occur are 2, 3") as raised:
+        api.score(pred, save(tmp_path / "r.nii.gz", newer), config=ET)
+    assert "4 until 2021 and 3 since 2023" in raised.value.hint
+    empty = save(tmp_path / "e.nii.gz", block())
+    assert api.score(save(tmp_path / "n.nii.gz", block()), empty, config=ET).cases[0].values["dsc"] == 1.0
+
+
+@pytest.mark.parametrize(("value", "words"), [(-1, "values below 0 .down to -1"), (np.nan, "NaN or infinite")])
+def test_what_is_no_label_is_refused(value: float, words: str, tmp_path: Path) -> None:
+    data = block().astype(np.float32)
+    data[3, 3, 3] = value
+    odd, ref = save(tmp_path / "odd.nii.gz", data), save(tmp_path / "r.nii.gz", block(2, 6))
+    for pair in ((odd, ref), (ref, odd)):
+        with pytest.raises(InputError, match=f"odd.nii.gz .*{words}"):
+            api.score(*pair)
+
+
+def test_two_references_of_one_case_do_not_stop_the_others(tmp_path: Path) -> None:
+    run, ref = cohort(tmp_path)
+    save(ref / "again/b_lesion.nii.gz", block())
+    report = api.score(run, ref, config=ScoreConfig(**FAST))
+    assert [case.case for case in report.failed] == ["b"] and report.cases[0].values["dsc"] == 0.5
+    assert report.cases[1].error == "Two reference masks for case b: b_lesion.nii.gz and b_seg.nii.gz."
+
+
+def test_formulas_stay_text_in_the_csv(tmp_path: Path) -> None:
+    for case in ("=1+1", "b"):
+        save(tmp_path / f"ref/{case}_seg.nii.gz", block(2, 6))
+    save(tmp_path / "run/b_mask.nii.gz", block(2, 6))
+    report = api.score(tmp_path / "run", tmp_path / "ref", config=ScoreConfig(**FAST))
+    rows = list(csv.DictReader(io.StringIO(report.as_csv())))
+    assert [row["case"] for row in rows] == ["'=1+1", "b"] and rows[1]["volume_error_ml"] == "0"
+
+
+def test_volume_of_four_dimensions_and_form_are_chosen(tmp_path: Path) -> None:
+    ref = save(tmp_path / "r.nii.gz", block(2, 6))
+    pred = nib.Nifti1Image(np.stack([block(), block(2, 6)], -1), AFFINE)
+    nib.save(pred, tmp_path / "p.nii.gz")
+    with pytest.raises(InputError, match="holds 2 volumes"):
+        api.score(tmp_path / "p.nii.gz", ref)
+    assert api.score(tmp_path / "p.nii.gz", ref, config=ScoreConfig(volume=1)).cases[0].values["dsc"] == 1.0
+    moved = AFFINE.copy()
+    moved[0, 3] += 2
+    turned = nib.Nifti1Image(block(2, 6), AFFINE)
+    turned.set_qform(AFFINE, 1)
+    turned.set_sform(moved, 1)
+    nib.save(turned, tmp_path / "q.nii.gz")
+    assert api.score(tmp_path / "q.nii.gz", ref, config=ScoreConfig(prefer="qform")).cases[0].values["dsc"] == 1.0
+    with pytest.raises(InputError, match="2 mm apart"):
+        api.score(tmp_path / "q.nii.gz", ref)
 
 
 def test_files_come_out_whole_and_are_not_replaced(tmp_path: Path) -> None:

@@ -132,6 +132,42 @@ def test_anomaly_masks_are_masks() -> None:
     assert not is_map(Path("a_anomaly_mask.nii.gz"))
 
 
+@pytest.mark.parametrize("case", ["brain_001", "seg01", "t1_study_003", "mask-7", "lesion 2"])
+def test_a_case_may_be_called_so(case: str, tmp_path: Path) -> None:
+    kinds = ("t1", "flair", "seg", "brain_mask")
+    cohort = touch(tmp_path / "cohort", *(f"{case}/{case}_{kind}.nii.gz" for kind in kinds))
+    run = touch(tmp_path / "run", *(f"{case}/{case}_{kind}.nii.gz" for kind in ("mask", "anomaly", "uncertainty")))
+    (pair,) = match(run, cohort).pairs
+    assert (pair.case, pair.reference.name) == (case, f"{case}_seg.nii.gz")
+    assert [path.name for path in pair.predictions] == [f"{case}_mask.nii.gz"]
+
+
+def test_outputs_beside_the_scans_are_predictions_and_no_references(tmp_path: Path) -> None:
+    kinds = ("flair", "seg", "mask", "anomaly", "restored-flair")
+    cohort = touch(tmp_path, *(f"{case}/{case}_{kind}.nii.gz" for case in ("p1", "p2") for kind in kinds))
+    touch(tmp_path, "sub-p1/sub-p1_space-SRI24_label-L_mask.nii.gz")
+    touch(tmp_path, "sub-p1/sub-p1_space-SRI24_desc-preproc_FLAIR.nii.gz")
+    for case in ("p1", "p2"):
+        (tmp_path / case / f"{case}_record.json").write_text('{"braincli": "1", "command": "detect"}')
+    found = match(cohort, cohort)
+    assert [(pair.case, pair.reference.name) for pair in found.pairs] == [
+        ("p1", "p1_seg.nii.gz"), ("p2", "p2_seg.nii.gz"),
+    ]  # fmt: skip
+    assert [pair.predictions[0].name for pair in found.pairs] == ["p1_mask.nii.gz", "p2_mask.nii.gz"]
+    assert [len(pair.predictions) for pair in found.pairs] == [1, 1]
+    (pair,) = match(tmp_path / "p1", tmp_path / "p1" / "p1_seg.nii.gz").pairs
+    assert [path.name for path in pair.predictions] == ["p1_mask.nii.gz"]
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    references = touch(tmp_path / "r", "a_seg.nii.gz")
+    touch(tmp_path / "elsewhere", "a_mask.nii.gz")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "p" / "again").symlink_to(tmp_path / "p")
+    assert names(match(tmp_path / "p", references).pairs) == {"a": ["a_mask.nii.gz"]}
+
+
 def test_clear_messages(tmp_path: Path) -> None:
     two = touch(tmp_path / "two", "a_seg.nii.gz", "x/a_mask.nii.gz")
     scans = touch(tmp_path / "scans", "a_t1.nii.gz", "a_flair.nii.gz")

@@ -145,6 +145,12 @@ def test_a_bad_case_does_not_stop_the_others(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="1 of 2 cases failed") as error:
         api.synth(tmp_path / "in", tmp_path / "out", parse(SynthConfig, {**SMALL, "kind": "sink"}))
     assert "b\t" in str(error.value)
+    a, b = error.value.outcomes
+    assert a.result.case == "a" and b.result is None and b.error.exit_code == 3
+    words = ["synth", str(tmp_path / "in"), "-o", str(tmp_path / "json"), "--radius-mm", "8", "14", "--json", "-q"]
+    result = run(app, [*words, "--kind", "coarse"])
+    assert result.exit_code == 6
+    assert [(row["case"], "error" in row) for row in json.loads(result.stdout)] == [("a", False), ("b", True)]
     assert (tmp_path / "out" / "a" / "a_synth.json").exists() and not (tmp_path / "out" / "b").exists()
     with pytest.raises(UsageError, match="Two cases"):
         api.synth([tmp_path / "in" / "a"] * 2, tmp_path / "two")

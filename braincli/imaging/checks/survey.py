@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 
 from braincli.errors import InputError
 from braincli.imaging.brain import has_skull
-from braincli.imaging.cases import Case, Contrast, find_cases, is_nifti, read_name, stem
+from braincli.imaging.cases import NO_RAW_DATA, Case, find_cases
 from braincli.imaging.checks.gate import read
 from braincli.imaging.checks.privacy import private_content
 from braincli.imaging.checks.problem import Level, Problem
+from braincli.imaging.names import Contrast, is_nifti, legible, read_name, stem
+from braincli.imaging.own import folders_below, own_outputs
 from braincli.imaging.volume import Volume, from_reading, same_grid
 from braincli.runtime.progress import Reporter
 
@@ -88,9 +91,9 @@ def survey(
     report = CheckReport()
     cases = [case for path in paths for case in _expand(path, report)]
     with (reporter or Reporter()).step("check", total=len(cases)) as step:
-        for id, files in cases:
-            report.cases.append(_check_case(id, files, volume=volume, prefer=prefer, phi=phi))
-            step.advance(note=id)
+        for case, files in cases:
+            report.cases.append(_check_case(case, files, volume=volume, prefer=prefer, phi=phi))
+            step.advance(note=case.id)
     return report
 
 
@@ -103,7 +106,7 @@ def check_set(volumes: Mapping[str, Volume]) -> list[Problem]:
     problems = []
     for (first, a), (second, b) in combinations(volumes.items(), 2):
         images = [volume.data.dtype.kind == "f" for volume in (a, b)]
-        if (any(images) and a.sha256 == b.sha256 != "") or (all(images) and np.array_equal(a.data, b.data)):
+        if np.array_equal(a.data, b.data) if all(images) else (any(images) and a.sha256 == b.sha256 != ""):
             text = f"{_name(a)} and {_name(b)} are the same scan, given as {first} and {second}."
             problems.append(Problem(Level.ERROR, "same-scan", text, "Give each contrast its own file."))
     return problems + _compare_grids(volumes)
@@ -132,16 +135,32 @@ def _name(volume: Volume) -> str:
     return volume.source.name if volume.source else "a computed volume"
 
 
-def _expand(path: Path, report: CheckReport) -> list[tuple[str, dict[str, Path]]]:
-    """``(id, files by role)`` of the cases at ``path``; where none can be told, each file by itself."""
+def _expand(path: Path, report: CheckReport) -> list[tuple[Case, dict[str, Path]]]:
+    """The cases at ``path`` with their files by role; where none can be told, each file by itself."""
     if is_nifti(path) or not (path.is_dir() or path.suffix.lower() == ".tsv"):
-        return [(stem(path), {_role(path): path})]
+        return [_alone(path)]
     try:
-        return [(case.id, _files(case)) for case in find_cases(path)]
+        return [(case, _files(case)) for case in find_cases(path)]
     except InputError as error:
         report.problems.append(Problem(Level.ERROR, "cases", error.message, error.hint))
-    alone = sorted(path.rglob("*")) if path.is_dir() else []
-    return [(stem(p), {_role(p): p}) for p in alone if is_nifti(p) and not p.name.startswith(".")]
+    return [_alone(scan) for scan in _volumes(path)] if path.is_dir() else []
+
+
+def _alone(path: Path) -> tuple[Case, dict[str, Path]]:
+    return Case(legible(stem(path))), {_role(path): path}
+
+
+def _volumes(root: Path) -> Iterator[Path]:
+    """Every volume at or below ``root`` that is not braincli's own, nor in a folder of derivatives."""
+    for folder in folders_below(root):
+        if not set(folder.relative_to(root).parts) & set(NO_RAW_DATA):
+            with suppress(OSError):
+                own = own_outputs(folder)
+                yield from (
+                    path
+                    for path in sorted(folder.iterdir())
+                    if is_nifti(path) and not path.name.startswith(".") and path not in own
+                )
 
 
 def _files(case: Case) -> dict[str, Path]:
@@ -153,20 +172,26 @@ def _files(case: Case) -> dict[str, Path]:
 
 
 def _role(path: Path) -> str:
-    """The contrast or mask that a name tells, ``mask`` where it sounds like one, ``scan`` otherwise."""
+    """The contrast or mask that a name tells, ``mask`` where it ends like one, ``scan`` otherwise."""
     named = read_name(path)
     if named is not None and named.role != "other":
         return str(named.role)
-    return "mask" if re.search(r"mask|seg|label|lesion", stem(path), re.IGNORECASE) else "scan"
+    return "mask" if re.search(r"(mask\d*|seg|segm|labels?|lesions?|roi)$", stem(path), re.IGNORECASE) else "scan"
 
 
-def _check_case(id: str, files: Mapping[str, Path], *, volume: int | None, prefer: str, phi: bool) -> CaseReport:
-    report = CaseReport(id)
+def _check_case(case: Case, files: Mapping[str, Path], *, volume: int | None, prefer: str, phi: bool) -> CaseReport:
+    report = CaseReport(case.id)
+    if case.problem is not None:
+        report.problems.append(Problem(Level.ERROR, "case", case.problem.message, case.problem.hint))
+    for path in case.aside:
+        text = f"{legible(path.name)} is neither a scan nor a mask with a known meaning; it is not used."
+        report.problems.append(Problem(Level.NOTE, "aside", text, "If it is the lesion, name it <case>_seg.nii.gz."))
     volumes: dict[str, Volume] = {}
     for role, path in files.items():
         labels = role not in ("scan", *Contrast)
-        reading = read(path, volume=volume, prefer=prefer, labels=labels)
-        file = FileReport(path.name, role, reading.usable, sha256=reading.sha256, problems=reading.problems)
+        chosen = None if labels and len(files) > 1 else case.volumes.get(role, volume)  # type: ignore[call-overload]
+        reading = read(path, volume=chosen, prefer=prefer, labels=labels)
+        file = FileReport(legible(path.name), role, reading.usable, sha256=reading.sha256, problems=reading.problems)
         if reading.usable:
             volumes[role] = from_reading(reading)
             _describe(file, volumes[role], skull=not labels)

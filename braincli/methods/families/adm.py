@@ -4,7 +4,7 @@ process and loss of a variance-preserving model that is sampled in a chain."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
-from braincli.methods.base import Callback, MethodConfig
+from braincli.methods.base import MethodConfig
 from braincli.networks.unet import Injection, UNet
 
 
@@ -64,35 +64,18 @@ class ADMConfig(MethodConfig):
         """The way back."""
         return (x + 1) / 2 if self.centred else x
 
+    @property
+    def loss_name(self) -> str:
+        """``hybrid`` (Nichol and Dhariwal 2021) or ``simple`` (Ho et al. 2020)."""
+        return "hybrid" if self.learned_variance else "simple"
+
     def error(self, process: VP, output: Tensor, x: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """(B, C, H, W) hybrid or simple loss of a network's ``output`` for x_t = ``x``."""
+        """(B, C, H, W) :attr:`loss_name` loss of a network's ``output`` for x_t = ``x``."""
         if self.learned_variance:
             return process.hybrid_loss(output, x, x0, noise, t)
         return process.simple_loss(output, x0, noise, t)
 
 
-COMPACT_NET: dict[str, Any] = {
-    "width": 24, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "injection": "scale-shift",
-    "residual_resampling": True, "dropout": 0.0, "patch": 2, "schedule": "cosine",
-    "target": "v", "learned_variance": False, "centred": True, "contrasts": "stacked", "variation": 1.0,
-    "contrast_dropout": 0.15, "rate": 1e-3, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.999,
-}  # fmt: skip
-TINY_NET: dict[str, Any] = {"width": 8, "multipliers": (1, 2), "train_batch": 4, "warmup": 2}
-
-
 def random_times(rows: int, process: VP, generator: torch.Generator, device: torch.device) -> Tensor:
     """(rows,) int64 in 1 ... T, uniform."""
     return torch.randint(1, process.schedule.steps + 1, (rows,), generator=generator).to(device)
-
-
-def counter(callback: Callback | None, total: int) -> Callback:
-    """A callback for several samplers in a row: it counts on, whatever each of them says of itself."""
-    done = 0
-
-    def tell(*_: int) -> None:
-        nonlocal done
-        done += 1
-        if callback is not None:
-            callback(done, total)
-
-    return tell

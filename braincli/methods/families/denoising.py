@@ -1,14 +1,14 @@
 """What the denoising diffusion methods of the pDDPM family share (AnoDDPM, pDDPM, cDDPM): network, noise and loss.
 
 A slice is noised to a level t that hides lesions and leaves the rough anatomy; a network that has only learnt healthy
-slices draws it anew. The network predicts the slice itself (``x0``) and one call is the restoration; several levels are
+slices restores it. The network predicts the slice itself (``x0``) and one call is the restoration; several levels are
 averaged. Images are mapped from [0, 1] to [-1, 1] before they are noised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -18,23 +18,11 @@ from braincli.anomalies import coarse
 from braincli.diffusion import noise as noises
 from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
-from braincli.methods.base import Batch, Callback, Losses, Prediction, masked_mean
+from braincli.methods.base import Batch, Losses, Prediction, Tick, masked_mean, no_tick
 from braincli.methods.families.reconstruction import ReconstructionConfig, Restoring
 from braincli.networks.unet import Injection, UNet
 
-Draw = Callable[[], Tensor]
-# the published code of pDDPM and cDDPM where it differs from the papers' text
-CODE: dict[str, Any] = {
-    "multipliers": (1, 2, 2), "schedule": "cosine", "rate": 1e-4, "shared_noise": True, "normalised_noise": False,
-}  # fmt: skip
-COMPACT_NET: dict[str, Any] = {"width": 32, "multipliers": (1, 2, 3), "blocks": 1, "patch": 2}
-COMPACT: dict[str, Any] = COMPACT_NET | {
-    "contrasts": "stacked", "schedule": "cosine", "learnt": (100, 800), "variation": 1.0, "contrast_dropout": 0.15,
-    "known_only": True, "planted": 0.5, "rate": 1e-3, "warmup": 50, "decay": True,
-}  # fmt: skip
-TINY: dict[str, Any] = {
-    "width": 8, "multipliers": (1, 2), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2,
-}  # fmt: skip
+NoiseSource = Callable[[], Tensor]  # gives fresh noise
 
 
 class DenoisingConfig(ReconstructionConfig):
@@ -53,7 +41,7 @@ class DenoisingConfig(ReconstructionConfig):
     schedule: ScheduleName = "linear"
     target: Target = "x0"
     loss: Literal["l1", "l2"] = "l1"
-    learnt: tuple[int, int] = (1, 1000)  # levels t that training draws from
+    learnt: tuple[int, int] = (1, 1000)  # range of the levels t in training
     levels: tuple[int, ...] = Field(default=(500,), min_length=1)  # those that restorations are averaged over
     # noise
     noise: Literal["gauss", "coarse", "simplex"] = "simplex"
@@ -67,18 +55,20 @@ class DenoisingConfig(ReconstructionConfig):
     @model_validator(mode="after")
     def _fits(self) -> DenoisingConfig:
         if self.planted and self.target != "x0":
-            raise ValueError("planted growths can only be drawn over where the target is x0")
+            raise ValueError("planted growths can only be removed where the target is x0")
         if not 1 <= self.learnt[0] <= self.learnt[1] <= 1000 or not all(1 <= t <= 1000 for t in self.levels):
             raise ValueError("levels lie in 1 ... 1000")
         return self
 
 
 class Denoising(Restoring):
-    """A network that draws healthy slices out of noised ones."""
+    """A network that restores healthy slices from noised ones."""
+
+    config: DenoisingConfig
 
     def __init__(self, config: DenoisingConfig, *, channels: int, size: tuple[int, int], condition: int = 0) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.denoising = c = config
+        c = config
         self.process = VP(named(c.schedule), c.target)
         self.net = UNet(
             self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
@@ -88,27 +78,27 @@ class Denoising(Restoring):
         self.stride = self.net.stride
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        """Error of the target where tissue teaches, at a random level per row."""
-        c = self.denoising
-        batch, seen = self.pair(batch, generator)
-        x0, source = centred(self.fold(batch.image)), centred(self.fold(seen))
+        """Error of the target at a random level per row."""
+        c = self.config
+        batch, image = self.training_pair(batch, generator)
+        x0, source = centred(self.fold(batch.image)), centred(self.fold(image))
         low, high = c.learnt
         t = torch.randint(low, high + 1, (len(x0),), generator=generator).to(x0.device)
         noise = self.fold(self.noise(batch.image, generator))
         x = self.process.schedule.noised(source, t, noise)
-        x, counted = self.blend(x, source, generator)
-        output = self.net(x, t, **self.context(seen))
-        error = output - self.process.wanted(x0, noise, t)
-        taught = self.fold(self.taught(batch)) & counted
-        loss = masked_mean(error.abs() if c.loss == "l1" else error**2, taught)
+        x, noised = self.noised_part(x, source, generator)
+        output = self.net(x, t, **self.context(image))
+        error = output - self.process.training_target(x0, noise, t)
+        mask = self.fold(self.loss_mask(batch)) & noised
+        loss = masked_mean(error.abs() if c.loss == "l1" else error**2, mask)
         yield "net", loss, {c.loss: loss.item()}
 
-    def blend(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What the network gets (R, C, H, W), and which pixels of it count in the loss (bool, broadcast to it)."""
+    def noised_part(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The network's input (R, C, H, W), and which pixels of it count in the loss (bool, broadcast to it)."""
         return noisy, torch.ones(1, 1, 1, 1, dtype=torch.bool, device=noisy.device)
 
     def context(self, image: Tensor) -> dict[str, Tensor]:
-        """What else the network needs to know of ``image`` (B, C, H, W)."""
+        """Conditions of the network beside the noised rows, made of ``image`` (B, C, H, W)."""
         return {}
 
     def predict(
@@ -116,41 +106,34 @@ class Denoising(Restoring):
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        c = self.denoising
-        done, total = 0, self.calls()
+        c = self.config
 
-        def tell(*_: int) -> None:
-            nonlocal done
-            done += 1
-            if callback is not None:
-                callback(done, total)
-
-        def draw() -> Tensor:
+        def noise() -> Tensor:
             return self.fold(self.noise(image, generators))
 
         x, context = centred(self.fold(image)), self.context(image)
-        drawn = [self.restored(x, draw, level, context, tell) for level in c.levels]
-        mean = self.unfold(torch.stack(drawn).mean(dim=0))
-        return self.handed_over((mean + 1) / 2, image, brain)
+        restored = [self.restore(x, noise, level, context, tick) for level in c.levels]
+        mean = self.unfold(torch.stack(restored).mean(dim=0))
+        return self.prediction((mean + 1) / 2, image, brain)
 
-    def restored(self, x: Tensor, draw: Draw, level: int, context: dict[str, Tensor], tell: Callback) -> Tensor:
-        """Rows ``x`` (R, C, H, W) in [-1, 1], noised to ``level`` and drawn anew: one call.
+    def restore(self, x: Tensor, noise: NoiseSource, level: int, context: dict[str, Tensor], tick: Tick) -> Tensor:
+        """Rows ``x`` (R, C, H, W) in [-1, 1], noised to ``level`` and denoised in one call.
 
         Args:
-            draw: gives fresh noise of x's shape.
+            noise: gives fresh noise of x's shape.
             context: what :meth:`context` gave.
-            tell: to be told of every network call.
+            tick: to be called after every network call.
         """
         t = torch.full((len(x),), level, device=x.device)
-        noisy = self.process.schedule.noised(x, t, draw())
-        found = self.process.clean(self.net(noisy, t, **context), noisy, t)
-        tell(1, 1)
-        return found
+        noisy = self.process.schedule.noised(x, t, noise())
+        restored = self.process.clean(self.net(noisy, t, **context), noisy, t)
+        tick()
+        return restored
 
     def calls(self) -> int:
-        return len(self.denoising.levels)
+        return len(self.config.levels)
 
     def noise(self, like: Tensor, generators: torch.Generator | Sequence[torch.Generator]) -> Tensor:
         """Noise (B, C, H, W) of mean 0 and standard deviation 1 (simplex: if ``normalised_noise``).
@@ -158,7 +141,7 @@ class Denoising(Restoring):
         Args:
             generators: one for a batch in training, or one per row; a shared field is the same in every prediction.
         """
-        c = self.denoising
+        c = self.config
         single = isinstance(generators, torch.Generator)
         if c.noise == "simplex":
             if c.shared_noise and not single:

@@ -1,7 +1,7 @@
-"""What the methods that look at ImageNet features share: frozen backbone, contrasts, fusion of scores.
+"""What the methods of ImageNet features share: frozen backbone, contrasts, fusion of scores.
 
-The backbone sees every contrast as a grey image of its own, so that an absent contrast changes nothing of the others.
-What is trained sees one contrast at a time (``contrasts`` = single, as in the papers) or the features of all of them
+The backbone gets every contrast as a grey image of its own, so that an absent contrast changes nothing of the others.
+What is trained gets one contrast at a time (``contrasts`` = single, as in the papers) or the features of all of them
 side by side (stacked), those of absent contrasts being 0. The scores of the contrasts that are present are averaged
 with ``shares``.
 
@@ -13,7 +13,7 @@ predict. Without them the methods refuse to work (but for preset ``tiny``, whose
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from braincli.anomalies import growth
 from braincli.errors import ModelError
-from braincli.methods.base import Batch, Method, MethodConfig, known, present
+from braincli.methods.base import Batch, Method, MethodConfig, Sampling, healthy_tissue, present
 from braincli.networks.features import BACKBONES, CENTRED, Features, Standardise
 
 BackboneName = Literal["resnet18", "wide_resnet50_2", "efficientnet_lite0", "random"]
@@ -55,22 +55,25 @@ class FeatureConfig(MethodConfig):
 class FeatureMethod(Method):
     """A frozen backbone and what is made of its features."""
 
+    config: FeatureConfig
+    renamed_weights: ClassVar[dict[str, str]] = {"eyes.": "backbone."}
+
     def __init__(self, config: FeatureConfig, *, channels: int, size: tuple[int, int], centred: bool = False) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.look = c = config
-        self.eyes = Features(c.backbone, c.levels, CENTRED if centred else None)
-        self.scales = torch.nn.ModuleList(Standardise(k) for k in self.eyes.channels if c.standardise)
+        c = config
+        self.backbone = Features(c.backbone, c.levels, CENTRED if centred else None)
+        self.scales = torch.nn.ModuleList(Standardise(k) for k in self.backbone.channels if c.standardise)
         self.stride = 8
 
     @property
     def pretrained(self) -> str:
-        return self.look.backbone if BACKBONES[self.look.backbone].pretrained else ""
+        return self.config.backbone if BACKBONES[self.config.backbone].pretrained else ""
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        self.eyes.load(state)
+        self.backbone.load(state)
 
-    def diet(self, stage: str) -> str:
-        return "any" if self.look.inside else "healthy"
+    def sampling(self, stage: str) -> Sampling:
+        return "any" if self.config.inside else "healthy"
 
     def features(self, image: Tensor, tissue: Tensor | None = None) -> list[Tensor]:
         """(B, C, H, W) -> per level (B, C, c, h, w); 0 for absent contrasts.
@@ -81,50 +84,50 @@ class FeatureMethod(Method):
         Raises:
             ModelError: the backbone has no weights.
         """
-        if not self.eyes.loaded:
+        if not self.backbone.loaded:
             raise ModelError(
-                f"The ImageNet weights of {self.look.backbone} were not loaded; random features detect nothing.",
+                f"The ImageNet weights of {self.config.backbone} were not loaded; random features detect nothing.",
                 "Train with braincli train, which looks for them, or call load_pretrained.",
             )
         b, channels = image.shape[:2]
         there = present(image).flatten()
         rows = image.flatten(0, 1)[:, None]
-        if self.look.zoom > 1:
-            rows = F.interpolate(rows, scale_factor=self.look.zoom, mode="bilinear", align_corners=False)
+        if self.config.zoom > 1:
+            rows = F.interpolate(rows, scale_factor=self.config.zoom, mode="bilinear", align_corners=False)
         with torch.no_grad():
-            found = self.eyes(rows)
+            levels = self.backbone(rows)
             for index, scale in enumerate(self.scales):
-                where = None if tissue is None else cover(tissue.flatten(0, 1)[:, None], found[index])
-                found[index] = scale(found[index], where)
-            return [(f * there[:, None, None, None]).unflatten(0, (b, channels)) for f in found]
+                weight = None if tissue is None else cover(tissue.flatten(0, 1)[:, None], levels[index])
+                levels[index] = scale(levels[index], weight)
+            return [(f * there[:, None, None, None]).unflatten(0, (b, channels)) for f in levels]
 
-    def pair(self, batch: Batch, generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """The batch as it shall be seen healthy, and the same slices, some with a growth (both varied alike)."""
-        c = self.look
+    def training_pair(self, batch: Batch, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """The batch, whose features are the target, and the same slices, some with a growth (both augmented alike)."""
+        c = self.config
         if not c.grown:
-            batch = self.varied(batch, generator)
+            batch = self.augmented(batch, generator)
             return batch, batch.image
         shape = (len(batch), *batch.image.shape[1:])
-        sick, _ = growth.apply(batch.image, batch.brain, growth.draw(shape, generator))  # type: ignore[arg-type]
-        chosen = torch.rand(len(batch), generator=generator).to(sick.device) < c.grown
-        return self.varied_pair(batch, torch.where(chosen[:, None, None, None], sick, batch.image), generator)
+        diseased, _ = growth.apply(batch.image, batch.brain, growth.draw(shape, generator))  # type: ignore[arg-type]
+        chosen = torch.rand(len(batch), generator=generator).to(diseased.device) < c.grown
+        return self.augmented_pair(batch, torch.where(chosen[:, None, None, None], diseased, batch.image), generator)
 
-    def teaching(self, batch: Batch) -> Tensor:
-        """(B, C, H, W) bool: where features teach health."""
-        return known(batch) if self.look.inside else present(batch.image).expand_as(batch.image)
+    def loss_mask(self, batch: Batch) -> Tensor:
+        """(B, C, H, W) bool: pixels whose features count in the loss."""
+        return healthy_tissue(batch) if self.config.inside else present(batch.image).expand_as(batch.image)
 
     def rows(self, features: Tensor) -> Tensor:
         """(B, C, c, h, w) -> the rows of what is trained: (B * C, c, h, w), or (B, C * c, h, w) if stacked."""
-        return features.flatten(1, 2) if self.look.contrasts == "stacked" else features.flatten(0, 1)
+        return features.flatten(1, 2) if self.config.contrasts == "stacked" else features.flatten(0, 1)
 
     def width(self, channels: int) -> int:
         """Channels of such a row."""
-        return channels * self.channels if self.look.contrasts == "stacked" else channels
+        return channels * self.channels if self.config.contrasts == "stacked" else channels
 
     def fused(self, maps: Sequence[Tensor], image: Tensor, brain: Tensor) -> Tensor:
         """Score of (B, C, h, w) maps (any sizes): their mean, over contrasts by share; (B, 1, H, W), 0 outside."""
         large = [F.interpolate(m, size=image.shape[2:], mode="bilinear", align_corners=False) for m in maps]
-        shares = torch.tensor(self.look.shares[: self.channels], device=image.device)[:, None, None] * present(image)
+        shares = torch.tensor(self.config.shares[: self.channels], device=image.device)[:, None, None] * present(image)
         total = shares.sum(dim=1, keepdim=True).clamp_min(1e-6)
         return (torch.stack(large).mean(dim=0) * shares).sum(dim=1, keepdim=True) / total * brain
 

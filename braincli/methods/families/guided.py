@@ -8,7 +8,7 @@ Ours, for compact presets, because few patients teach a network that slices of s
 tissue is (both need lesion masks or planted growths, and a model without learned variance):
 - ``known_only``: half of the diseased slices whose lesion is known also teach health, with their lesion left out;
 - ``planted``: a share of the healthy rows is noised with a lesion (:mod:`braincli.anomalies.lesions`) in it, which is
-  to be drawn over. There the loss is that of x0. The unconditional and the diseased rows are left as they are, so that
+  to be removed. There the loss is that of x0. The unconditional and the diseased rows are left as they are, so that
   encoding keeps lesions.
 """
 
@@ -27,8 +27,19 @@ from braincli.diffusion import samplers
 from braincli.diffusion.noise import gaussian
 from braincli.diffusion.samplers import Denoise
 from braincli.diffusion.vp import Network
-from braincli.methods.base import Batch, Callback, Losses, Method, Prediction, known, masked_mean, present
-from braincli.methods.families.adm import ADMConfig, counter, random_times
+from braincli.methods.base import (
+    Batch,
+    Losses,
+    Method,
+    Prediction,
+    Sampling,
+    Tick,
+    healthy_tissue,
+    masked_mean,
+    no_tick,
+    present,
+)
+from braincli.methods.families.adm import ADMConfig, random_times
 
 HEALTHY, DISEASED, NULL = 0, 1, -1
 
@@ -36,113 +47,115 @@ HEALTHY, DISEASED, NULL = 0, 1, -1
 class GuidedConfig(ADMConfig):
     """Options of training and chain beside those of network and process."""
 
-    label_dropout: float = Field(default=0.0, ge=0, le=1)  # rows whose class the network is not told
+    label_dropout: float = Field(default=0.0, ge=0, le=1)  # rows whose class is hidden from the network
     known_only: bool = False
     planted: float = Field(default=0.0, ge=0, le=1)
     transplanted: float = Field(default=0.0, ge=0, le=1)  # share of the planted that are lesions of other slices
     # restoration
-    chain: Literal["ddim", "ddpm"] = "ddim"  # encode and decode; or noise at random and draw with noise
+    chain: Literal["ddim", "ddpm"] = "ddim"  # encode and decode; or noise and denoise at random
     level: int = Field(default=500, ge=1, le=1000)  # the noisiest t, of 1,000
     steps: int = Field(default=500, ge=1)  # levels from there to 0, spread evenly
     refine: int = Field(default=0, ge=0)  # iterations that make each step of the encoder exact; few steps need them
 
     @property
     def stochastic(self) -> bool:
-        """Encoding and decoding by DDIM draw nothing."""
+        """Encoding and decoding by DDIM are deterministic."""
         return self.chain == "ddpm"
 
     @model_validator(mode="after")
     def _fits(self) -> GuidedConfig:
         if self.planted and self.learned_variance:
-            raise ValueError("planted growths can only be drawn over without learned_variance")
+            raise ValueError("planted growths can only be removed without learned_variance")
         return self
 
 
 class Guided(Method):
     """A class-conditional diffusion model, encoder and decoder; how it is guided is left to the methods."""
 
+    config: GuidedConfig
+
     def __init__(self, config: GuidedConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.guided = config
         self.process = config.process()
         self.net = config.network(self.folded, self.folded, classes=2)
         self.stride = self.net.stride
 
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         return "balanced"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        return {"net": self.guided.optimizer(self.net.parameters())}
+        return {"net": self.config.optimizer(self.net.parameters())}
 
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         """Hybrid or simple loss at a random level per row, given the slice's class."""
-        c = self.guided
-        batch = self.varied(batch, generator)
-        label, seen, taught = self.lesson(batch, generator)
-        x0, source = c.scaled(self.fold(batch.image)), c.scaled(self.fold(seen))
+        c = self.config
+        batch = self.augmented(batch, generator)
+        label, image, mask = self.training_inputs(batch, generator)
+        x0, source = c.scaled(self.fold(batch.image)), c.scaled(self.fold(image))
         t = random_times(len(x0), self.process, generator, x0.device)
         schedule = self.process.schedule
         x = schedule.noised(source, t, torch.randn(x0.shape, generator=generator).to(x0))
-        noise = (x - schedule.signal(t) * x0) / schedule.noise(t)  # what parts x from the slice that is asked for
+        noise = (x - schedule.signal(t) * x0) / schedule.noise(t)  # the difference of x and the target
         output = self.net(x, t, label=self.per_row(label))
         error = c.error(self.process, output, x, x0, noise, t)
-        changed = self.per_row((seen != batch.image).flatten(1).any(dim=1))[:, None, None, None]
+        changed = self.per_row((image != batch.image).flatten(1).any(dim=1))[:, None, None, None]
         error = torch.where(changed, schedule.noise(t) ** 2 * error, error)
-        loss = masked_mean(error, self.fold(taught))
-        yield "net", loss, {"denoise": loss.item()}
+        loss = masked_mean(error, self.fold(mask))
+        yield "net", loss, {c.loss_name: loss.item()}
 
     @torch.no_grad()
-    def lesson(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network is told: class (B,), the slice that is noised (B, C, H, W), the pixels that count (bool)."""
-        c = self.guided
-        untold, turned, planted = torch.rand(3, len(batch), generator=generator).to(batch.image.device)
-        label = torch.where(untold < c.label_dropout, NULL, batch.label)
-        seen, taught = batch.image, present(batch.image).expand_as(batch.image)
+    def training_inputs(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Class (B,), the slice that is noised (B, C, H, W), and the pixels that count in the loss (the same, bool)."""
+        c = self.config
+        hidden, relabelled, planted = torch.rand(3, len(batch), generator=generator).to(batch.image.device)
+        label = torch.where(hidden < c.label_dropout, NULL, batch.label)
+        image, mask = batch.image, present(batch.image).expand_as(batch.image)
         if c.known_only:
-            turn = (label == DISEASED) & (turned < 0.5) & batch.lesion.flatten(1).any(dim=1)
-            taught = torch.where(turn[:, None, None, None], taught & (known(batch) | ~batch.brain), taught)
-            label = torch.where(turn, HEALTHY, label)
+            as_healthy = (label == DISEASED) & (relabelled < 0.5) & batch.lesion.flatten(1).any(dim=1)
+            without_lesion = mask & (healthy_tissue(batch) | ~batch.brain)
+            mask = torch.where(as_healthy[:, None, None, None], without_lesion, mask)
+            label = torch.where(as_healthy, HEALTHY, label)
         if c.planted:
             chosen = (label == HEALTHY) & (planted < c.planted)
-            seen = torch.where(chosen[:, None, None, None], self.sick(batch, generator), seen)
-        return label, seen, taught
+            image = torch.where(chosen[:, None, None, None], self.with_lesions(batch, generator), image)
+        return label, image, mask
 
-    def sick(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def with_lesions(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """(B, C, H, W): every slice with a lesion set into it."""
-        drawn = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
-        share = self.guided.transplanted
-        return lesions.apply(batch.image, batch.brain, batch.lesion, drawn, transplanted=share)[0]
+        lesion = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
+        share = self.config.transplanted
+        return lesions.apply(batch.image, batch.brain, batch.lesion, lesion, transplanted=share)[0]
 
     def predict(
         self,
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
-        c = self.guided
-        x, tell = c.scaled(self.fold(image)), counter(callback, self.calls())
+        c = self.config
+        x = c.scaled(self.fold(image))
         if c.chain == "ddpm":
             rows = [generator for generator in generators for _ in range(len(x) // len(image))]
-            found = self.redrawn(x, self.fold(gaussian(image, generators)), rows, tell)
+            x = self.restore_ddpm(x, self.fold(gaussian(image, generators)), rows, tick)
         else:
-            found = self.decoded(self.encoded(x, tell), tell)
-        restored = c.unscaled(self.unfold(found.float()))
+            x = self.decode(self.encode(x, tick), tick)
+        restored = c.unscaled(self.unfold(x.float()))
         return Prediction(restored=restored.clamp(0, 1) * (brain & present(image)))
 
-    def encoded(self, x: Tensor, callback: Callback | None = None) -> Tensor:
+    def encode(self, x: Tensor, tick: Tick = no_tick) -> Tensor:
         """``x`` (R, C, H, W), in the range that is noised, at the noisiest level (Wolleb et al., Eq. 6); float64."""
-        return samplers.encode(self.encoder(), x, self.sigmas(), callback=callback, refine=self.guided.refine)
+        return samplers.encode(self.encoder(), x, self.sigmas(), tick=tick, refine=self.config.refine)
 
-    def decoded(self, x: Tensor, callback: Callback | None = None) -> Tensor:
+    def decode(self, x: Tensor, tick: Tick = no_tick) -> Tensor:
         """The way back, guided."""
-        return samplers.ddim(self.decoder(), x, self.sigmas(), generators=(), callback=callback)
+        return samplers.ddim(self.decoder(), x, self.sigmas(), generators=(), tick=tick)
 
-    def redrawn(self, x: Tensor, noise: Tensor, generators: Sequence[torch.Generator], callback: Callback) -> Tensor:
-        """``x`` (R, C, H, W) noised at random and drawn anew with noise at every step; one generator per row."""
+    def restore_ddpm(self, x: Tensor, noise: Tensor, generators: Sequence[torch.Generator], tick: Tick) -> Tensor:
+        """``x`` (R, C, H, W) noised at random and denoised with noise at every step; one generator per row."""
         sigmas = self.sigmas()
         start = x.double() + sigmas[0].item() * noise.double()
-        return samplers.ancestral(self.decoder(), start, sigmas, generators=generators, callback=callback)
+        return samplers.ancestral(self.decoder(), start, sigmas, generators=generators, tick=tick)
 
     @abstractmethod
     def encoder(self) -> Denoise:
@@ -152,23 +165,23 @@ class Guided(Method):
     def decoder(self) -> Denoise:
         """The guided denoiser."""
 
-    def told(self, label: int) -> Network:
-        """The network that is told one class for all rows (NULL: none)."""
+    def conditioned(self, label: int) -> Network:
+        """The network with one class for all rows (NULL: none)."""
 
         def network(x: Tensor, t: Tensor) -> Tensor:
-            found: Tensor = self.net(x, t, label=torch.full((len(x),), label, device=x.device))
-            return found
+            output: Tensor = self.net(x, t, label=torch.full((len(x),), label, device=x.device))
+            return output
 
         return network
 
     def times(self) -> list[int]:
         """Levels that the chain visits, descending."""
-        return self.process.schedule.spaced(self.guided.steps, last=self.guided.level)
+        return self.process.schedule.spaced(self.config.steps, last=self.config.level)
 
     def sigmas(self) -> Tensor:
         """The same as the samplers want them."""
         return self.process.schedule.sigmas(self.times())
 
     def calls(self) -> int:
-        c, levels = self.guided, len(self.times())
+        c, levels = self.config, len(self.times())
         return levels if c.chain == "ddpm" else levels * (2 + c.refine)

@@ -1,4 +1,4 @@
-"""What methods share that look for lesions directly: a weight-standardised U-Net whose sigmoid is the score."""
+"""What methods share that segment lesions directly: a weight-standardised U-Net whose sigmoid is the score."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import kinds, lesions, poisson
-from braincli.methods.base import Batch, Callback, Method, MethodConfig, Prediction, masked_mean, present
+from braincli.methods.base import Batch, Method, MethodConfig, Prediction, Tick, masked_mean, no_tick, present
 from braincli.networks.patched import Patched
 from braincli.networks.wsunet import WIDTHS, WSUNet
 
@@ -27,6 +27,7 @@ class SegmenterConfig(MethodConfig):
 class Segmenter(Method):
     """Base of score-only methods with one U-Net."""
 
+    config: SegmenterConfig
     Config = SegmenterConfig
 
     def __init__(self, config: SegmenterConfig, *, channels: int, size: tuple[int, int]) -> None:
@@ -36,35 +37,32 @@ class Segmenter(Method):
         self.stride = self.network.stride
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        assert isinstance(self.config, SegmenterConfig)
         return {"network": torch.optim.Adam(self.network.parameters(), lr=self.config.rate)}
 
-    def segmentation_loss(self, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    def loss(self, image: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Binary cross-entropy with a soft target, and Dice where the options ask for it.
 
         Args:
             image: (B, C, H, W). target: (B, 1, H, W) in [0, 1].
-            mask: (B, C, H, W) or (B, 1, H, W) bool, what counts; contrasts are pooled where the network sees all.
+            mask: (B, C, H, W) or (B, 1, H, W) bool, what counts; contrasts are pooled where the network gets all.
         """
-        assert isinstance(self.config, SegmenterConfig)
         logits = self.network(self.fold(image)).float()
         mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask.expand_as(image))
-        return missed(logits, self.per_row(target), mask, self.config.dice)
+        return segmentation_loss(logits, self.per_row(target), mask, self.config.dice)
 
     def predict(
         self,
         image: Tensor,
         brain: Tensor,
         generators: Sequence[torch.Generator],
-        callback: Callback | None = None,
+        tick: Tick = no_tick,
     ) -> Prediction:
         rows = self.network(self.fold(image)).float().sigmoid()
-        if callback is not None:
-            callback(1, 1)
+        tick()
         return Prediction(None, pooled(self.unfold(rows), image, brain))
 
 
-def missed(logits: Tensor, target: Tensor, mask: Tensor, dice: float = 0.0) -> Tensor:
+def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor, dice: float = 0.0) -> Tensor:
     """Mean binary cross-entropy over ``mask``, plus ``dice`` times 1 - soft Dice of the whole batch.
 
     Args:
@@ -90,8 +88,8 @@ def plant(
         transplanted: share of growths that give way to lesions of other slices.
     """
     if name == "growth":
-        drawn = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
-        image, alpha = lesions.apply(batch.image, batch.brain, batch.lesion, drawn, transplanted=transplanted)
+        lesion = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
+        image, alpha = lesions.apply(batch.image, batch.brain, batch.lesion, lesion, transplanted=transplanted)
     else:
         image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
     kept = (torch.rand(len(batch), generator=generator) < clean).to(image.device)[:, None, None, None]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Losses, Method, MethodConfig, known, masked_mean, present
+from braincli.methods.base import Batch, Losses, Method, MethodConfig, Sampling, healthy_tissue, masked_mean, present
 from braincli.networks.cyclegan import PatchGAN, ReplayPool, ResNetGenerator
 from braincli.networks.gan import least_squares
 
@@ -38,73 +38,76 @@ class TranslationConfig(MethodConfig):
 class Translation(Method):
     """Two generators, two discriminators and their losses; learns from half healthy, half diseased slices."""
 
-    optional_weights: ClassVar[tuple[str, ...]] = ("judge_",)
+    config: TranslationConfig
+    optional_weights: ClassVar[tuple[str, ...]] = ("discriminator_",)
+    renamed_weights: ClassVar[dict[str, str]] = {"judge_": "discriminator_"}
 
     def __init__(self, config: TranslationConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
-        self.translation = c = config
+        c = config
         shape: dict[str, Any] = {"width": c.generator_width, "blocks": c.generator_blocks, "patch": c.patch}
         self.to_diseased, self.to_healthy = (
             ResNetGenerator(self.folded, residual=c.generator_residual, **shape) for _ in range(2)
         )
-        self.judge_diseased, self.judge_healthy = (
+        self.discriminator_diseased, self.discriminator_healthy = (
             PatchGAN(self.folded, width=c.discriminator_width, layers=c.discriminator_layers) for _ in range(2)
         )
         self.stride = 4 * c.patch
         self.pools = {"diseased": ReplayPool(c.pool), "healthy": ReplayPool(c.pool)}
 
-    def diet(self, stage: str) -> str:
+    def sampling(self, stage: str) -> Sampling:
         return "balanced"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         parts = {
             "generators": [*self.to_diseased.parameters(), *self.to_healthy.parameters()],
-            "discriminators": [*self.judge_diseased.parameters(), *self.judge_healthy.parameters()],
+            "discriminators": [*self.discriminator_diseased.parameters(), *self.discriminator_healthy.parameters()],
         }
-        rate = self.translation.translate_rate
+        rate = self.config.translate_rate
         return {name: torch.optim.Adam(p, lr=rate, betas=(0.5, 0.999)) for name, p in parts.items()}
 
-    def draw(self, network: ResNetGenerator, image: Tensor, inside: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same in the network's domain, 0 except where ``inside`` (B, C, H, W) holds."""
-        return self.unfold(network(self.fold(image))) * inside
+    def translate(self, generator: ResNetGenerator, image: Tensor, inside: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same in the generator's domain, 0 except where ``inside`` (B, C, H, W) holds."""
+        return self.unfold(generator(self.fold(image))) * inside
 
-    def translate(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def translation_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3), then the discriminators'."""
-        c = self.translation
-        well, sick = batch.rows(batch.label == 0), batch.rows(batch.label == 1)
-        if len(well) == 0 or len(sick) == 0:
+        c = self.config
+        without, with_lesion = batch.rows(batch.label == 0), batch.rows(batch.label == 1)
+        if len(without) == 0 or len(with_lesion) == 0:
             return
-        healthy, diseased = well.image, sick.image
-        in_well, in_sick = (part.brain & present(part.image) for part in (well, sick))
-        fake_diseased = self.draw(self.to_diseased, healthy, in_well)
-        fake_healthy = self.draw(self.to_healthy, diseased, in_sick)
-        adversarial = self._asked(self.judge_diseased, fake_diseased, True) + self._asked(
-            self.judge_healthy, fake_healthy, True
-        )
-        cycle = F.l1_loss(self.draw(self.to_healthy, fake_diseased, in_well), healthy) + F.l1_loss(
-            self.draw(self.to_diseased, fake_healthy, in_sick), diseased
-        )
+        healthy, diseased = without.image, with_lesion.image
+        in_healthy, in_diseased = (part.brain & present(part.image) for part in (without, with_lesion))
+        fake_diseased = self.translate(self.to_diseased, healthy, in_healthy)
+        fake_healthy = self.translate(self.to_healthy, diseased, in_diseased)
+        fooled_diseased = self._adversarial(self.discriminator_diseased, fake_diseased, True)
+        fooled_healthy = self._adversarial(self.discriminator_healthy, fake_healthy, True)
+        adversarial = fooled_diseased + fooled_healthy
+        cycle_healthy = F.l1_loss(self.translate(self.to_healthy, fake_diseased, in_healthy), healthy)
+        cycle_diseased = F.l1_loss(self.translate(self.to_diseased, fake_healthy, in_diseased), diseased)
+        cycle = cycle_healthy + cycle_diseased
         total = adversarial + c.cycle_weight * cycle
         logs = {"adversarial": adversarial.item(), "cycle": cycle.item()}
         if c.identity_weight:
-            identity = F.l1_loss(self.draw(self.to_healthy, healthy, in_well), healthy) + F.l1_loss(
-                self.draw(self.to_diseased, diseased, in_sick), diseased
-            )
-            total = total + c.identity_weight * identity
+            identity_healthy = F.l1_loss(self.translate(self.to_healthy, healthy, in_healthy), healthy)
+            identity_diseased = F.l1_loss(self.translate(self.to_diseased, diseased, in_diseased), diseased)
+            total = total + c.identity_weight * (identity_healthy + identity_diseased)
         if c.keep_weight:
-            kept = masked_mean((fake_healthy - diseased).abs(), known(sick))
-            total, logs["kept"] = total + c.keep_weight * kept, kept.item()
+            keep = masked_mean((fake_healthy - diseased).abs(), healthy_tissue(with_lesion))
+            total, logs["keep"] = total + c.keep_weight * keep, keep.item()
         yield "generators", total, logs
-        judged = (
-            self._asked(self.judge_diseased, diseased, True)
-            + self._asked(self.judge_diseased, self.pools["diseased"].swap(fake_diseased, generator), False)
-            + self._asked(self.judge_healthy, healthy, True)
-            + self._asked(self.judge_healthy, self.pools["healthy"].swap(fake_healthy, generator), False)
+        past_diseased = self.pools["diseased"].swap(fake_diseased, generator)
+        past_healthy = self.pools["healthy"].swap(fake_healthy, generator)
+        discrimination = (
+            self._adversarial(self.discriminator_diseased, diseased, True)
+            + self._adversarial(self.discriminator_diseased, past_diseased, False)
+            + self._adversarial(self.discriminator_healthy, healthy, True)
+            + self._adversarial(self.discriminator_healthy, past_healthy, False)
         ) / 2
-        yield "discriminators", judged, {"judged": judged.item()}
+        yield "discriminators", discrimination, {"discriminator": discrimination.item()}
 
-    def _asked(self, judge: PatchGAN, image: Tensor, real: bool) -> Tensor:
-        return least_squares(judge(self.fold(image)), real=real)
+    def _adversarial(self, discriminator: PatchGAN, image: Tensor, real: bool) -> Tensor:
+        return least_squares(discriminator(self.fold(image)), real=real)
 
     def resume_state(self) -> dict[str, Any]:
         return {name: list(pool.images) for name, pool in self.pools.items()}

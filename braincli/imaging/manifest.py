@@ -1,0 +1,57 @@
+"""A cohort as a table: one case a line, with the paths of its files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from braincli.errors import InputError
+from braincli.imaging.case import Case, dangling, one_per_id
+from braincli.imaging.names import CONTRASTS, TISSUES, legible
+
+GROUPS = ("healthy", "diseased")
+COLUMNS = ("id", *CONTRASTS, "brain", "lesion", *TISSUES, "group")
+HINT = f"Columns, separated by tabs: {', '.join(COLUMNS)}; paths relative to the manifest."
+
+
+def read_manifest(path: Path) -> list[Case]:
+    """Cases of a tab-separated table, sorted by id; empty cells and ``n/a`` mean that there is no such file.
+
+    A line that names a missing file, no scan or an unknown group becomes a case with a problem.
+
+    Raises:
+        InputError: no such table, or a line without an id.
+    """
+    name = legible(path.name)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, delimiter="\t")
+            rows, columns = list(reader), list(reader.fieldnames or [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{name} is no table in UTF-8 text ({error}).", HINT) from None
+    if unknown := [column for column in columns if column not in COLUMNS]:
+        raise InputError(f"{name}: unknown column {unknown[0]!r}.", HINT)
+    if "id" not in columns or not rows:
+        raise InputError(f"{name} has no {'rows' if 'id' in columns else 'column id'}.", HINT)
+    cases = [_from_row(path, number, row) for number, row in enumerate(rows, 2)]
+    return sorted(one_per_id(cases, f"{name}: the id {{}} occurs twice."), key=lambda case: case.id)
+
+
+def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
+    where = f"{legible(manifest.name)}, line {number}"
+    cells = {key: value.strip() for key, value in row.items() if key and value and value.strip() not in ("", "n/a")}
+    if "id" not in cells:
+        raise InputError(f"{where}: no id.", HINT)
+    files = {key: manifest.parent / cells[key] for key in (*CONTRASTS, "brain", "lesion", *TISSUES) if key in cells}
+    images = {contrast: files[contrast] for contrast in CONTRASTS if contrast in files}
+    group = cells.get("group")
+    problem = None
+    if missing := [file for file in files.values() if not file.is_file()]:
+        problem = InputError(f"{where}: no such file: {missing[0].name}.", "Paths are relative to the manifest.")
+        problem = dangling(missing) or problem
+    elif not images:
+        problem = InputError(f"{where}: no scan.", HINT)
+    elif group not in (None, *GROUPS):
+        problem = InputError(f"{where}: group is {group!r}.", "Write healthy, diseased, or leave it empty.")
+    tissue = {name: files[name] for name in TISSUES if name in files}
+    return Case(cells["id"], images, files.get("brain"), files.get("lesion"), group, tissue, problem)

@@ -1,0 +1,74 @@
+"""Cohorts as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from braincli.errors import InputError
+from braincli.imaging.cases import Contrast, find_cases
+
+T1, FLAIR = Contrast.T1, Contrast.FLAIR
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Empty files; cases are found by name alone."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def manifest(folder: Path, *rows: str) -> Path:
+    touch(folder, "img/a.nii.gz", "img/b.nii.gz", "img/m.nii.gz")
+    path = folder / "cohort.tsv"
+    path.write_text("\n".join(rows), encoding="utf-8-sig")
+    return path
+
+
+def test_manifest_with_paths_relative_to_it(tmp_path: Path) -> None:
+    path = manifest(
+        tmp_path,
+        "id\tflair\tt1\tlesion\tbrain\tgroup",
+        "zoë\timg/b.nii.gz\tn/a\timg/m.nii.gz\t\tdiseased",
+        "anna\t\timg/a.nii.gz",
+    )
+    anna, zoe = find_cases(path)
+    assert (anna.id, anna.images, anna.group) == ("anna", {T1: tmp_path / "img/a.nii.gz"}, None)
+    assert (zoe.images, zoe.lesion, zoe.brain) == ({FLAIR: tmp_path / "img/b.nii.gz"}, tmp_path / "img/m.nii.gz", None)
+    assert zoe.group == "diseased"
+
+
+def test_a_line_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> None:
+    rows = ["id\tt1\tgroup", "a\timg/a.nii.gz", "b\timg/gone.nii.gz", "c\t", "d\timg/b.nii.gz\till", "e\timg/b.nii.gz"]
+    cases = find_cases(manifest(tmp_path, *rows, "f\timg/a.nii.gz", "f\timg/b.nii.gz"))
+    problems = {case.id: case.problem.message for case in cases if case.problem}
+    assert [case.id for case in cases] == list("abcdef") and list(problems) == list("bcdf")
+    assert "line 3: no such file: gone.nii.gz" in problems["b"] and "the id f occurs twice" in problems["f"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["id\tT1w", "a\timg/a.nii.gz"], "unknown column 'T1w'"),
+        (["t1", "img/a.nii.gz"], "no column id"),
+        (["id\tt1"], "has no rows"),
+        (["id\tt1", "a\timg/gone.nii.gz"], "line 2: no such file: gone.nii.gz"),
+        (["id\tt1", "a\t"], "line 2: no scan"),
+        (["id\tt1", "\timg/a.nii.gz"], "line 2: no id"),
+        (["id\tt1", "a\timg/a.nii.gz", "a\timg/b.nii.gz"], "the id a occurs twice"),
+        (["id\tt1\tgroup", "a\timg/a.nii.gz\till"], "group is 'ill'"),
+    ],
+)
+def test_manifest_mistakes(rows: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        find_cases(manifest(tmp_path, *rows))
+    assert message in raised.value.message and raised.value.hint
+
+
+def test_manifest_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes(b"\xff\xfe\x00id")
+    with pytest.raises(InputError, match="no table in UTF-8 text"):
+        find_cases(tmp_path / "x.tsv")

@@ -1,0 +1,132 @@
+"""The loop over cases: one that fails stays alone, and what the others gave is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from braincli.errors import BraincliError, CohortError, InputError, InternalError, QualityError, ResourceError
+from braincli.runtime.cohort import Outcome, each, finished, results, rows
+from braincli.runtime.progress import Reporter, Step
+
+
+@dataclass(frozen=True)
+class Item:
+    id: str
+    problem: BraincliError | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    case: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {"case": self.case}
+
+
+class Listener(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def work(item: Item) -> Result:
+    match item.id:
+        case "bad":
+            raise InputError("bad.nii is\ntruncated.", "Copy it again.")
+        case "bug":
+            raise IndexError("list index out of range")
+        case "big":
+            raise MemoryError
+        case "poor":
+            raise QualityError("poor: brain of 3 ml.")
+    return Result(item.id)
+
+
+def items(*ids: str) -> list[Item]:
+    return [Item(id) for id in ids]
+
+
+def test_every_case_is_tried_in_order_and_what_fails_is_its_own() -> None:
+    listener = Listener()
+    outcomes = each([*items("a", "bad", "bug", "big"), Item("x", InputError("two files")), Item("z")], work, listener)
+    assert [outcome.id for outcome in outcomes] == ["a", "bad", "bug", "big", "x", "z"]
+    assert [outcome.result for outcome in outcomes] == [Result("a"), None, None, None, None, Result("z")]
+    kinds = [type(outcome.error) for outcome in outcomes[1:5]]
+    assert kinds == [InputError, InternalError, ResourceError, InputError]
+    assert [outcome.error.exit_code for outcome in outcomes[1:5] if outcome.error] == [3, 1, 5, 3]
+    assert listener.warnings[0] == "bad failed: bad.nii is truncated." and "IndexError" in listener.warnings[1]
+    assert listener.warnings[3] == "x failed: two files"
+    assert all(outcome.seconds >= 0 for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("item", "error"),
+    [(Item("bad"), InputError), (Item("bug"), IndexError), (Item("x", InputError("two files")), InputError)],
+)
+def test_what_goes_wrong_with_the_only_case_is_raised_as_it_is(item: Item, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        each([item], work, Reporter())
+
+
+def test_no_case_and_one_case_give_what_there_is() -> None:
+    assert each([], work, Reporter()) == []
+    (outcome,) = each(items("a"), work, Reporter())
+    assert (outcome.id, outcome.result, outcome.error) == ("a", Result("a"), None)
+
+
+def test_an_interruption_is_no_failure_of_a_case() -> None:
+    def stop(item: Item) -> Result:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        each(items("a", "b"), stop, Reporter())
+
+
+def test_results_of_sound_cases_or_an_error_that_keeps_them() -> None:
+    assert results(each(items("a", "b"), work, Reporter())) == [Result("a"), Result("b")]
+    with pytest.raises(CohortError) as raised:
+        results(each(items("a", "bad", "poor", "b"), work, Reporter()))
+    assert raised.value.exit_code == 6
+    assert raised.value.message == ("2 of 4 cases failed:\n  bad\tbad.nii is truncated.\n  poor\tpoor: brain of 3 ml.")
+    assert [outcome.result for outcome in raised.value.outcomes] == [Result("a"), None, None, Result("b")]
+
+
+def test_where_only_quality_fell_short_the_code_says_so() -> None:
+    with pytest.raises(QualityError) as raised:
+        results(each(items("a", "poor"), work, Reporter()))
+    assert raised.value.exit_code == 7 and raised.value.outcomes[0].result == Result("a")
+
+
+def test_finished_gives_outcomes_whether_all_went_well_or_not() -> None:
+    outcomes, failure = finished(lambda: results(each(items("a", "b"), work, Reporter())))
+    assert failure is None and rows(outcomes) == [{"case": "a"}, {"case": "b"}]
+    outcomes, failure = finished(lambda: results(each(items("a", "bad"), work, Reporter())))
+    assert isinstance(failure, CohortError)
+    assert rows(outcomes) == [
+        {"case": "a"},
+        {"case": "bad", "error": "bad.nii is\ntruncated.", "hint": "Copy it again.", "exit_code": 3},
+    ]
+    with pytest.raises(InputError):  # before any case, or of the only one: nothing is kept
+        finished(lambda: results(each(items("bad"), work, Reporter())))
+
+
+def test_progress_names_the_cases() -> None:
+    notes: list[str] = []
+
+    class Noting(Step):
+        def advance(self, count: int = 1, note: str = "") -> None:
+            notes.append(note)
+
+    class Stepping(Reporter):
+        def step(self, name: str, total: int | None = None):  # type: ignore[no-untyped-def]
+            from contextlib import nullcontext
+
+            assert (name, total) == ("cases", 2)
+            return nullcontext(Noting())
+
+    outcomes = each(items("a", "bad"), work, Stepping())
+    assert notes == ["a", "bad"] and isinstance(outcomes[0], Outcome)
