@@ -69,6 +69,11 @@ class Findings:
         return float(self.mask.data.sum() * self.mask.voxel_ml)
 
     @property
+    def share(self) -> float:
+        """Of the brain that the mask covers."""
+        return float(self.mask.data.sum() / max(int(self.brain.data.sum()), 1))
+
+    @property
     def has_restoration(self) -> bool:
         """Whether the method gave one; the next three need it."""
         return self.restoration.restored is not None
@@ -89,7 +94,7 @@ class Findings:
         units = image.data.astype(np.float32)
         if self.spec.normalisation == "equalise":
             changed = change != 0
-            units[changed] = np.quantile(inside, self.restored(contrast).data[changed])
+            units[changed] = quantiles(inside, self.restored(contrast).data[changed])
         else:
             low, high = np.percentile(inside, self.spec.percentiles)
             units += (high - low) * change
@@ -110,6 +115,14 @@ class Findings:
         found, channel = self.restoration, CONTRASTS.index(contrast)
         assert found.restored is not None
         return found.slices.image[:, channel], found.restored[:, channel]
+
+
+def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The quantiles of ``values`` (N,) at ``shares`` (M,) in [0, 1], float64, interpolated linearly.
+
+    What ``np.quantile`` gives, which takes minutes where there are a million shares: it partitions once for each.
+    """
+    return np.interp(shares.astype(np.float64) * (values.size - 1), np.arange(values.size), np.sort(values))
 
 
 def find_lesions(

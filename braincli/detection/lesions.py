@@ -63,6 +63,11 @@ def lesion_table(mask: Volume, score: Volume | None = None) -> list[Lesion]:
     ]
 
 
+def sphere_mm(volume_mm3: float) -> float:
+    """Diameter in mm of the sphere of a volume in mm³."""
+    return float((6 * volume_mm3 / np.pi) ** (1 / 3))
+
+
 def table_json(lesions: list[Lesion]) -> dict[str, Any]:
     """JSON-able content: count, total volume in ml, and the lesions."""
     total = round(sum(lesion.volume_ml for lesion in lesions), 4)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from braincli.config import DetectConfig
 from braincli.detection.find import Findings
 from braincli.detection.lesions import table_json, table_tsv
-from braincli.errors import UsageError
+from braincli.errors import BraincliError
 from braincli.imaging import volume
 from braincli.imaging.cases import Contrast, stem
 from braincli.imaging.volume import Volume
 from braincli.reporting.figures import restoration_figure
 from braincli.runtime import files
+from braincli.runtime.locks import locked
 from braincli.runtime.provenance import RunRecord
+from braincli.runtime.transaction import Transaction
 
 ATLAS_SPACE = "SRI24"
 
@@ -50,6 +54,20 @@ class Names:
         entity = f"_space-{space}" if space else ""
         return self.target.with_name(f"{self.target.name}{entity}_{kind}.nii.gz")
 
+    def space(self, mask: str) -> str | None:
+        """The space of a mask by its base name, ``""`` for the input's own grid; None where it is no mask."""
+        if self.single:
+            return "" if mask == self.target.name else None
+        match = re.fullmatch(rf"{re.escape(self.target.name)}(?:_space-(.+))?_mask\.nii\.gz", mask)
+        return (match[1] or "") if match else None
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from writing there: to the case's folder, or to the mask file."""
+        folder = self.target.parent
+        if self.single:
+            return locked(folder, self.target.name, name=f".{self.target.name}.lock")
+        return locked(folder, f"{folder.parent.name}/{folder.name}")
+
     def record(self) -> Path:
         """The run record, written last."""
         if self.single:
@@ -72,30 +90,42 @@ def is_file(output: Path) -> bool:
 
 @dataclass
 class Writer:
-    """Writes the outputs of one case, notes them in the record, and the record last.
+    """Writes the outputs of one case and notes them in the record; the transaction guards what they replace.
 
     Attributes:
         inputs: never overwritten, whatever the options say.
-        replace: existing files may be replaced.
+        contrasts: of the case.
+        raw: the case is preprocessed, and has outputs on several grids.
+        begun: what is in the way may be replaced.
     """
 
     names: Names
     config: DetectConfig
     record: RunRecord
     inputs: list[Path] = field(default_factory=list)
-    replace: bool = False
+    contrasts: tuple[Contrast, ...] = ()
+    raw: bool = False
+    begun: bool = False
 
-    def planned(self, contrasts: tuple[Contrast, ...], *, raw: bool) -> Iterator[Path]:
-        """Every file that will be written."""
-        space = ATLAS_SPACE if raw and not self.names.single else ""
+    @cached_property
+    def transaction(self) -> Transaction:
+        """All outputs, and whether they may be written."""
+        named = self.config.uncertainty
+        return Transaction(
+            self.names.record(), self.record, list(self._planned()), self.inputs,
+            elsewhere={} if named is None else {"uncertainty": named},
+            overwrite=self.config.overwrite, resume=self.config.resume, readable=volume.is_readable,
+        )  # fmt: skip
+
+    def _planned(self) -> Iterator[Path]:
+        """Every file that will be written, without the record and what the user named."""
+        space = ATLAS_SPACE if self.raw and not self.names.single else ""
         yield self.names.volume("mask", space)
         if self.config.anomaly_map:
             yield self.names.volume("anomaly", space)
-        if self.config.uncertainty is not None:
-            yield self.config.uncertainty
-        elif self.uncertain:
+        if self.uncertain:
             yield self.names.volume("uncertainty", space)
-        for contrast in contrasts:
+        for contrast in self.contrasts:
             if self.config.restored:
                 yield self.names.volume(f"restored-{contrast}", space)
                 if space:
@@ -112,36 +142,23 @@ class Writer:
             yield from (self.names.table(".json"), self.names.table(".tsv"))
             if self.config.figure:
                 yield self.names.picture()
-        yield self.names.record()
-
-    def refuse(self, contrasts: tuple[Contrast, ...], *, raw: bool) -> None:
-        """Raise before any work is done if a planned file may not be written.
-
-        Raises:
-            UsageError: a file exists (and was left by a complete run, with ``resume``).
-            InputError: a file is an input.
-        """
-        leftovers = self.config.resume and not self.names.record().exists()
-        self.replace = self.config.overwrite or leftovers
-        try:
-            for path in self.planned(contrasts, raw=raw):
-                files.refuse_overwrite(path, overwrite=self.replace, inputs=self.inputs)
-        except UsageError as error:
-            if not self.config.resume:
-                raise
-            raise UsageError(
-                f"{error.message} It comes from a run with other inputs, options or model.", error.hint
-            ) from None
 
     def begin(self) -> None:
-        """Take away the old record: from here on the outputs are not complete."""
-        self.names.record().unlink(missing_ok=True)
+        """From here on the outputs are not complete, and may be replaced.
+
+        Raises:
+            UsageError, InputError, ResourceError: see :meth:`braincli.runtime.transaction.Transaction.refuse`.
+        """
+        self.transaction.begin()
+        self.begun = True
 
     def volume(self, content: Volume, kind: str, space: str = "") -> Path:
         """Write one volume."""
-        path = self.names.volume(kind, space)
-        volume.save(content, path, overwrite=self.replace, inputs=self.inputs)
-        return self.record.add_output(path)
+        return self._save(content, self.names.volume(kind, space))
+
+    def _save(self, content: Volume, path: Path) -> Path:
+        volume.save(content, path, overwrite=self.begun, inputs=self.inputs)
+        return self.transaction.add(path)
 
     @property
     def uncertain(self) -> bool:
@@ -149,52 +166,60 @@ class Writer:
         return self.config.samples > 1 and self.config.uncertainty is None and not self.names.single
 
     def uncertainty(self, content: Volume | None, space: str = "") -> None:
-        """Write the uncertainty to where it was asked for.
-
-        A file that the user named lies anywhere: the record holds its name and hash among the facts.
-        """
+        """Write the uncertainty to where it was asked for; a file that the user named lies anywhere."""
         path = self.config.uncertainty
         if content is not None and self.uncertain:
             self.volume(content, "uncertainty", space)
         elif content is not None and path is not None and space != ATLAS_SPACE:
-            volume.save(content, path, overwrite=self.replace, inputs=self.inputs)
-            self.record.facts["uncertainty"] = {"file": path.name, "sha256": files.sha256(path)}
+            self._save(content, path)
 
-    def maps(self, found: Findings, space: str = "") -> None:
+    def maps(self, findings: Findings, space: str = "") -> None:
         """The volumes that were asked for, on the grid that was searched."""
         if self.config.anomaly_map:
-            self.volume(found.anomaly, "anomaly", space)
-        self.uncertainty(found.uncertainty, space)
-        for contrast, image in found.images.items():
+            self.volume(findings.anomaly, "anomaly", space)
+        self.uncertainty(findings.uncertainty, space)
+        for contrast, image in findings.images.items():
             if self.config.restored:
-                self.volume(found.restored_like_input(contrast), f"restored-{contrast}", space)
+                self.volume(findings.restored_like_input(contrast), f"restored-{contrast}", space)
                 if space:
                     self.volume(image, str(contrast), space)
             if self.config.residual:
-                self.volume(found.residual(contrast), f"residual-{contrast}", space)
+                self.volume(findings.residual(contrast), f"residual-{contrast}", space)
 
-    def summary(self, found: Findings, title: str, reference: Volume | None = None) -> None:
+    def summary(self, findings: Findings, title: str, reference: Volume | None = None) -> None:
         """Lesion table and picture, in folders only: beside a single mask the record holds the table."""
-        content = table_json(found.lesions)
+        content = table_json(findings.lesions)
         self.record.facts["lesions"] = content
         if self.names.single:
             return
-        files.write_text(self.names.table(".tsv"), table_tsv(found.lesions))
+        files.write_text(self.names.table(".tsv"), table_tsv(findings.lesions))
         files.write_json(self.names.table(".json"), {"case": self.record.case, **content})
         for suffix in (".json", ".tsv"):
-            self.record.add_output(self.names.table(suffix))
+            self.transaction.add(self.names.table(suffix))
         if self.config.figure:
-            contrast = next(reversed(found.images))
-            restored = found.restored(contrast) if found.has_restoration else None
+            contrast = next(reversed(findings.images))
+            restored = findings.restored(contrast) if findings.has_restoration else None
             restoration_figure(
-                self.names.picture(), found.images, mask=found.mask, brain=found.brain.data,
+                self.names.picture(), findings.images, mask=findings.mask, brain=findings.brain.data,
                 restored={contrast: restored} if restored is not None and restored.data.any() else None,
-                anomaly=found.anomaly, threshold=found.threshold, reference=reference,
-                title=title, overwrite=self.replace,
+                anomaly=findings.anomaly, threshold=findings.threshold, reference=reference,
+                title=title, overwrite=self.begun,
             )  # fmt: skip
-            self.record.add_output(self.names.picture())
+            self.transaction.add(self.names.picture())
 
     def finish(self) -> Path:
         """Write the record: the case is complete."""
-        self.record.write(self.names.record())
-        return self.names.record()
+        return self.transaction.finish()
+
+    def give_up(self, anomalies: Mapping[str, Volume], error: BraincliError) -> None:
+        """Write the anomaly maps (by space) alone, and a record that says why there is no mask.
+
+        Raises:
+            UsageError: a map is in the way.
+        """
+        self.transaction.planned = [self.names.volume("anomaly", space) for space in anomalies]
+        self.transaction.elsewhere = {}
+        self.begin()
+        for space, anomaly in anomalies.items():
+            self.volume(anomaly, "anomaly", space)
+        self.transaction.finish(error)

@@ -43,7 +43,7 @@ class Restoration:
 
 def generator(seed: int, case_id: str, height: int, sample: int = 0) -> torch.Generator:
     """The CPU generator of one slice: it depends on nothing but these four, so batches and shards change no result."""
-    digest = hashlib.sha256(f"{seed}/{case_id}/{height}/{sample}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{case_id}/{height}/{sample}".encode(errors="surrogateescape")).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 

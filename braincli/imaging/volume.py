@@ -107,6 +107,16 @@ def from_reading(reading: checks.Reading) -> Volume:
     return Volume(reading.data, affine, facts, tuple(reading.problems), source=reading.path, sha256=reading.sha256)
 
 
+def warned(*volumes: Volume) -> list[str]:
+    """What the gatekeeper warned about, in words."""
+    return [problem.message for one in volumes for problem in one.problems if problem.level == Level.WARNING]
+
+
+def is_readable(path: Path) -> bool:
+    """Whether ``path`` is a NIfTI file whose voxels can be read."""
+    return path.name.endswith((".nii", ".nii.gz")) and checks.read(path, labels=True).data is not None
+
+
 def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
     """Write ``volume`` atomically with its own affine and header facts.
 

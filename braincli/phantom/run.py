@@ -68,20 +68,20 @@ def run(output: Path | str, config: DemoConfig | None = None, reporter: Reporter
     """
     output, reporter, begin = Path(output), reporter or Reporter(), time.perf_counter()
     demo = config or DemoConfig()
-    detection = DetectConfig(**demo.model_dump(), preprocess=True, anomaly_map=True)
+    options = DetectConfig(**demo.model_dump(), preprocess=True, anomaly_map=True)
     read_info(locate(demo.model))
-    refuse(output, detection)
+    refuse(output, options)
     reporter.say(GENERATED)
     patient = generate(output, seed=demo.seed, overwrite=demo.overwrite, report=reporter)
     case = Case(CASE, patient.scans, lesion=patient.lesion)
-    found = api.detect(case, output / "detect", config=detection, reporter=reporter)
+    detection = api.detect(case, output / "detect", config=options, reporter=reporter)
     names = Names.of(CASE, output / "detect")
     mask = names.volume("mask", Contrast.FLAIR)
     scores = api.score(
         mask, patient.lesion, output / "scores", ScoreConfig(overwrite=demo.overwrite), reporter,
         anomaly=names.volume("anomaly", Contrast.FLAIR),
     )  # fmt: skip
-    return DemoReport(patient, found, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
+    return DemoReport(patient, detection, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
 
 
 def refuse(output: Path, config: DetectConfig) -> None:

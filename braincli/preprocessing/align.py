@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from braincli.config import PreprocessConfig
 from braincli.errors import UsageError
-from braincli.imaging import volume
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
 from braincli.preprocessing import atlas, intensity, quality, register
 from braincli.preprocessing.result import grid_only
-
-if TYPE_CHECKING:
-    from braincli.preprocessing.work import Work
+from braincli.preprocessing.work import Report, Scans
 
 REFERENCE_ORDER = (Contrast.T1, Contrast.T1CE, Contrast.T2, Contrast.FLAIR)
 THICK = 1.5  # a scan whose largest voxel edge is this many times another's loses its place in the order
@@ -40,45 +36,39 @@ def choose_reference(scans: dict[Contrast, Volume], wanted: Contrast | None) -> 
     return next(c for c in REFERENCE_ORDER if c in scans and max(scans[c].spacing) <= THICK * finest)
 
 
-def to_atlas(work: Work) -> np.ndarray:
+def to_atlas(scans: Scans, config: PreprocessConfig, report: Report) -> np.ndarray:
     """The transform (4, 4) from the atlas' world to the reference's: brain to brain, or head to head without a mask."""
-    if work.config.space == "native" or "atlas" in work.config.skip:
+    if config.space == "native" or "atlas" in config.skip:
         return np.eye(4)
-    mask = work.native_mask()
-    template, head = atlas.load_atlas(stripped=mask is not None), work.fixed
+    mask = scans.brain_mask()
+    template, head = atlas.load_atlas(stripped=mask is not None), scans.fixed
     if mask is not None:
         head = register.crop(head.with_data(intensity.positive(head.data, ~mask)), mask, ATLAS_MARGIN_MM)
         template = register.crop(template, template.data > 0, ATLAS_MARGIN_MM)
     here, there = register.coarse(template, register.WORK_MM), register.coarse(head, register.WORK_MM)
     starts = register.tilted_starts(here, there, lifts=NECK_LIFTS if mask is None else (0.0,))
-    found = register.register(template, head, kind=work.config.transform, seed=work.config.seed, starts=starts)
-    work.figures["affine_determinant"] = round(float(np.linalg.det(found[:3, :3])), 4)
-    work.figures["affine_rotation_degrees"] = round(quality.rotation_degrees(found), 2)
-    work.figures["atlas_mutual_information"] = round(register.mutual_information(here, there, found), 4)
-    return found
+    transform = register.register(template, head, kind=config.transform, seed=config.seed, starts=starts)
+    report.figures["affine_determinant"] = round(float(np.linalg.det(transform[:3, :3])), 4)
+    report.figures["affine_rotation_degrees"] = round(quality.rotation_degrees(transform), 2)
+    report.figures["atlas_mutual_information"] = round(register.mutual_information(here, there, transform), 4)
+    return transform
 
 
-def to_reference(work: Work, contrast: Contrast) -> np.ndarray:
+def to_reference(scans: Scans, contrast: Contrast, config: PreprocessConfig, report: Report) -> np.ndarray:
     """The transform (4, 4) from the reference's world to that of ``contrast``; identity for the reference itself."""
-    if contrast is work.reference:
+    if contrast is scans.reference:
         return np.eye(4)
-    mask, moving = work.native_mask(), work.scans[contrast]
-    fixed = work.fixed if mask is None else register.crop(work.fixed, mask, FIXED_MARGIN_MM)
-    found = np.eye(4)
-    if "coregister" not in work.config.skip:
-        found = register.register(fixed, moving, kind="rigid", seed=work.config.seed)
-        work.note("coregistration_rotation_degrees", contrast, quality.rotation_degrees(found))
+    mask, moving = scans.brain_mask(), scans.images[contrast]
+    fixed = scans.fixed if mask is None else register.crop(scans.fixed, mask, FIXED_MARGIN_MM)
+    transform = np.eye(4)
+    if "coregister" not in config.skip:
+        transform = register.register(fixed, moving, kind="rigid", seed=config.seed)
+        report.note("coregistration_rotation_degrees", contrast, quality.rotation_degrees(transform))
     here, there = register.coarse(fixed, CHECK_MM), register.coarse(moving, CHECK_MM)
-    work.note("coregistration_mutual_information", contrast, register.mutual_information(here, there, found))
-    return found
+    report.note("coregistration_mutual_information", contrast, register.mutual_information(here, there, transform))
+    return transform
 
 
-def target_grid(work: Work) -> Volume:
+def target_grid(scans: Scans, config: PreprocessConfig) -> Volume:
     """The grid of the outputs."""
-    return grid_only(atlas.load_atlas(stripped=False) if work.config.space == "sri24" else work.fixed)
-
-
-def into_space(work: Work, image: Volume, contrast: Contrast, *, labels: bool = False) -> Volume:
-    """``image``, in the native world of ``contrast``, interpolated once onto the output grid."""
-    placed = Volume(image.data, np.linalg.inv(work.to_scan[contrast]) @ image.affine)
-    return volume.resample(placed, target_grid(work), labels=labels)
+    return grid_only(atlas.load_atlas(stripped=False) if config.space == "sri24" else scans.fixed)

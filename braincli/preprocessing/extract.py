@@ -92,8 +92,8 @@ class Extractor:
                         total += network(x.flip(axes))[0].flip([axis - 2 for axis in axes])
                     step.advance()
         mean = (total / (len(self.folds()) * len(mirrors))).cpu().numpy().transpose(2, 1, 0)
-        found = volume.resample(Volume(mean, window.affine), ras)
-        return volume.onto_grid_of(found, image)
+        probability = volume.resample(Volume(mean, window.affine), ras)
+        return volume.onto_grid_of(probability, image)
 
 
 def mirrorings() -> Iterator[tuple[int, ...]]:

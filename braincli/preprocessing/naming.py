@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +16,28 @@ from braincli.runtime import files
 SUFFIX = {Contrast.T1: "T1w", Contrast.T1CE: "T1w", Contrast.T2: "T2w", Contrast.FLAIR: "FLAIR"}
 FROM = {Contrast.T1: "T1w", Contrast.T1CE: "T1wCE", Contrast.T2: "T2w", Contrast.FLAIR: "FLAIR"}
 BIDS_VERSION = "1.10.0"
-COPIED_KEYS = (  # of a raw scan's sidecar; everything else could identify a patient, a site or a day
-    "Modality",
-    "MagneticFieldStrength",
-    "RepetitionTime",
-    "EchoTime",
-    "InversionTime",
-    "FlipAngle",
-    "SliceThickness",
-    "MRAcquisitionType",
-    "ScanningSequence",
-    "SequenceVariant",
-    "ContrastBolusIngredient",
-)
+# What is copied of a raw scan's sidecar, and only values of these kinds: everything else, free text above all, could
+# identify a patient, a site or a day.
+NUMBERS = {  # key -> lowest and highest plausible value (seconds, degrees, mm, tesla)
+    "MagneticFieldStrength": (0.01, 25.0),
+    "RepetitionTime": (0.0, 100.0),
+    "EchoTime": (0.0, 10.0),
+    "InversionTime": (0.0, 100.0),
+    "FlipAngle": (0.0, 360.0),
+    "SliceThickness": (0.01, 100.0),
+}
+AGENTS = """gadobenate gadobutrol gadodiamide gadofosveset gadopentetate gadopiclenol gadoterate gadoteridol
+gadoversetamide gadoxetate ferumoxytol""".upper().split()
+CODES = {  # key -> words that are defined; a value is one, several joined by backslash or underscore, or a list
+    "Modality": {"MR"},
+    "MRAcquisitionType": {"1D", "2D", "3D"},
+    "ScanningSequence": {"SE", "IR", "GR", "EP", "RM"},
+    "SequenceVariant": {"SK", "MTC", "SS", "TRSS", "SP", "MP", "OSP", "TOF", "NONE"},
+    "ContrastBolusIngredient": {
+        "GADOLINIUM", "IODINE", "BARIUM", "BARIUM SULFATE", "CARBON DIOXIDE", "XENON", "MANGANESE", "IRON OXIDE",
+        "NONE", *AGENTS, *(f"{agent} {salt}" for agent in AGENTS for salt in ("MEGLUMINE", "DIMEGLUMINE", "DISODIUM")),
+    },
+}  # fmt: skip
 
 
 def prefix(case_id: str) -> str:
@@ -38,7 +48,7 @@ def prefix(case_id: str) -> str:
     if re.fullmatch(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?", case_id):
         return case_id
     label = re.sub(r"[^A-Za-z0-9]", "", re.sub(r"^sub-", "", case_id))
-    return f"sub-{label or case_id.encode().hex()}"
+    return f"sub-{label or os.fsencode(case_id).hex()}"
 
 
 @dataclass(frozen=True)
@@ -91,12 +101,23 @@ def sidecar(image: Path) -> Path:
 
 
 def copied(scan: Path) -> dict[str, Any]:
-    """The allow-listed keys of a raw scan's own sidecar, if there is a readable one."""
+    """What of a raw scan's own sidecar may be told, if there is a readable one."""
     try:
         content = json.loads(sidecar(scan).read_text(encoding="utf-8"))
-        return {key: content[key] for key in COPIED_KEYS if key in content}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, RecursionError):
         return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: content[key] for key in (*NUMBERS, *CODES) if key in content and _is_harmless(key, content[key])}
+
+
+def _is_harmless(key: str, value: Any) -> bool:
+    """Whether the value of an allowed key is what the key is meant for: a plausible number, or defined words."""
+    if key in CODES:
+        words = value if isinstance(value, list) else re.split(r"[\\_]", value) if isinstance(value, str) else []
+        return bool(words) and all(isinstance(word, str) and word.strip().upper() in CODES[key] for word in words)
+    low, high = NUMBERS[key]
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
 def spatial_reference(space: str, reference: Path) -> str:

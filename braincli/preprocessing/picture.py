@@ -6,42 +6,43 @@ Whatever lies further than 15 mm from the brain is blanked, so that no face is s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from braincli.imaging import volume
+from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
+from braincli.preprocessing.work import Images
+from braincli.reporting.figures import new_figure
 from braincli.runtime import files
-
-if TYPE_CHECKING:
-    from braincli.preprocessing.work import Images, Work
 
 SHOWN_MM = 15.0
 SIDE = 2.2  # inches of a panel
 BRAIN, ATLAS, LESION = "#ff5050", "#40e0ff", "#ffd030"
 
 
-def draw(work: Work, images: Images, path: Path) -> None:
-    """Write the picture (PNG): a row per contrast, before (left) and after (right) intensities were corrected."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def draw(images: Images, reference: Contrast, path: Path, *, in_atlas_space: bool) -> None:
+    """Write the picture (PNG): a row per contrast, before (left) and after (right) intensities were corrected.
 
+    Args:
+        in_atlas_space: the atlas brain and its edges are shown, too.
+    """
     shown = {contrast: volume.reorient(_near(head, images.brain)) for contrast, head in images.heads.items()}
     outline = volume.reorient(images.brain) if images.brain else None
     lesion = volume.reorient(images.lesion) if images.lesion else None
-    centre = _centre(outline or shown[work.reference])
-    edges = _atlas_edges(work, centre)
-    figure = Figure(figsize=(6 * SIDE, (len(shown) + 1) * SIDE), facecolor="black")
-    FigureCanvasAgg(figure)
+    centre = _centre(outline or shown[reference])
+    template = _atlas() if in_atlas_space else None
+    edges = _edges(template, centre) if template else []
+    figure = new_figure(figsize=(6 * SIDE, (len(shown) + 1) * SIDE), facecolor="black")
     axes = figure.subplots(len(shown) + 1, 6, squeeze=False)
     for line, (contrast, image) in zip(axes, shown.items(), strict=False):
         _row(line[:3], f"{contrast}, aligned", image, centre)
         _row(line[3:], f"{contrast}, output", volume.reorient(images.finished[contrast]), centre)
         for mask, colour in ((outline, BRAIN), (lesion, LESION)):
             _contours(line[:3], mask, centre, colour)
-    _row(axes[-1][:3], f"{work.reference} and atlas edges", shown[work.reference] if edges else None, centre)
-    _row(axes[-1][3:], "atlas", _atlas(work), centre)
+    _row(axes[-1][:3], f"{reference} and atlas edges", shown[reference] if edges else None, centre)
+    _row(axes[-1][3:], "atlas", template, centre)
     for axis, edge in zip(axes[-1][:3], edges, strict=False):
         axis.contour(edge.T, [0.5], colors=ATLAS, linewidths=0.5)
     figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
@@ -98,17 +99,15 @@ def _contours(axes: Any, mask: Volume | None, centre: tuple[int, int, int], colo
             axis.contour(plane.T, [0.5], colors=colour, linewidths=0.7)
 
 
-def _atlas(work: Work) -> Volume | None:
-    """The atlas brain; None where the outputs are not in its space."""
+def _atlas() -> Volume:
+    """The atlas brain."""
     from braincli.preprocessing import atlas
 
-    return volume.reorient(atlas.load_atlas(stripped=True)) if work.names.space == atlas.NAME else None
+    return volume.reorient(atlas.load_atlas(stripped=True))
 
 
-def _atlas_edges(work: Work, centre: tuple[int, int, int]) -> list[np.ndarray]:
-    """Edges of the atlas brain in the three planes; none where the outputs are not in its space."""
+def _edges(template: Volume, centre: tuple[int, int, int]) -> list[np.ndarray]:
+    """Edges of the atlas brain in the three planes."""
     from skimage.feature import canny
 
-    template = _atlas(work)
-    found = planes(template.data, centre) if template else []
-    return [canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in found]
+    return [canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in planes(template.data, centre)]

@@ -48,10 +48,11 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 def warnings(figures: dict[str, Any]) -> list[str]:
     """One sentence for every figure outside :data:`LIMITS`; figures per contrast are dicts."""
-    found = []
+    sentences = []
     for name, (low, high) in LIMITS.items():
         values = figures.get(name)
         for what, value in (values if isinstance(values, dict) else {"": values}).items():
             if value is not None and not low <= value <= high:
-                found.append(WORDS[name].format(what=what, value=value, low=low, high=high, percent=100 * value) + ".")
-    return found
+                text = WORDS[name].format(what=what, value=value, low=low, high=high, percent=100 * value)
+                sentences.append(f"{text}.")
+    return sentences

@@ -108,10 +108,10 @@ def register(
     centre = centre_of_mass(fixed)
     placed = Volume(moving.data, np.linalg.inv(start) @ moving.affine)  # moved to where the start puts it
     stages = [RIGID] if kind == "rigid" else [RIGID, AFFINE]
-    found = _run(placed, fixed, centre, stages, seed)
+    correction = _run(placed, fixed, centre, stages, seed)
     shift = np.eye(4)
     shift[:3, 3] = centre
-    return start @ shift @ found @ np.linalg.inv(shift)
+    return start @ shift @ correction @ np.linalg.inv(shift)
 
 
 def _run(moving: Volume, fixed: Volume, centre: np.ndarray, stages: Sequence[Stage], seed: int) -> np.ndarray:
@@ -123,13 +123,13 @@ def _run(moving: Volume, fixed: Volume, centre: np.ndarray, stages: Sequence[Sta
         images = [to_ants(image, centre) for image in (fixed, moving)]
         metric = ",".join(get_pointer_string(image) for image in images)
         arguments = ["--dimensionality", "3", "--float", "0", "--random-seed", str(seed + 1)]
-        arguments += ["--output", str(Path(folder) / "found")]
+        arguments += ["--output", str(Path(folder) / "result")]
         for stage in stages:
             arguments += stage.arguments(metric)
         if get_lib_fn("antsRegistration")(arguments) != 0:
             raise RuntimeError("antsRegistration failed")
         del ants
-        return read_itk(next(Path(folder).glob("found*GenericAffine.mat")))
+        return read_itk(next(Path(folder).glob("result*GenericAffine.mat")))
 
 
 def read_itk(path: Path) -> np.ndarray:

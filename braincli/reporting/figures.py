@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,12 +90,12 @@ def restoration_figure(
     files.refuse_overwrite(path, overwrite=overwrite)
     grid = reorient(mask)
     inside = reorient(mask.with_data(brain)).data if brain is not None else _inside(images)
-    found = grid.data > 0
+    marked = grid.data > 0
     known = None if reference is None else reorient(reference).data > 0
     score = None if anomaly is None else reorient(anomaly).data
     panels = _panels(images, inside, restored or {}, score, threshold)
-    chosen = pick_slices(found, score, grid.spacing[2], rows)
-    _draw(path, panels, found, known, inside, chosen, grid, title)
+    chosen = pick_slices(marked, score, grid.spacing[2], rows)
+    _draw(path, panels, marked, known, inside, chosen, grid, title)
 
 
 def pick_slices(mask: np.ndarray, score: np.ndarray | None, step_mm: float, count: int) -> list[int]:
@@ -172,7 +173,7 @@ def slices_figure(
 def _draw(
     path: Path,
     panels: list[_Panel],
-    found: np.ndarray,
+    marked: np.ndarray,
     known: np.ndarray | None,
     inside: np.ndarray,
     chosen: list[int],
@@ -185,27 +186,23 @@ def _draw(
     rows = []
     for index in chosen:
         place = (*box, index)
-        outlines = [(found[place], MASK)] + ([] if known is None else [(known[place], REFERENCE)])
+        outlines = [(marked[place], MASK)] + ([] if known is None else [(known[place], REFERENCE)])
         planes = [
             Plane(p.title, p.data[place], p.window, p.colours, tuple(outlines) if p.outlined else ()) for p in panels
         ]
         rows.append(Row(f"z {height_mm(grid, index):+.0f} mm", planes))
     figure = _paint(rows, tall / wide, dy / dx)
-    _words(figure, title, found, known, grid.voxel_ml)
+    _words(figure, title, marked, known, grid.voxel_ml)
     _save(figure, path)
 
 
 def _paint(rows: Sequence[Row], tallness: float, aspect: float) -> Any:
     """A figure with one cell per plane; ``tallness`` is a cell's height by its width."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = len(rows[0].planes)
     head, foot = 0.62, 0.36
     width, cell = CELL_INCH * columns, CELL_INCH * tallness
     height = head + foot + cell * len(rows)
-    figure = Figure(figsize=(width, height), dpi=130, facecolor=DARK)
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(width, height), dpi=130, facecolor=DARK)
     for number, row in enumerate(rows):
         bottom = (foot + cell * (len(rows) - 1 - number)) / height
         for column, plane in enumerate(row.planes):
@@ -218,6 +215,23 @@ def _paint(rows: Sequence[Row], tallness: float, aspect: float) -> Any:
                 _label(axes, 0.03, 0.97, "R", "left")
             if column == columns - 1:
                 _label(axes, 0.97, 0.97, "L", "right")
+    return figure
+
+
+def new_figure(**options: Any) -> Any:
+    """A matplotlib Figure that Agg draws, whatever MPLBACKEND says.
+
+    With a notebook's backend there, which is not installed everywhere, matplotlib even refuses to be imported.
+    """
+    wanted = os.environ.pop("MPLBACKEND", None)
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)
     return figure
 
 
@@ -247,9 +261,9 @@ def _heading(figure: Any, title: str, note: str, colour: str) -> None:
     figure.text(margin, 0.12 / height, words, color=FAINT, fontsize=6.5, va="bottom")
 
 
-def _words(figure: Any, title: str, found: np.ndarray, known: np.ndarray | None, voxel_ml: float) -> None:
+def _words(figure: Any, title: str, marked: np.ndarray, known: np.ndarray | None, voxel_ml: float) -> None:
     """Heading, legend with volumes, and the footer."""
-    _heading(figure, title, f"mask {found.sum() * voxel_ml:.1f} ml", MASK)
+    _heading(figure, title, f"mask {marked.sum() * voxel_ml:.1f} ml", MASK)
     if known is not None:
         width, height = figure.get_size_inches()
         text = f"reference {known.sum() * voxel_ml:.1f} ml"

@@ -20,21 +20,22 @@ TRIES = 100  # each is lost only where another process ends its block at that ve
 
 
 @contextmanager
-def locked(folder: Path, what: str = "") -> Iterator[None]:
+def locked(folder: Path, what: str = "", *, name: str = NAME) -> Iterator[None]:
     """Hold ``folder`` (made if it is not there) against every other braincli, in this process too; never waits.
 
     Where nothing can be written, or the file system knows no locks, the block runs all the same: a lock is a
-    courtesy, and what cannot be written is said by whoever writes. The lock file goes when the block ends, and so does
-    a folder that was made for it and is still empty.
+    courtesy, and what cannot be written is said by whoever writes. The lock file goes when the block ends, and so do
+    folders that were made for it and are still empty.
 
     Args:
         what: how the error names it, e.g. ``out/sub-01``; the folder's name by default.
+        name: of the lock file, where not the whole folder is held.
 
     Raises:
         UsageError: another process, or another block of this one, holds it.
     """
-    made = not os.path.lexists(folder)
-    path = folder / NAME
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    path = folder / name
     handle = _take(path, what or folder.name)
     try:
         yield
@@ -43,9 +44,9 @@ def locked(folder: Path, what: str = "") -> Iterator[None]:
             with suppress(OSError):
                 path.unlink()  # while it is held: who has opened it meanwhile sees that it is gone, and begins anew
             os.close(handle)
-        if made:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 def _take(path: Path, what: str) -> int | None:

@@ -50,7 +50,9 @@ class Anomaly:
 
 def seeded(seed: int, case_id: str, kind: str, number: int, attempt: int = 0) -> torch.Generator:
     """The generator of one anomaly: no result depends on which other cases are worked through."""
-    digest = hashlib.sha256(f"synth/{seed}/{case_id}/{kind}/{number}/{attempt}".encode()).digest()
+    digest = hashlib.sha256(
+        f"synth/{seed}/{case_id}/{kind}/{number}/{attempt}".encode(errors="surrogateescape")
+    ).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 

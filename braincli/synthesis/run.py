@@ -19,7 +19,7 @@ from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.reading import load_images
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
-from braincli.runtime import cohort, device, files
+from braincli.runtime import cohort, device, files, provenance
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import RunRecord
 from braincli.synthesis.plant import Anomaly, plant
@@ -86,7 +86,7 @@ def synthesise_case(case: Case, out: Path, config: SynthConfig, reporter: Report
         files.refuse_overwrite(path, overwrite=config.overwrite, inputs=inputs)
 
     host = _read(case, config)
-    record = RunRecord("synth", case.id, config.model_dump(mode="json"), _hashes(inputs), warnings=host.warnings)
+    record = RunRecord("synth", case.id, config.model_dump(mode="json"), _hashes(case), warnings=host.warnings)
     with record.timed("plant"):
         anomalies = _plant_all(case.id, host, config)
     contents: dict[str, Volume] = {**_changed(host, anomalies), "seg": _mask(host, anomalies)}
@@ -130,7 +130,7 @@ def _read(case: Case, config: SynthConfig) -> _Host:
     spec = SliceSpec(pixel_mm=config.pixel_mm, size=(16, 16))
     slices = from_volumes(volumes, spec, brain=mask)
     known, free = np.zeros(slices.grid.shape, bool), slices.brain[:, 0]
-    warnings: list[str] = []
+    warnings = volume.warned(*volumes.values(), *([mask] if mask else []))
     if case.lesion is not None:
         lesion, problem = volume.mask_on_grid_of(volume.load(case.lesion, labels=True), slices.grid)
         known = lesion.data > 0
@@ -204,11 +204,13 @@ def _facts(host: _Host, anomaly: Anomaly, planted_ml: float) -> dict[str, Any]:
     }
 
 
-def _hashes(inputs: Sequence[Path]) -> dict[str, str]:
-    for path in inputs:
-        if not path.is_file():
-            raise InputError(f"{path.name}: no such file.", "Check the path.")
-    return {path.name: files.sha256(path) for path in inputs}
+def _hashes(case: Case) -> dict[str, dict[str, str]]:
+    roles = {
+        **{str(contrast): path for contrast, path in case.images.items()},
+        "brain": case.brain,
+        "lesion": case.lesion,
+    }
+    return provenance.hashes({role: path for role, path in roles.items() if path is not None})
 
 
 def _safe(case_id: str) -> str:

@@ -20,7 +20,7 @@ from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.outputs import Names
 from braincli.detection.restore import Restoration
 from braincli.detection.run import DetectReport, collect_cases
-from braincli.errors import InputError, ModelError, UsageError
+from braincli.errors import InputError, ModelError, QualityError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.slices import Slices
 from braincli.imaging.volume import Volume, load, save
@@ -77,7 +77,11 @@ def test_a_case_gives_a_folder_with_everything_asked_for(models: Path, case: Pat
     assert content["outputs"] == {
         path.name: files.sha256(path) for path in folder.iterdir() if path.name != "p01_record.json"
     }
-    assert content["inputs"] == {path.name: files.sha256(path) for path in case.glob("*_[tf]*.nii.gz")}
+    roles = dict(zip((*CONTRASTS, "lesion"), (*CONTRASTS, "seg"), strict=True))
+    scans = {role: case / f"p01_{name}.nii.gz" for role, name in roles.items()}
+    assert content["inputs"] == {
+        role: {"file": path.name, "sha256": files.sha256(path)} for role, path in scans.items()
+    }
     assert str(tmp_path) not in json.dumps(content)
     for path in folder.glob("*.nii.gz"):
         assert np.array_equal(nib.load(path).affine, GRID), path.name
@@ -90,7 +94,7 @@ def test_restoration_is_in_the_units_of_the_scan_and_the_residual_in_shares_of_i
         return Restoration(slices, 0.5 * slices.image, None, "cpu")
 
     monkeypatch.setattr("braincli.detection.find.restore", halve)
-    detect(models, case, tmp_path, "tsgm", restored=True, residual=True)
+    detect(models, case, tmp_path, "tsgm", restored=True, residual=True, threshold=1.0)
     scan = load(case / "p01_flair.nii.gz").data
     restored = load(tmp_path / "p01" / "p01_restored-flair.nii.gz").data
     residual = load(tmp_path / "p01" / "p01_residual-flair.nii.gz").data
@@ -192,7 +196,7 @@ def test_missing_contrasts_are_said_and_weights_renormalised(models: Path, tmp_p
     assert "missing: T1, T1CE; the weights of the others were renormalised" in result.warnings[0]
 
 
-@pytest.mark.parametrize(("threshold", "text"), [(99.0, "the mask is empty"), (0.0, r"covers \d+% of the brain")])
+@pytest.mark.parametrize(("threshold", "text"), [(99.0, "the mask is empty"), (0.6, r"covers \d+% of the brain")])
 def test_masks_that_can_hardly_be_right_are_warned_of(
     models: Path, case: Path, tmp_path: Path, threshold: float, text: str
 ) -> None:
@@ -309,10 +313,10 @@ def test_a_broken_case_does_not_stop_the_cohort(models: Path, cohort: Path, tmp_
 def test_a_bug_in_one_case_is_reported_as_its_failure(
     models: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from braincli.detection import run
+    from braincli.detection import detector
 
-    real = run.load_images
-    monkeypatch.setattr(run, "load_images", lambda case, **_: 1 / 0 if case.id == "a" else real(case))
+    real = detector.load_images
+    monkeypatch.setattr(detector, "load_images", lambda case, **how: 1 / 0 if case.id == "a" else real(case, **how))
     report = detect(models, cohort, tmp_path / "out")
     assert [case.status for case in report.cases] == ["failed", "done", "done"]
     assert report.cases[0].error == "internal error: ZeroDivisionError: division by zero"
@@ -331,11 +335,12 @@ def test_resume_trusts_only_a_matching_record(models: Path, cohort: Path, tmp_pa
     assert detect(models, cohort / "a", out, resume=True, overwrite=True).cases[0].status == "done"
     assert mask.read_bytes() == good
 
-    (out / "a" / "a_record.json").unlink()  # an interrupted run
-    assert detect(models, cohort / "a", out, resume=True).cases[0].status == "done"
+    (out / "a" / "a_record.json").unlink()  # nothing says any more whose files these are
+    with pytest.raises(UsageError, match="No record says that an earlier run wrote it"):
+        detect(models, cohort / "a", out, resume=True)
 
 
-def test_a_failed_rerun_leaves_no_record_of_the_old_one(
+def test_a_failed_rerun_leaves_no_done_record_of_the_old_one(
     models: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detect(models, cohort / "a", tmp_path)
@@ -344,7 +349,7 @@ def test_a_failed_rerun_leaves_no_record_of_the_old_one(
     monkeypatch.setattr(outputs, "table_tsv", lambda lesions: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         detect(models, cohort / "a", tmp_path, overwrite=True, threshold=0.5)
-    assert not (tmp_path / "a" / "a_record.json").exists()
+    assert record(tmp_path / "a" / "a_record.json")["status"] == "running"
 
 
 def test_several_cases_need_a_folder_and_names_of_their_own(models: Path, cohort: Path, tmp_path: Path) -> None:
@@ -399,6 +404,17 @@ def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
         models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7, resume=True
     )
     assert again.cases[0].status == "skipped" and set(again.cases[0].masks) == set(spaces)
+
+
+def test_a_raw_case_that_is_mostly_marked_keeps_its_maps_on_every_grid(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", fake_preprocess)
+    write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
+    with pytest.raises(QualityError, match="no mask was written"):
+        detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, threshold=0.0)
+    maps = {f"p_space-{space}_anomaly.nii.gz" for space in ("SRI24", "t1")}
+    assert names(tmp_path / "out" / "p") == maps | {"p_record.json"}
 
 
 def test_one_raw_scan_to_one_mask_file_and_several_to_a_folder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,24 @@ def test_only_harmless_keys_are_copied(tmp_path: Path) -> None:
     assert naming.copied(scan) == {"EchoTime": 0.003}
     naming.sidecar(scan).write_text("[broken")
     assert naming.copied(scan) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("EchoTime", [0.003, 0], ["Jane Doe", -1, 1e9, True, None, [0.1], float("nan")]),
+        ("FlipAngle", [12, 0.5], ["12", 1e4]),
+        ("ScanningSequence", ["GR", "GR\\IR", "GR_IR", ["SE", "EP"]], ["GR Jane", "", [], ["GR", 1], {"a": 1}]),
+        ("Modality", ["MR"], ["CT of Jane Doe"]),
+        ("ContrastBolusIngredient", ["GADOLINIUM", "gadoterate meglumine"], ["10 ml given to Jane Doe", "Doe", 7]),
+    ],
+)
+def test_values_of_harmless_keys_are_checked_too(tmp_path: Path, key: str, good: list[Any], bad: list[Any]) -> None:
+    scan = tmp_path / "a_T1w.nii.gz"
+    for values, kept in ((good, True), (bad, False)):
+        for value in values:
+            naming.sidecar(scan).write_text(json.dumps({key: value}))
+            assert naming.copied(scan) == ({key: value} if kept else {}), value
 
 
 def test_rotation_and_dice() -> None:

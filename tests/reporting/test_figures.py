@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +116,18 @@ def test_slices_stand_side_by_side_and_a_missing_one_stays_dark(tmp_path: Path) 
     assert ((right[..., 0] > 0.8) & (right[..., 1] < 0.3)).sum() > 20
     with pytest.raises(UsageError, match=r"s\.png exists"):
         slices_figure(tmp_path / "s.png", [Row("one", planes)], title="t")
+
+
+@pytest.mark.parametrize("title", ["$\\foo$", "a$b$c", "x_{", "caf\udce9"])
+def test_a_title_is_no_formula(tmp_path: Path, title: str) -> None:
+    images, mask = make()
+    restoration_figure(tmp_path / "f.png", images, mask=mask, title=title)
+    slices_figure(tmp_path / "s.png", [Row(title, [Plane(title, mask.data[:, :, 3] * 1.0)])], title=title, note=title)
+    assert read(tmp_path / "f.png").size and read(tmp_path / "s.png").size
+
+
+def test_a_notebooks_backend_does_not_matter() -> None:
+    code = "from braincli.reporting.figures import new_figure; print(type(new_figure().canvas).__name__)"
+    environment = os.environ | {"MPLBACKEND": "inline-of-a-notebook"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "FigureCanvasAgg", run.stderr

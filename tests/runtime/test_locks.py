@@ -93,3 +93,12 @@ def test_goes_on_where_nothing_can_be_written(tmp_path: Path) -> None:
     with locks.locked(tmp_path / "file"), locks.locked(Path("/proc/nothing")):
         pass
     assert (tmp_path / "file").is_file()
+
+
+def test_a_name_holds_one_file_and_leaves_the_folder_to_others(tmp_path: Path) -> None:
+    with locks.locked(tmp_path / "a" / "b", name=".one.lock"):
+        with locks.locked(tmp_path / "a" / "b", name=".two.lock"), locks.locked(tmp_path / "a" / "b"):
+            pass
+        with pytest.raises(UsageError), locks.locked(tmp_path / "a" / "b", "one", name=".one.lock"):
+            pass
+    assert not (tmp_path / "a").exists(), "what was made for the lock goes with it"

@@ -1,0 +1,301 @@
+"""One case: read or preprocess it, find lesions, write what was asked for, skip what is done."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from braincli.config import DetectConfig, PreprocessConfig
+from braincli.detection.find import Findings, find_lesions
+from braincli.detection.lesions import sphere_mm
+from braincli.detection.outputs import ATLAS_SPACE, Names, Writer
+from braincli.detection.report import CaseResult
+from braincli.errors import InputError, QualityError, UsageError
+from braincli.imaging import brain as brains
+from braincli.imaging import volume as volumes
+from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.reading import load_images
+from braincli.imaging.volume import Volume
+from braincli.model.folder import LoadedModel, load_model, read_info
+from braincli.model.info import ModelInfo
+from braincli.model.search import locate
+from braincli.runtime import device, files, provenance
+from braincli.runtime.progress import Reporter, Step
+from braincli.runtime.provenance import RunRecord
+
+if TYPE_CHECKING:
+    from braincli.preprocessing.result import Preprocessed
+
+TOO_MUCH = 0.5  # share of the brain above which a mask is no finding
+
+
+@dataclass
+class Detector:
+    """A model with options, ready for any number of cases. The weights are read when the first case needs them."""
+
+    config: DetectConfig
+    reporter: Reporter
+    told: set[str] = field(default_factory=set)  # what was said once and holds for every case
+
+    @cached_property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return locate(self.config.model)
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """The model's description."""
+        return read_info(self.folder)
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        """The model on its device."""
+        return load_model(str(self.folder), device.prepare(self.config.device, self.config.threads))
+
+    def new_record(self, case: Case) -> RunRecord:
+        """The record of ``case`` with what identifies the run.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        roles = {str(contrast): path for contrast, path in case.images.items()}
+        if case.brain is not None:
+            roles["brain"] = case.brain
+        if case.lesion is not None and self.config.figure:
+            roles["lesion"] = case.lesion
+        inputs = provenance.hashes(roles)
+        options = self.config.model_dump(mode="json", exclude={"model", "uncertainty"})
+        if case.volumes:
+            options["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
+        return RunRecord(
+            "detect", case.id, {"model": self.info.name, **options}, inputs,
+            weights=files.sha256(self.folder / "model.json"),
+        )  # fmt: skip
+
+    def writer(self, case: Case, names: Names) -> Writer:
+        """What writes the results of ``case``."""
+        inputs = [*case.images.values(), *(path for path in (case.brain, case.lesion) if path)]
+        return Writer(names, self.config, self.new_record(case), inputs, tuple(case.images), self.config.preprocess)
+
+    def run(self, case: Case, output: Path) -> CaseResult:
+        """Detect one case, or skip it where ``resume`` finds it complete.
+
+        Raises:
+            UsageError: an output exists, or another process writes there.
+            QualityError: more than half of the brain would be marked; the anomaly map is written, a mask is not.
+            BraincliError: any other of its kinds; no done-record is left then.
+        """
+        begin = time.perf_counter()
+        names = Names.of(case.id, output)
+        with names.locked():
+            writer = self.writer(case, names)
+            if self.config.resume and writer.transaction.is_done():
+                return _skipped(case, names)
+            writer.transaction.refuse()
+            try:
+                masks, findings = (self._raw if self.config.preprocess else self._prepared)(case, writer)
+            finally:
+                for text in writer.record.warnings:
+                    self.reporter.warn(f"{case.id}: {text}")
+        return CaseResult(
+            case.id, "done", {space: path.name for space, path in masks.items()}, len(findings.lesions),
+            round(findings.volume_ml, 3), round(time.perf_counter() - begin, 2), list(writer.record.warnings),
+        )  # fmt: skip
+
+    def _prepared(self, case: Case, writer: Writer) -> tuple[dict[str, Path], Findings]:
+        """A case that is skull-stripped and on one grid."""
+        images, mask = self._read(case, writer.record)
+        findings = self._find(case.id, images, mask, writer)
+        self._refuse_too_much(findings, writer, {"": findings.anomaly})
+        writer.begin()
+        with writer.record.timed("write"):
+            masks = {"": writer.volume(findings.mask, "mask")}
+            writer.maps(findings)
+            writer.summary(findings, self._title(case.id), reference_of(case, findings.mask))
+        writer.finish()
+        return masks, findings
+
+    def _read(self, case: Case, record: RunRecord) -> tuple[dict[Contrast, Volume], Volume | None]:
+        """Images and brain mask of a prepared case, as the user has it."""
+        config = self.config
+        with record.timed("read"):
+            images = load_images(case, volume=config.volume, prefer=config.prefer)
+            mask = volumes.load(case.brain, labels=True, prefer=config.prefer) if case.brain else None
+        record.warnings += volumes.warned(*images.values(), *([mask] if mask else []))
+        if mask is None and not config.already_stripped:
+            refuse_skull(images)
+        return images, mask
+
+    def _raw(self, case: Case, writer: Writer) -> tuple[dict[str, Path], Findings]:
+        """A case as it left the scanner: preprocess, detect in SRI24, take the masks back to every native grid."""
+        self._refuse_one_file(case, writer.names)
+        record = writer.record
+        with tempfile.TemporaryDirectory(prefix="braincli-") as folder:
+            ready = self._preprocess(case, Path(folder), record)
+            prepared = ready.prepared()
+            with record.timed("read"):
+                images = load_images(prepared)
+                mask = volumes.load(prepared.brain, labels=True) if prepared.brain else None
+            findings = self._find(case.id, images, mask, writer)
+            native = {contrast: "" if writer.names.single else str(contrast) for contrast in case.images}
+            if findings.share > TOO_MUCH:
+                anomalies = {space: ready.to_native(findings.anomaly, contrast) for contrast, space in native.items()}
+                atlas = {} if writer.names.single else {ATLAS_SPACE: findings.anomaly}
+                self._refuse_too_much(findings, writer, atlas | anomalies)
+            writer.begin()
+            with record.timed("write"):
+                masks = {}
+                if not writer.names.single:
+                    masks[ATLAS_SPACE] = writer.volume(findings.mask, "mask", ATLAS_SPACE)
+                    writer.maps(findings, ATLAS_SPACE)
+                for contrast, space in native.items():
+                    masks[space] = writer.volume(ready.to_native(findings.mask, contrast), "mask", space)
+                    if self.config.anomaly_map:
+                        writer.volume(ready.to_native(findings.anomaly, contrast), "anomaly", space)
+                    if findings.uncertainty is not None:
+                        writer.uncertainty(ready.to_native(findings.uncertainty, contrast), space)
+                writer.summary(findings, self._title(case.id), reference_of(prepared, findings.mask))
+        writer.finish()
+        return masks, findings
+
+    def _refuse_one_file(self, case: Case, names: Names) -> None:
+        if names.single and len(case.images) > 1:
+            raise UsageError(
+                "Several raw scans lie on several grids; one mask file cannot serve them all.",
+                "Name a folder: -o OUT/.",
+            )
+        if self.config.uncertainty is not None and len(case.images) > 1:
+            raise UsageError(
+                "Several raw scans lie on several grids; one uncertainty file cannot serve them all.",
+                "Leave out --uncertainty: a folder (-o OUT/) gets one per grid.",
+            )
+
+    def _preprocess(self, case: Case, folder: Path, record: RunRecord) -> Preprocessed:
+        """The case on the atlas' grid; what the chain warns of goes to ``record``, and is said with the rest."""
+        from braincli.preprocessing.chain import preprocess_case
+
+        config = self.config
+        scans = load_images(case, volume=config.volume, prefer=config.prefer).values()
+        stripped = not config.assume_skull and not any(brains.has_skull(scan) for scan in scans)
+        options = PreprocessConfig(
+            already_stripped=config.already_stripped or (stripped and case.brain is None),
+            assume_skull=config.assume_skull, brain_mask=case.brain, volume=config.volume, prefer=config.prefer,
+            seed=config.seed, threads=config.threads, device=config.device,
+        )  # fmt: skip
+        with record.timed("preprocess"):
+            ready = preprocess_case(case, folder, options, _StepsOnly(self.reporter))
+        record.warnings += ready.warnings
+        record.facts["preprocess"] = {"reference": str(ready.reference), "qc": ready.qc}
+        return ready
+
+    def _find(self, case_id: str, images: dict[Contrast, Volume], mask: Volume | None, writer: Writer) -> Findings:
+        record = writer.record
+        with record.timed("load model"):
+            model = self.model
+        findings = find_lesions(
+            case_id, images, model, self.config, brain=mask, reporter=self.reporter, timed=record.timed
+        )  # fmt: skip
+        record.warnings += findings.warnings
+        record.facts |= {
+            "model": {"name": self.info.name, "method": self.info.method, "preset": self.info.preset},
+            "map": "score" if findings.restoration.score is not None else f"{self.info.map.residual} residual",
+            "contrasts": [str(contrast) for contrast in findings.images],
+            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in findings.images],
+            "weights": {str(contrast): round(weight, 4) for contrast, weight in findings.weights.items()},
+            "threshold": findings.threshold,
+            "min_lesion_mm3": findings.min_lesion_mm3,
+            "brain_ml": round(float(findings.brain.data.sum() * findings.brain.voxel_ml), 1),
+            "mask_ml": round(findings.volume_ml, 3),
+            "samples": self.config.samples,
+            "device": findings.device,
+            "units": "residual: share of the 1st..99th percentile range; restored: units of the input",
+        }
+        self._tell_smallest(findings.min_lesion_mm3, record)
+        return findings
+
+    def _tell_smallest(self, mm3: float, record: RunRecord) -> None:
+        """Say once, and in every record, what the calibration cannot report."""
+        if self.config.min_lesion_mm3 is not None or mm3 == 0:
+            return
+        text = (
+            f"Regions under {mm3:g} mm3 (a sphere of {sphere_mm(mm3):.0f} mm) are not reported: "
+            "the smallest lesion that the calibration allows (--min-lesion-mm3)."
+        )
+        record.facts["smallest_lesion"] = text
+        if text not in self.told:
+            self.told.add(text)
+            self.reporter.say(text)
+
+    def _refuse_too_much(self, findings: Findings, writer: Writer, anomalies: dict[str, Volume]) -> None:
+        """Hand over the anomaly maps, and no mask, where the mask covers more than half of the brain.
+
+        Raises:
+            QualityError: it does.
+        """
+        if findings.share <= TOO_MUCH:
+            return
+        error = QualityError(
+            f"{writer.record.case}: {findings.share:.0%} of the brain would be marked; that is no finding, "
+            "and no mask was written.",
+            "The anomaly map was: look at it, at the contrasts and at the preparation of the scan.",
+        )
+        writer.give_up(anomalies, error)
+        raise error
+
+    def _title(self, case_id: str) -> str:
+        return f"{case_id}  (model {self.info.name})"
+
+
+@dataclass
+class _StepsOnly(Reporter):
+    """Shows how far the work is and says nothing else."""
+
+    reporter: Reporter
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None) -> Iterator[Step]:
+        with self.reporter.step(name, total) as step:
+            yield step
+
+
+def _skipped(case: Case, names: Names) -> CaseResult:
+    content = json.loads(names.record().read_text(encoding="utf-8"))
+    lesions = content["facts"]["lesions"]
+    spaces = {name: names.space(name) for name in content["outputs"]}
+    return CaseResult(
+        case.id, "skipped", {space: name for name, space in spaces.items() if space is not None}, lesions["count"],
+        lesions["volume_ml"], warnings=content["warnings"],
+    )  # fmt: skip
+
+
+def refuse_skull(images: dict[Contrast, Volume]) -> None:
+    """Raise if a scan still shows the head.
+
+    Raises:
+        InputError: it does; the hint names ``--preprocess``.
+    """
+    for image in images.values():
+        if brains.has_skull(image):
+            name = image.source.name if image.source else "the scan"
+            raise InputError(
+                f"{name} still shows the skull.",
+                "Add --preprocess, which aligns, skull-strips and normalises it, or give --brain-mask.",
+            )
+
+
+def reference_of(case: Case, grid: Volume) -> Volume | None:
+    """The known lesion of ``case`` on ``grid``, for the picture; None where there is none that fits."""
+    if case.lesion is None:
+        return None
+    try:
+        mask, _ = volumes.mask_on_grid_of(volumes.load(case.lesion, labels=True), grid)
+    except InputError:
+        return None
+    return grid.with_data(mask.data > 0)
