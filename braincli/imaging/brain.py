@@ -14,6 +14,10 @@ CONSTANT = 1e-3  # of the intensity range: values this close to the background a
 COARSE_MM = 3.0  # grid on which heads are told from brains
 SAMPLE = 1_000_003  # voxels that suffice to find the most frequent value
 FREQUENT = 0.02  # share of the voxels that a background value has at least
+CLEAR = 0.05  # of the intensities: what differs from a background of tiny values by more is no background
+MUCH = 1.1  # brains without a tolerance are at most 1.02 times as large as those with it (100 stripped scans)
+ONE_SIDED = 0.98  # share of the clear voxels on one side of the background, where it lies below or above all tissue
+FILLING, FILLING_MM = 0.1, 5.0  # share of the brain and half thickness of what one value fills
 
 
 class SkullEvidence(NamedTuple):
@@ -29,20 +33,83 @@ def background_value(data: np.ndarray) -> float:
     Where no value is frequent (noise everywhere) it is the smallest.
     """
     values = data.ravel(order="K")
-    found, counts = np.unique(values[:: values.size // SAMPLE + 1], return_counts=True)
-    return float(found[counts.argmax()] if counts.max() >= FREQUENT * counts.sum() else found[0])
+    kinds, counts = np.unique(values[:: values.size // SAMPLE + 1], return_counts=True)
+    return float(kinds[counts.argmax()] if counts.max() >= FREQUENT * counts.sum() else kinds[0])
 
 
 def foreground(volume: Volume) -> np.ndarray:
     """The brain of a skull-stripped scan.
 
-    Voxels that differ from the background value (the most frequent one: 0, or what z-scoring made of it),
-    their largest connected component, holes filled.
+    Voxels that differ from the background value (the most frequent one: 0, or what z-scoring made of it): all connected
+    parts of more than 1 % of the largest, holes filled. Where tiny values lie all over the background (a cubic spline
+    leaves them), voxels that differ by 5 % of the intensities. What is filled up with one other value is no brain.
 
     Returns:
         (X, Y, Z) bool; nothing is true where all voxels are equal.
     """
-    return _solid(volume.data != background_value(volume.data))
+    difference = volume.data - background_value(volume.data)
+    differs = difference != 0
+    solid = parts(differs)
+    clear = _clear(difference)
+    if differs.sum() > MUCH * clear.sum():
+        tolerant = parts(clear)
+        solid = tolerant if solid.sum() > MUCH * tolerant.sum() else solid
+    return _without_filling(volume, solid)
+
+
+def _clear(difference: np.ndarray) -> np.ndarray:
+    """What differs from the background by more than 5 % of the intensities, on the brain's side of it if it has one.
+
+    Ringing lies on both sides.
+    """
+    size = np.abs(difference)
+    top = float(np.percentile(size.ravel(order="K")[:: size.size // SAMPLE + 1], 99.5))
+    brighter = float((difference[size > 0.2 * top] > 0).mean()) if top else 0.5
+    signed = difference if brighter > ONE_SIDED else -difference if brighter < 1 - ONE_SIDED else size
+    clear: np.ndarray = signed > CLEAR * top
+    return clear
+
+
+def _without_filling(volume: Volume, solid: np.ndarray) -> np.ndarray:
+    """``solid`` without blocks of one value that reach the image's border: a field of view that was filled up."""
+    from scipy import ndimage
+
+    values = volume.data[solid]
+    values = values[:: values.size // SAMPLE + 1]
+    if not values.size:
+        return solid
+    kinds, counts = np.unique(values, return_counts=True)
+    if counts.max() < FILLING * values.size:
+        return solid
+    flat = solid & (volume.data == kinds[counts.argmax()])
+    core = ndimage.distance_transform_edt(flat, sampling=volume.spacing) > FILLING_MM
+    if not core.any():
+        return solid
+    filling = flat & (ndimage.distance_transform_edt(~core, sampling=volume.spacing) <= FILLING_MM)
+    if not _at_border(filling) or not (rest := solid & ~filling).any():
+        return solid
+    return parts(rest)
+
+
+def _at_border(mask: np.ndarray) -> bool:
+    return any(mask.take((0, -1), axis=axis).any() for axis in range(3))
+
+
+def parts(mask: np.ndarray, least: float = 0.01) -> np.ndarray:
+    """Components of ``mask`` (6-neighbourhood) above ``least`` of the largest, with their holes filled."""
+    from scipy import ndimage
+
+    solid = np.zeros(mask.shape, bool)
+    labels, count = ndimage.label(mask)
+    if not count:
+        return solid
+    sizes = np.bincount(labels.ravel(order="K"))
+    sizes[0] = 0
+    kept = (sizes >= least * sizes.max())[labels]
+    box = ndimage.find_objects(kept.view(np.uint8))[0]
+    outside, _ = ndimage.label(np.pad(~kept[box], 1, constant_values=True))
+    solid[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return solid
 
 
 def has_skull(volume: Volume) -> bool:
@@ -74,7 +141,7 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     background = background_value(data)
     differs = np.abs(data - background) > CONSTANT * (high - low)
     bright = differs & (np.abs(data - background) > 0.5 * _otsu(np.abs(data - background)))
-    bright = _fill_slices(_solid(bright))  # bone, open to the air where the field of view ends, closes in slices
+    bright = _fill_slices(parts(bright, least=1.0))  # bone, open to the air where the field of view ends, closes in slices
     sizes = [size * step for size, step in zip(volume.spacing, steps, strict=True)]
     air = ndimage.distance_transform_edt(~bright, sampling=sizes) > 10.0
     noise = float(differs[air].mean()) if air.mean() > 0.01 else 0.0
@@ -102,18 +169,3 @@ def _fill_slices(mask: np.ndarray) -> np.ndarray:
         in_plane[tuple([0, 2] if i == axis else slice(None) for i in range(3))] = False
         filled = filled | ndimage.binary_fill_holes(filled, in_plane)
     return filled
-
-
-def _solid(mask: np.ndarray) -> np.ndarray:
-    """Largest component of ``mask`` (6-neighbourhood) with its holes filled."""
-    from scipy import ndimage
-
-    solid = np.zeros(mask.shape, bool)
-    labels, count = ndimage.label(mask)
-    if not count:
-        return solid
-    largest = int(np.bincount(labels.ravel(order="K"))[1:].argmax()) + 1
-    box = ndimage.find_objects(labels, max_label=largest)[largest - 1]
-    outside, _ = ndimage.label(np.pad(labels[box] != largest, 1, constant_values=True))
-    solid[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
-    return solid

@@ -224,7 +224,7 @@ def _carry_lesion(work: Work) -> Volume | None:
     if work.case.lesion is None:
         return None
     lesion = volume.load(work.case.lesion, labels=True)
-    fits = [c for c, scan in work.scans.items() if volume.same_grid(lesion, scan, tolerance_voxels=0.05) is None]
+    fits = [c for c, scan in work.scans.items() if volume.same_grid(lesion, scan) is None]
     if not fits:
         work.warn(f"{work.case.lesion.name} lies on no scan's grid; its own header places it, beside the reference.")
     own = work.reference if work.reference in fits or not fits else fits[0]
