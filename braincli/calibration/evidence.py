@@ -164,7 +164,9 @@ def _light(slices: Slices) -> Slices:
     def empty(volume: Volume) -> Volume:
         return volume.with_data(np.broadcast_to(np.float32(0), volume.shape))
 
-    return replace(slices, image=slices.image[:, :0].copy(), hidden={}, shown=None, grid=empty(slices.grid), ras=empty(slices.ras))
+    return replace(
+        slices, image=slices.image[:, :0].copy(), hidden={}, shown=None, grid=empty(slices.grid), ras=empty(slices.ras)
+    )
 
 
 def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:

@@ -56,7 +56,7 @@ def dsc_curves(
         positives: lesion pixels, those outside the brain too.
         vectors: (K, C).
         top: the largest value.
-        counts: (C, n) bool, where each contrast's weight counts, see :func:`braincli.detection.maps.fuse`; None: all over.
+        counts: (C, n) bool, where each contrast's weight counts, as in :func:`.maps.fuse`; None: all over.
     """
     order = np.argsort(~sick, kind="stable")
     scaled = values[:, order].astype(np.float32) / np.float32(top)

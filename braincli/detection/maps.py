@@ -31,8 +31,8 @@ def channels(restoration: Restoration, options: MapOptions) -> np.ndarray:
     """
     slices = restoration.slices
     if restoration.score is not None:
-        raw = restoration.score * slices.brain
-        shown = None if slices.shown is None else slices.shown.any(axis=1, keepdims=True)
+        raw, shown = restoration.score * slices.brain, slices.shown
+        shown = shown if shown is None else np.any(shown, axis=1, keepdims=True)
     else:
         assert restoration.restored is not None
         raw = residual(slices.image, restoration.restored, options.residual) * restoration.inside
@@ -87,7 +87,7 @@ def counting(slices: Slices, options: MapOptions) -> np.ndarray | None:
     """
     if slices.shown is None:
         return None
-    return np.stack([core(slices.shown[:, c], slices.spacing, options) for c in range(slices.shown.shape[1])])
+    return np.stack([core(shown, slices.spacing, options) for shown in slices.shown.swapaxes(0, 1)])
 
 
 def renormalise(weights: Mapping[Contrast, float], contrasts: Sequence[Contrast]) -> dict[Contrast, float]:
@@ -114,8 +114,11 @@ def fuse(maps: np.ndarray, weights: Mapping[Contrast, float], counts: np.ndarray
 
 
 def share_out(vectors: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(K, ...) float32, what weighted sums by ``vectors`` (K, C) are multiplied by where ``counts`` (C, ...) is false for
-    some contrasts: 1 / the weight that counts, 0 where that is less than LEAST_WEIGHT."""
+    """What sums weighted by ``vectors`` (K, C) are multiplied by where some contrasts do not count (C, ...).
+
+    Returns:
+        (K, ...) float32: 1 / the weight that counts, 0 where that is less than LEAST_WEIGHT.
+    """
     lost = np.tensordot(vectors.astype(np.float32), ~counts, axes=1)
     left = 1 - lost  # exactly 1 where nothing is lost
     return np.where(left >= LEAST_WEIGHT, 1 / np.maximum(left, LEAST_WEIGHT), 0).astype(np.float32)

@@ -25,8 +25,8 @@ class Restoration:
 
     Attributes:
         slices: the input.
-        restored: (S, C, H, W) float32 in [0, 1], pseudo-healthy, absent contrasts and what a contrast does not show 0; None
-            where the method gives none.
+        restored: (S, C, H, W) float32 in [0, 1], pseudo-healthy, 0 in absent contrasts and where a contrast shows
+            nothing; None where the method gives none.
         score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
     """

@@ -141,7 +141,9 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     background = background_value(data)
     differs = np.abs(data - background) > CONSTANT * (high - low)
     bright = differs & (np.abs(data - background) > 0.5 * _otsu(np.abs(data - background)))
-    bright = _fill_slices(parts(bright, least=1.0))  # bone, open to the air where the field of view ends, closes in slices
+    bright = _fill_slices(
+        parts(bright, least=1.0)
+    )  # bone, open to the air where the field of view ends, closes in slices
     sizes = [size * step for size, step in zip(volume.spacing, steps, strict=True)]
     air = ndimage.distance_transform_edt(~bright, sampling=sizes) > 10.0
     noise = float(differs[air].mean()) if air.mean() > 0.01 else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,7 @@ def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:
     low, high = BRAIN_ML
     if ml > ABSURD_ML and not given:
         raise InputError(
-            f"{_of(grid)}what is not background holds {ml:.0f} ml, an adult's brain {low:.0f} to {high:.0f} ml.".lstrip(),
+            f"{_of(grid)}what is not background holds {ml:.0f} ml, an adult's brain {low:.0f} to {high:.0f} ml.",
             "Is it a whole head (braincli preprocess), or is its background not constant? Give --brain-mask.",
         )
     if low <= ml <= high:
@@ -111,7 +112,7 @@ def _gaps(shown: np.ndarray) -> list[tuple[int, int, int]]:
     for axis in range(3):
         areas = shown.sum(axis=tuple(other for other in range(3) if other != axis))
         used = np.flatnonzero(areas)
-        for low, high in zip(used[:-1], used[1:], strict=True):
+        for low, high in pairwise(used):
             if high - low > 1 and min(areas[low], areas[high]) > THICK * areas.max():
                 runs.append((axis, int(low) + 1, int(high) - 1))
     return runs
@@ -141,8 +142,7 @@ def _missing(
 
 
 def _outside_hull(empty: np.ndarray, shown: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """Components of ``empty`` outside the convex hull of ``shown`` that somewhere lie BEYOND_MM outside."""
-    from scipy import ndimage
+    """What of ``empty`` lies outside the convex hull of ``shown``, where that goes on to BEYOND_MM and more."""
     from scipy.spatial import ConvexHull, QhullError
 
     try:
@@ -153,17 +153,24 @@ def _outside_hull(empty: np.ndarray, shown: np.ndarray, spacing: tuple[float, ..
     farthest = np.full(len(voxels), -np.inf, dtype=np.float32)
     for normal in _normals(hull):
         np.maximum(farthest, voxels @ normal - (hull.points[hull.vertices] @ normal).max(), out=farthest)
-    outside = np.zeros_like(empty)
+    outside, far = np.zeros_like(empty), np.zeros_like(empty)
     outside[empty] = farthest > 0.5 * min(spacing)
-    far = np.zeros_like(empty)
     far[empty] = farthest > BEYOND_MM
-    labels, _ = ndimage.label(outside)
-    with_far = np.unique(labels[far])
-    return np.isin(labels, with_far[with_far > 0])
+    return outside & _within(far, BEYOND_MM, spacing)
+
+
+def _within(core: np.ndarray, distance_mm: float, spacing: tuple[float, ...]) -> np.ndarray:
+    """(X, Y, Z) bool: what lies at most ``distance_mm`` and a voxel from ``core``."""
+    from scipy import ndimage
+
+    if not core.any():
+        return core
+    near: np.ndarray = ndimage.distance_transform_edt(~core, sampling=spacing) <= distance_mm + max(spacing)
+    return near
 
 
 def _normals(hull: ConvexHull) -> np.ndarray:
-    """(n, 3) float32 normals of the hull's largest facet in each of some hundred directions: those of cut planes exactly."""
+    """(n, 3) float32: in each of some hundred directions the normal of the largest facet, so those of cut planes."""
     corners = hull.points[hull.simplices]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     normals = hull.equations[np.argsort(-areas), :3]
@@ -185,7 +192,4 @@ def _deep(empty: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     from scipy import ndimage
 
     core = ndimage.distance_transform_edt(np.pad(empty, 1), sampling=spacing)[1:-1, 1:-1, 1:-1] > DEEP_MM
-    if not core.any():
-        return np.zeros_like(empty)
-    near: np.ndarray = ndimage.distance_transform_edt(~core, sampling=spacing) <= DEEP_MM + max(spacing)
-    return empty & near
+    return empty & _within(core, DEEP_MM, spacing)

@@ -33,8 +33,8 @@ class Slices:
     """All slices of one case that hold brain.
 
     Attributes:
-        image: (S, C, H, W) float32 in [0, 1]; background, absent contrasts and what a contrast does not show 0; C follows
-            CONTRASTS.
+        image: (S, C, H, W) float32 in [0, 1]; background, absent contrasts, and what a contrast does not show, are 0; C
+            follows CONTRASTS.
         brain: (S, 1, H, W) bool.
         index: (S,) position along the RAS z axis.
         contrasts: those present.
@@ -44,7 +44,7 @@ class Slices:
         brain_volume: (X, Y, Z) bool on the RAS grid.
         spacing: (z, y, x) of the canvas in mm.
         hidden: (X, Y, Z) bool on the RAS grid for each contrast that does not show all of the brain: where it does not.
-        shown: (S, C, H, W) bool, the same on the canvas: where each contrast shows the brain; None where nothing is hidden.
+        shown: (S, C, H, W) bool, where each contrast shows the brain on the canvas; None where nothing is hidden.
         warnings: about brain and coverage, in words.
     """
 
@@ -93,11 +93,7 @@ def from_volumes(
         InputError: the grids differ, there is no brain, or it cannot be one.
     """
     first = next(iter(volumes.values()))
-    notes = []
-    for volume in [*volumes.values(), *([brain] if brain is not None else [])]:
-        if problem := same_grid(first, volume):
-            raise InputError(problem.message, problem.hint)
-        notes += nearly_same_grid(first, volume)
+    notes = on_one_grid([*volumes.values(), *([brain] if brain is not None else [])])
     coverage = cover(volumes, brain)
     ras = {contrast: reorient(volume) for contrast, volume in volumes.items()}
     grid = next(iter(ras.values()))
@@ -139,6 +135,20 @@ def from_volumes(
         shown=shown,
         warnings=(*notes, *coverage.warnings),
     )
+
+
+def on_one_grid(volumes: Sequence[Volume]) -> list[str]:
+    """Notes, in words, where grids differ by more than rounding but less than matters.
+
+    Raises:
+        InputError: they differ.
+    """
+    notes = []
+    for volume in volumes[1:]:
+        if problem := same_grid(volumes[0], volume):
+            raise InputError(problem.message, problem.hint)
+        notes += nearly_same_grid(volumes[0], volume)
+    return notes
 
 
 def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarray:

@@ -17,7 +17,7 @@ from braincli.detection.find import Findings, find_lesions
 from braincli.detection.maps import channels
 from braincli.detection.residuals import median, residual
 from braincli.detection.restore import Restoration, in_runs, restore, whole_runs
-from braincli.errors import UsageError
+from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
@@ -93,8 +93,10 @@ def test_a_score_is_the_map_and_contrasts_do_not_weigh() -> None:
 
 
 def test_missing_contrasts_of_a_score_are_said_without_weights() -> None:
-    text, *_ = find(toy("score"), Contrast.FLAIR).warnings
-    assert "missing: T1, T1CE, T2" in text and "weights" not in text
+    with pytest.raises(InputError, match="not calibrated for scans with FLAIR alone"):
+        find(toy("score"), Contrast.FLAIR)
+    text, *_ = find(toy("score"), Contrast.FLAIR, uncalibrated=True).warnings
+    assert "not calibrated for flair" in text and "weights" not in text
 
 
 @pytest.mark.parametrize("option", ["restored", "residual"])
