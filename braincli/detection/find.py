@@ -18,6 +18,7 @@ from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
 from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.coverage import cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
 from braincli.imaging.volume import Volume, onto_grid_of
 from braincli.model.folder import LoadedModel
@@ -149,6 +150,10 @@ def find_lesions(
     on_one_grid([*images.values()])  # what is not looked at, too: the case is not what it seems
     choice = choose(model.info, images, config)
     images = {contrast: images[contrast] for contrast in choice.contrasts}
+    uncorrected: list[str] = []
+    if config.n4:
+        with timed("bias field"):
+            images, uncorrected = without_bias(images, brain)
     with timed("slice"):
         slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
     counts = counting(slices, model.info.map)
@@ -166,7 +171,7 @@ def find_lesions(
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)
     weights = choice.weights if result.score is None else {}
-    warnings = [*choice.warnings, *slices.warnings, *unjudged(slices, counts, weights)]
+    warnings = [*choice.warnings, *uncorrected, *slices.warnings, *unjudged(slices, counts, weights)]
     with timed("post-process"):
         anomaly = slices.to_volume(to_map(result))
         voxel_mm3 = anomaly.voxel_ml * 1000
@@ -197,6 +202,23 @@ def refuse_samples(method: str, options: MethodConfig, samples: int) -> None:
 def inside(slices: Slices) -> Volume:
     """The brain mask (bool) on the grid of the input."""
     return onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid)
+
+
+def without_bias(images: Mapping[Contrast, Volume], brain: Volume | None) -> tuple[dict[Contrast, Volume], list[str]]:
+    """``images`` with their bias fields divided out (N4, where each shows the brain), and which had none to divide."""
+    from braincli.preprocessing.intensity import has_bias, n4
+
+    coverage = cover(images, brain)
+    corrected, warnings = dict(images), []
+    for contrast, image in images.items():
+        if not has_bias(image.data):
+            warnings.append(
+                f"{contrast.upper()} has negative intensities (z-scores?); its bias field was not estimated"
+            )
+            continue
+        seen = coverage.brain & ~coverage.hidden.get(contrast, np.zeros_like(coverage.brain)) & (image.data > 0)
+        corrected[contrast] = image.with_data(n4(image.data, seen, image.spacing))
+    return corrected, warnings
 
 
 def unjudged(slices: Slices, counts: np.ndarray | None, weights: Mapping[Contrast, float]) -> list[str]:

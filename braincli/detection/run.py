@@ -15,8 +15,8 @@ from typing import Any
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, find_lesions, refuse_samples
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, is_file
+from braincli.detection.stripped import judge_skull, refuse_skull
 from braincli.errors import InputError, UsageError
-from braincli.imaging import brain as brains
 from braincli.imaging import volume
 from braincli.imaging.case import left_aside
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, gather_cases, read_name, stem
@@ -152,8 +152,7 @@ class Detector:
         with writer.record.timed("read"):
             images = load_images(case, volume=self.config.volume, prefer=self.config.prefer)
             mask = volume.load(case.brain, labels=True) if case.brain else None
-            if mask is None:
-                refuse_skull(images)
+            writer.record.facts["skull"] = refuse_skull(images, self.config, masked=mask is not None)
         found = self._find(case.id, images, mask, writer)
         writer.begin()
         with writer.record.timed("write"):
@@ -178,9 +177,10 @@ class Detector:
                 "Several raw scans lie on several grids; one uncertainty file cannot serve them all.",
                 "Leave out --uncertainty: a folder (-o OUT/) gets one per grid.",
             )
-        stripped = not any(brains.has_skull(volume.load(path)) for path in case.images.values())
+        record.facts["skull"] = judge_skull(scans, self.config, masked=case.brain is not None)
+        stripped = not record.facts["skull"]["shown"] and case.brain is None
         config = PreprocessConfig(
-            already_stripped=stripped and case.brain is None, brain_mask=case.brain,
+            already_stripped=stripped, assume_skull=self.config.assume_skull, brain_mask=case.brain,
             seed=self.config.seed, threads=self.config.threads, device=self.config.device,
         )  # fmt: skip
         with tempfile.TemporaryDirectory(prefix="braincli-") as folder:
@@ -222,7 +222,8 @@ class Detector:
             "model": {"name": self.info.name, "method": self.info.method, "preset": self.info.preset},
             "map": "score" if found.restoration.score is not None else f"{self.info.map.residual} residual",
             "contrasts": [str(contrast) for contrast in found.images],
-            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in found.images],
+            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in images],
+            "not looked at": [str(contrast) for contrast in images if contrast not in found.images],
             "weights": {str(contrast): round(weight, 4) for contrast, weight in found.weights.items()},
             "threshold": found.threshold,
             "min_lesion_mm3": found.min_lesion_mm3,
@@ -348,19 +349,6 @@ def _space(name: str) -> str:
     return rest.partition("_")[0] if found else ""
 
 
-def refuse_skull(images: dict[Contrast, Volume]) -> None:
-    """Raise if a scan still shows the head.
-
-    Raises:
-        InputError: it does; the hint names ``--preprocess``.
-    """
-    for image in images.values():
-        if brains.has_skull(image):
-            name = image.source.name if image.source else "the scan"
-            raise InputError(
-                f"{name} still shows the skull.",
-                "Add --preprocess, which aligns, skull-strips and normalises it, or give --brain-mask.",
-            )
 
 
 def reference_of(case: Case, grid: Volume) -> Volume | None:

@@ -12,6 +12,7 @@ import numpy as np
 from braincli.errors import InputError
 from braincli.imaging.brain import foreground
 from braincli.imaging.cases import Contrast
+from braincli.imaging.shading import shading
 from braincli.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
         raise InputError("The brain mask is empty.", "Give a mask with --brain-mask, or preprocess the scan first.")
     warnings += _judge_size(mask, first, given=brain is not None)
     hidden: dict[Contrast, np.ndarray] = {}
+    shaded = []
     for contrast, volume in volumes.items():
         gaps = _gaps(own[contrast])
         warnings += _name_gaps(contrast, volume, gaps)
@@ -79,7 +81,12 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
             hidden[contrast] = missing
             text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
             warnings.append(f"{text}; where it shows nothing it counts for nothing")
-    return Coverage(mask, hidden, warnings)
+        if factor := shading(volume, mask & own[contrast]):
+            shaded.append(
+                f"{contrast.upper()} brightens by a factor of {factor:.1f} across the brain: its bias field was hardly "
+                "corrected (detect --n4, or braincli preprocess)"
+            )
+    return Coverage(mask, hidden, warnings + shaded)
 
 
 def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:

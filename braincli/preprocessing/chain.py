@@ -124,11 +124,15 @@ def _report_findings(work: Work) -> None:
                 work.warn(problem.message)
     if work.config.already_stripped or "brain" in work.config.skip:
         return
-    if not (work.config.brain_mask or work.case.brain or brain.has_skull(work.fixed)):
+    if work.config.assume_skull or work.config.brain_mask or work.case.brain:
+        return
+    verdict = brain.shows_skull(work.scans)
+    work.record.facts["skull"] = {"shown": verdict.skull, "guessed": True, "evidence": str(verdict)}
+    if not verdict.skull:
         work.stripped = True
         work.warn(
-            f"The {work.reference} scan shows no skull and is taken as skull-stripped; "
-            "--already-stripped says so, --brain-mask says more."
+            f"The scans show no skull and are taken as skull-stripped ({verdict}); "
+            "--already-stripped says so, --assume-skull the opposite, --brain-mask says more."
         )
 
 
