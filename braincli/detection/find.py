@@ -12,7 +12,7 @@ import numpy as np
 from braincli.config import DetectConfig
 from braincli.detection.contrasts import choose
 from braincli.detection.lesions import Lesion, lesion_table
-from braincli.detection.maps import channels, counting, fuse, segment, share_out
+from braincli.detection.maps import channels, core, counting, fuse, segment, share_out
 from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
@@ -22,6 +22,7 @@ from braincli.imaging.coverage import cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
 from braincli.imaging.volume import Volume, onto_grid_of
 from braincli.model.folder import LoadedModel
+from braincli.model.info import MapOptions
 from braincli.runtime.device import precision
 from braincli.runtime.progress import Reporter
 
@@ -171,7 +172,7 @@ def find_lesions(
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)
     weights = choice.weights if result.score is None else {}
-    warnings = [*choice.warnings, *uncorrected, *slices.warnings, *unjudged(slices, counts, weights)]
+    warnings = [*choice.warnings, *uncorrected, *slices.warnings, *unjudged(slices, counts, weights, model.info.map)]
     with timed("post-process"):
         anomaly = slices.to_volume(to_map(result))
         voxel_mm3 = anomaly.voxel_ml * 1000
@@ -221,12 +222,15 @@ def without_bias(images: Mapping[Contrast, Volume], brain: Volume | None) -> tup
     return corrected, warnings
 
 
-def unjudged(slices: Slices, counts: np.ndarray | None, weights: Mapping[Contrast, float]) -> list[str]:
+def unjudged(
+    slices: Slices, counts: np.ndarray | None, weights: Mapping[Contrast, float], options: MapOptions
+) -> list[str]:
     """A warning where the contrasts that show a part of the brain hold too little weight to judge it."""
     if counts is None or not weights:
         return []
     vector = np.array([[weights.get(c, 0.0) for c in CONTRASTS]], dtype=np.float32)
-    share = float((share_out(vector, counts)[0] == 0)[slices.brain[:, 0]].mean())
+    judged = share_out(vector, counts)[0][core(slices.brain[:, 0], slices.spacing, options)] > 0
+    share = 1 - float(judged.mean()) if judged.size else 0.0
     return [f"{share:.0%} of the brain was not judged: too few contrasts show it"] if share > 0.01 else []
 
 

@@ -37,12 +37,10 @@ def refuse_skull(images: Mapping[Contrast, Volume], config: DetectConfig, *, mas
     facts = judge_skull(images, config, masked=masked)
     if facts["shown"]:
         figures = f" ({facts['evidence']})" if facts["guessed"] else ""
-        names = ", ".join(image.source.name if image.source else contrast.upper() for contrast, image in images.items())
+        names = [image.source.name if image.source else contrast.upper() for contrast, image in images.items()]
         raise InputError(
-            f"{names} still shows the skull{figures}."
-            if len(images) == 1
-            else f"{names} still show the skull{figures}.",
-            "Add --preprocess, which aligns, skull-strips and normalises it, or give --brain-mask; if there is no skull, "
-            "say --already-stripped.",
+            f"{' and '.join(names)} still show{'s' if len(names) == 1 else ''} the skull{figures}.",
+            "Add --preprocess, which aligns, skull-strips and normalises it, or give --brain-mask; where there is no "
+            "skull, say --already-stripped.",
         )
     return facts

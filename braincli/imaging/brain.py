@@ -122,7 +122,8 @@ def _without_filling(volume: Volume, solid: np.ndarray) -> np.ndarray:
     core = ndimage.distance_transform_edt(flat, sampling=volume.spacing) > FILLING_MM
     if not core.any():
         return solid
-    filling = flat & (ndimage.distance_transform_edt(~core, sampling=volume.spacing) <= FILLING_MM)
+    reach = FILLING_MM + max(volume.spacing)
+    filling = flat & (ndimage.distance_transform_edt(~core, sampling=volume.spacing) <= reach)
     if not _at_border(filling) or not (rest := solid & ~filling).any():
         return solid
     return parts(rest)

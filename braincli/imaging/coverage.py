@@ -67,7 +67,7 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
     else:
         mask = _filled(brain.data > 0)
         if holes_ml := float((mask & ~(brain.data > 0)).sum()) * first.voxel_ml:
-            warnings.append(f"the brain mask {_of(brain)}had holes of {holes_ml:.1f} ml; they were filled")
+            warnings.append(f"{_of(brain)}the brain mask had holes of {holes_ml:.1f} ml; they were filled")
     if not mask.any():
         raise InputError("The brain mask is empty.", "Give a mask with --brain-mask, or preprocess the scan first.")
     warnings += _judge_size(mask, first, given=brain is not None)
