@@ -177,6 +177,7 @@ class Detector:
                 "Several raw scans lie on several grids; one uncertainty file cannot serve them all.",
                 "Leave out --uncertainty: a folder (-o OUT/) gets one per grid.",
             )
+        scans = load_images(case, volume=self.config.volume, prefer=self.config.prefer)
         record.facts["skull"] = judge_skull(scans, self.config, masked=case.brain is not None)
         stripped = not record.facts["skull"]["shown"] and case.brain is None
         config = PreprocessConfig(
@@ -347,8 +348,6 @@ def _skipped(case: Case, record: Path) -> CaseResult:
 def _space(name: str) -> str:
     _, found, rest = name.rpartition("_space-")
     return rest.partition("_")[0] if found else ""
-
-
 
 
 def reference_of(case: Case, grid: Volume) -> Volume | None:
