@@ -24,6 +24,7 @@ SHOWN = (0.9, 1.0)  # share of the brain that a contrast should show
 BEYOND_MM = 5.0  # what lies that far outside the hull of a contrast was not in its field of view
 DEEP_MM = 8.0  # empty regions that thick and open to the outside are no sulci
 NOTICED = 0.02  # share of the brain: less than that missing is the rim of a mask
+HOLES_ML = 0.05  # smaller ones are filled without a word
 DIRECTIONS = 0.1  # components of unit vectors that count as one direction
 THICK = 0.1  # of the largest slice: an empty slice between two such lies in the brain
 AXES = ("first", "second", "third")
@@ -66,7 +67,7 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
         mask = np.logical_or.reduce(list(own.values()))
     else:
         mask = _filled(brain.data > 0)
-        if holes_ml := float((mask & ~(brain.data > 0)).sum()) * first.voxel_ml:
+        if (holes_ml := float((mask & ~(brain.data > 0)).sum()) * first.voxel_ml) >= HOLES_ML:
             warnings.append(f"{_of(brain)}the brain mask had holes of {holes_ml:.1f} ml; they were filled")
     if not mask.any():
         raise InputError("The brain mask is empty.", "Give a mask with --brain-mask, or preprocess the scan first.")
@@ -99,7 +100,9 @@ def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:
         )
     if low <= ml <= high:
         return []
-    return [f"the brain holds {ml:.3g} ml, an adult's {low:.0f} to {high:.0f} ml: look at scan and brain mask"]
+    return [
+        f"the brain holds {ml:.{0 if ml >= 10 else 2}f} ml, an adult's {low:.0f} to {high:.0f} ml: look at scan and brain mask"
+    ]
 
 
 def _of(volume: Volume) -> str:
