@@ -100,9 +100,8 @@ def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:
         )
     if low <= ml <= high:
         return []
-    return [
-        f"the brain holds {ml:.{0 if ml >= 10 else 2}f} ml, an adult's {low:.0f} to {high:.0f} ml: look at scan and brain mask"
-    ]
+    text = f"the brain holds {ml:.{0 if ml >= 10 else 2}f} ml, an adult's {low:.0f} to {high:.0f} ml"
+    return [f"{text}: look at scan and brain mask"]
 
 
 def _of(volume: Volume) -> str:
