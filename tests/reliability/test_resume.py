@@ -1,4 +1,4 @@
-"""``detect --resume`` and ``preprocess --resume`` after every kind of change: only what is truly the same is skipped."""
+"""``detect --resume`` and ``preprocess --resume`` after every kind of change: only the truly same is skipped."""
 
 from __future__ import annotations
 
