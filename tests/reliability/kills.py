@@ -119,10 +119,19 @@ def run(root: Path, command: tuple[str, ...], moment: int = -1) -> tuple[int, st
     return os.waitstatus_to_exitcode(status), words.read_text()
 
 
+def settled(path: Path) -> bytes:
+    """Content of a file; of safetensors with their header in order (its library writes it in a random one)."""
+    content = path.read_bytes()
+    if path.suffix != ".safetensors":
+        return content
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.dumps(json.loads(content[8:end]), sort_keys=True).encode() + content[end:]
+
+
 def results(root: Path) -> dict[str, bytes]:
     """What must be the same with and without a kill: volumes and weights, by path below ``out``."""
     files = [path for path in sorted((root / "out").rglob("*")) if path.name.endswith((".nii.gz", ".safetensors"))]
-    return {str(path.relative_to(root)): path.read_bytes() for path in files if not path.name.startswith(".")}
+    return {str(path.relative_to(root)): settled(path) for path in files if not path.name.startswith(".")}
 
 
 def prepare(scenario: Scenario, root: Path) -> None:

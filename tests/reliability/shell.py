@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import phantoms
 
+from reliability.kills import settled
+
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE, GRID = (40, 48, 10), phantoms.affine("LPS", (3.5, 3.5, 8.0))
 TINY = ("--method", "unet", "--preset", "tiny", "--steps", "main=1", "--device", "cpu", "--threads", "1")
@@ -62,7 +64,7 @@ def cohort(folder: Path, names: str = "ab", contrasts: tuple[str, ...] = ("flair
 def contents(folder: Path) -> dict[str, bytes]:
     """Every volume and every weight below ``folder``, by path."""
     files = [path for path in sorted(folder.rglob("*")) if path.name.endswith((".nii.gz", ".safetensors"))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files if not path.name.startswith(".")}
+    return {str(path.relative_to(folder)): settled(path) for path in files if not path.name.startswith(".")}
 
 
 def _text(argument: object) -> Any:

@@ -36,7 +36,7 @@ def run(command: str, root: Path, models: Path, *more: str) -> Ended:
 
 def status(ended: Ended) -> str:
     cases = ended.report["cases"] if isinstance(ended.report, dict) else ended.report
-    return cases[0]["status"]
+    return cases[0].get("status") or ("skipped" if cases[0]["resumed"] else "done")
 
 
 def swap_inputs(root: Path) -> None:
