@@ -179,7 +179,7 @@ def after_kill(scenario: Scenario, root: Path, moment: int, expected: dict[str, 
             name for name in expected.keys() | results(root).keys() if results(root).get(name) != expected.get(name)
         }
         complaints.append(f"--resume gave other results: {', '.join(sorted(names))}")
-    left = [path.name for path in (root / "out").rglob(".*") if path.is_file() and path.name not in (".keep",)]
+    left = [path.name for path in (root / "out").rglob(".*") if ".tmp" in path.name or path.name.endswith(".lock")]
     complaints += [f"left behind: {name}" for name in left if not code]
     return True, complaints + touched(scenario, root, sound)
 

@@ -85,11 +85,16 @@ def test_unchanged_is_skipped(first: tuple[str, Path], tmp_path: Path, models: P
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changed_is_done_anew(change: str, first: tuple[str, Path], tmp_path: Path, models: Path) -> None:
+def test_changed_is_never_skipped(change: str, first: tuple[str, Path], tmp_path: Path, models: Path) -> None:
     command, source = first
     root = shutil.copytree(source, tmp_path / "resumed")
     CHANGES[change](root)
+    before = contents(root / "out")
     ended = run(command, root, models, "--resume")
+    if ended.code:  # a refusal is as good as doing it anew, if it names the way out and leaves everything as it was
+        assert ended.code in (2, 3) and "--overwrite" in ended.words, ended.words
+        assert contents(root / "out") == before
+        ended = run(command, root, models, "--overwrite")
     assert (ended.code, status(ended)) == (0, "done"), ended.words
     afresh = tmp_path / "afresh"
     shutil.copytree(root / "a", afresh / "a")
@@ -97,11 +102,12 @@ def test_changed_is_done_anew(change: str, first: tuple[str, Path], tmp_path: Pa
     assert contents(root / "out") == contents(afresh / "out")
 
 
-def test_another_option_is_done_anew(first: tuple[str, Path], tmp_path: Path, models: Path) -> None:
+def test_another_option_is_never_skipped(first: tuple[str, Path], tmp_path: Path, models: Path) -> None:
     command, source = first
     root = shutil.copytree(source, tmp_path / "resumed")
     option = ("--threshold", "0.5") if command == "detect" else ("--skip", "normalise")
-    assert status(run(command, root, models, "--resume", *option)) == "done"
+    ended = run(command, root, models, "--resume", *option)
+    assert "--overwrite" in ended.words if ended.code else status(ended) == "done", ended.words
 
 
 def test_other_threads_give_the_same_volumes(first: tuple[str, Path], tmp_path: Path, models: Path) -> None:
