@@ -183,7 +183,8 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     from scipy import ndimage
 
     steps = [max(1, round(COARSE_MM / size)) for size in volume.spacing]
-    data = volume.data[tuple(slice(step // 2, None, step) for step in steps)].astype(np.float32)
+    coarse = tuple(slice(min(step, n) // 2, None, step) for step, n in zip(steps, volume.shape, strict=True))
+    data = volume.data[coarse].astype(np.float32)
     voxel_ml = volume.voxel_ml * float(np.prod(steps))
     low, high = np.percentile(data, [0.1, 99.9])
     background = background_value(data)
