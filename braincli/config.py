@@ -70,6 +70,9 @@ class PreprocessConfig(Options):
     strict_qc: bool = False
     overwrite: bool = False
     resume: bool = False
+    jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
+    part_id: int | None = Field(default=None, ge=0)  # of num_parts parts of the cohort; None: all of it
+    num_parts: int | None = Field(default=None, ge=1)
     seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
@@ -108,6 +111,9 @@ class DetectConfig(Options):
     precision: choices.Precision = "auto"
     overwrite: bool = False
     resume: bool = False
+    jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
+    part_id: int | None = Field(default=None, ge=0)  # of num_parts parts of the cohort; None: all of it
+    num_parts: int | None = Field(default=None, ge=1)
     seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
@@ -125,6 +131,7 @@ class ScoreConfig(Options):
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
+    jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
     overwrite: bool = False
     seed: Seed = 0
 

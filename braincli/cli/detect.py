@@ -18,8 +18,11 @@ from braincli.cli.options import (
     Contrast,
     Debug,
     DeviceName,
+    Jobs,
     Model,
+    NumParts,
     Overwrite,
+    PartId,
     PrecisionName,
     Prefer,
     Quiet,
@@ -96,6 +99,9 @@ def command(
     precision: PrecisionName = None,
     device: DeviceName = None,
     threads: Threads = None,
+    jobs: Jobs = None,
+    part_id: PartId = None,
+    num_parts: NumParts = None,
     seed: Seed = None,
     config_file: ConfigFile = None,
     resume: Resume = None,
@@ -123,7 +129,7 @@ def command(
     report = api.detect(inputs or [], output, config, words, scans=scans, contrast=contrast, brain_mask=brain_mask)
     if as_json:
         show_json(report.as_dict())
-    else:
+    elif report.cases:
         words.say(report.table())
     if failed := report.failures:
         raise CohortError(

@@ -57,9 +57,27 @@ Seed = Annotated[str | None, option("Seed of everything random.", "--seed", defa
 Threads = Annotated[
     str | None,
     option(
-        "CPU threads.", "--threads", default="what this process may use", envvar=VARIABLES["threads"], metavar="INT"
+        "CPU threads; with --jobs: of each.",
+        "--threads",
+        default="what this process may use, shared out among jobs",
+        envvar=VARIABLES["threads"],
+        metavar="INT",
     ),
 ]
+Jobs = Annotated[
+    str | None,
+    option(
+        "Processes that work through the cases; fewer where memory does not suffice.",
+        "--jobs",
+        default="1",
+        metavar="INT",
+    ),
+]
+PartId = Annotated[
+    str | None,
+    option("Work on one of --num-parts parts of the cohort only, counted from 0.", "--part-id", metavar="INT"),
+]
+NumParts = Annotated[str | None, option("Into how many parts the cohort is split.", "--num-parts", metavar="INT")]
 DeviceName = Annotated[
     str | None, option("auto, cpu, cuda, cuda:N or mps.", "--device", default="auto", envvar=VARIABLES["device"])
 ]

@@ -13,6 +13,7 @@ from braincli.cli.options import (
     AsJson,
     ConfigFile,
     Debug,
+    Jobs,
     Overwrite,
     Prefer,
     Quiet,
@@ -76,6 +77,7 @@ def command(
     permutations: Annotated[
         str | None, option("Rounds of the permutation test; 0 for none.", default="10000", metavar="INT")
     ] = None,
+    jobs: Jobs = None,
     config_file: ConfigFile = None,
     seed: Seed = None,
     overwrite: Overwrite = None,

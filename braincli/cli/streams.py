@@ -61,4 +61,5 @@ def _fill(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        nowhere = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        os.set_inheritable(nowhere, True)  # processes of --jobs would fill the gap with a file of theirs

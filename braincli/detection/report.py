@@ -46,7 +46,7 @@ class DetectReport:
 
     def table(self) -> str:
         """One line per case, for people."""
-        width = max(len(case.case) for case in self.cases)
+        width = max((len(case.case) for case in self.cases), default=0)
         lines = [f"{'case':{width}}  status   lesions  volume"]
         for case in self.cases:
             figures = case.error.partition("\n")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from braincli.config import DetectConfig
@@ -19,13 +20,15 @@ from braincli.methods import registry
 from braincli.runtime import cohort
 from braincli.runtime.progress import Reporter
 
+NEED_GB = {False: 1.5, True: 3.5}  # of one process, by --preprocess; measured: docs/cohorts.md
+
 __all__ = ["CaseResult", "DetectReport", "Detector", "collect_cases", "detect_cases"]
 
 
 def detect_cases(
     cases: Sequence[Case], output: Path, config: DetectConfig, reporter: Reporter | None = None
 ) -> DetectReport:
-    """Detect lesions in ``cases``.
+    """Detect lesions in ``cases``, or in the part of them that ``config`` names.
 
     One case: problems are raised. Several: a failed case is reported and the others go on.
 
@@ -33,8 +36,8 @@ def detect_cases(
         output: a folder (``OUT/<case>/<case>_mask.nii.gz`` ...), or a ``.nii(.gz)`` file for one case.
 
     Raises:
-        UsageError: two cases share an id, a file is named for several cases, samples are asked of a deterministic
-            method, or (one case) an output exists.
+        UsageError: there is no such part, two cases share an id, a file is named for several cases, samples are asked
+            of a deterministic method, or (one case) an output exists.
         ModelError: the model is missing or damaged.
         BraincliError: of any kind, where there is one case.
     """
@@ -57,9 +60,11 @@ def detect_cases(
     info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
         refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
+    cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     for text in left_aside(cases):
         reporter.say(text)
-    outcomes = cohort.each(cases, lambda case: detector.run(case, output), reporter)
+    jobs = cohort.Jobs(config.jobs, NEED_GB[config.preprocess])
+    outcomes = cohort.each(cases, partial(detector.run, output=output), reporter, jobs=jobs)
     return DetectReport(info.name, [outcome.result or _failed(outcome) for outcome in outcomes])
 
 

@@ -1,9 +1,10 @@
-"""Several cases, one after the other; a failed case never stops the others."""
+"""Several cases, one after the other or side by side; a failed case never stops the others."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from braincli.config import PreprocessConfig
@@ -15,23 +16,28 @@ from braincli.preprocessing.result import Preprocessed
 from braincli.runtime import cohort
 from braincli.runtime.progress import Reporter
 
+NEED_GB = 3.5  # of one process, four contrasts; measured: docs/cohorts.md
+
 
 def preprocess_cases(
     cases: Sequence[Case], out: Path, config: PreprocessConfig, reporter: Reporter
 ) -> list[Preprocessed]:
-    """Preprocess ``cases`` into ``out``.
+    """Preprocess ``cases`` into ``out``, or the part of them that ``config`` names.
 
     Raises:
-        UsageError: two cases would be written to the same folder, or one brain mask is given for several cases.
+        UsageError: there is no such part, two cases would be written to the same folder, or one brain mask is given
+            for several cases.
         CohortError: all cases were tried and some failed; it lists them, ``outcomes`` holds what came of each.
         QualityError: the same, where nothing but quality limits was exceeded (with ``strict_qc``).
         BraincliError: there is only one case, and this went wrong.
     """
     _refuse_clashes(cases, config)
+    cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     naming.write_dataset_description(out)
     for text in left_aside(cases):
         reporter.say(text)
-    return cohort.results(cohort.each(cases, lambda case: preprocess_case(case, out, config, reporter), reporter))
+    work = partial(preprocess_case, out=out, config=config, reporter=reporter)
+    return cohort.results(cohort.each(cases, work, reporter, jobs=cohort.Jobs(config.jobs, NEED_GB)))
 
 
 def _refuse_clashes(cases: Sequence[Case], config: PreprocessConfig) -> None:

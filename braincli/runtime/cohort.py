@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from braincli.errors import BraincliError, CohortError, InternalError, QualityError, ResourceError
+from braincli.errors import BraincliError, CohortError, InternalError, QualityError, ResourceError, UsageError
+from braincli.runtime import device
 from braincli.runtime.progress import Reporter
 
 R = TypeVar("R")
@@ -38,22 +40,103 @@ class Outcome(Generic[R]):
     seconds: float = 0.0
 
 
-def each(cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, *, title: str = "cases") -> list[Outcome[R]]:
-    """Run ``work`` on every case, in order; whatever goes wrong with one becomes its outcome.
+@dataclass(frozen=True)
+class Jobs:
+    """How many processes work through the cases.
+
+    Attributes:
+        wanted: at most so many; 1: this process does the work, and starts no other.
+        need_gb: memory that one of them takes with a case of usual size; where it proves to be more, fewer go on.
+    """
+
+    wanted: int = 1
+    need_gb: float = 1.0
+
+    def fitting(self, cases: int, memory_gb: float, reporter: Reporter) -> int:
+        """How many are started for so many cases; fewer than wanted is said."""
+        fit = max(1, int(memory_gb / self.need_gb))
+        if fit < min(self.wanted, cases):
+            reporter.say(
+                f"{fit} of {self.wanted} jobs: memory ({memory_gb:.1f} GB available, {self.need_gb:.1f} GB for each)."
+            )
+        return min(self.wanted, cases, fit)
+
+
+def part(cases: Sequence[I], part_id: int | None, num_parts: int | None, reporter: Reporter) -> list[I]:
+    """One of ``num_parts`` parts of ``cases``, from 0; all of them where no part is named.
+
+    Every ``num_parts``-th of the ids in their order: the parts are disjoint, together they hold every case, and they
+    differ by one case at most.
+
+    Raises:
+        UsageError: one of the numbers without the other, or no such part.
+    """
+    if part_id is None and num_parts is None:
+        return list(cases)
+    if part_id is None or num_parts is None:
+        raise UsageError(
+            "--part-id and --num-parts belong together.", "For example: --part-id $SLURM_ARRAY_TASK_ID --num-parts 8."
+        )
+    if part_id >= num_parts:
+        raise UsageError(
+            f"--part-id: {part_id} is not below --num-parts {num_parts}.", f"Parts are 0 to {num_parts - 1}."
+        )
+    chosen = sorted(cases, key=lambda case: case.id)[part_id::num_parts]
+    nothing = "" if chosen else "; nothing to do"
+    reporter.say(f"part {part_id} of {num_parts}: {len(chosen)} of {len(cases)} cases{nothing}")
+    return chosen
+
+
+def each(
+    cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, *, title: str = "cases", jobs: Jobs | None = None
+) -> list[Outcome[R]]:
+    """Run ``work`` on every case; whatever goes wrong with one becomes its outcome. The order is that of the cases.
+
+    Args:
+        work: with several jobs it and its results travel to other processes: a function or object that can be pickled
+            and holds its ``reporter`` as such.
 
     Raises:
         BraincliError: there is only one case, and this went wrong.
     """
+    return list(stream(cases, work, reporter, title=title, jobs=jobs))
+
+
+def stream(
+    cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, *, title: str = "cases", jobs: Jobs | None = None
+) -> Iterator[Outcome[R]]:
+    """What :func:`each` gives, one by one, as soon as those before it are there."""
     if len(cases) == 1:
-        return [_done(cases[0], work)]
-    outcomes: list[Outcome[R]] = []
+        yield _done(cases[0], work)
+        return
+    early: dict[int, Outcome[R]] = {}
+    following = 0
     with reporter.step(title, total=len(cases)) as step:
-        for case in cases:
-            outcomes.append(_guarded(case, work))
-            if (error := outcomes[-1].error) is not None:
-                reporter.warn(f"{case.id} failed: {short(error)}")
-            step.advance(note=case.id)
-    return outcomes
+        for index, outcome in _as_done(cases, work, reporter, jobs or Jobs()):
+            if outcome.error is not None:
+                reporter.warn(f"{outcome.id} failed: {short(outcome.error)}")
+            step.advance(note=outcome.id)
+            early[index] = outcome
+            while following in early:
+                yield early.pop(following)
+                following += 1
+
+
+def _as_done(
+    cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, jobs: Jobs
+) -> Iterator[tuple[int, Outcome[R]]]:
+    """Index and outcome of every case, in the order in which they come to their end."""
+    from braincli.runtime import workers  # costs a one-process run nothing
+
+    memory_gb = device.available_memory_gb()
+    processes = jobs.fitting(len(cases), memory_gb, reporter)
+    task = partial(_guarded, work=work)
+    if processes <= 1:
+        yield from enumerate(map(task, cases))
+        return
+    for index, outcome in workers.spread(cases, task, reporter, jobs=processes, memory_gb=memory_gb):
+        lost = isinstance(outcome, BraincliError)
+        yield index, Outcome(cases[index].id, error=outcome) if lost else outcome
 
 
 def results(outcomes: Sequence[Outcome[R]]) -> list[R]:

