@@ -63,6 +63,25 @@ def test_cohort_loop(environment: dict[str, str], tmp_path: Path) -> None:
     assert written == {"aa", "b", "scores"}
 
 
+def test_slurm_array_without_slurm(environment: dict[str, str], tmp_path: Path) -> None:
+    """Two tasks of an array, one after the other: each its part, together the cohort; a second round skips all."""
+    for name in ("a", "b", "c"):
+        write_case(tmp_path / "cohort" / name, name, ("flair",), shape=SHAPE, matrix=GRID)
+    script, out = ROOT / "examples" / "slurm_array.sh", tmp_path / "out"
+    options = ["-m", "threshold", "--no-figure", "--already-stripped", "--threads", "1"]
+    environment = environment | {"SLURM_ARRAY_TASK_COUNT": "2", "JOBS": "1"}
+    for task, (share, written) in enumerate([("2 of 3", "ac"), ("1 of 3", "abc")]):
+        done = run(environment | {"SLURM_ARRAY_TASK_ID": str(task)}, "bash", script, tmp_path / "cohort", out, *options)
+        assert done.returncode == 0 and f"part {task} of 2: {share} cases" in done.stderr, done.stderr
+        assert sorted(path.name for path in out.iterdir()) == list(written)
+    again = environment | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "1"}
+    done = run(again, "bash", script, tmp_path / "cohort", out, *options)
+    assert done.returncode == 0 and done.stderr.count("skipped") == 3, done.stderr
+    environment.pop("SLURM_ARRAY_TASK_ID", None)
+    alone = run(environment, "bash", script, tmp_path / "cohort", out)
+    assert alone.returncode != 0 and "set SLURM_ARRAY_TASK_ID" in alone.stderr
+
+
 @pytest.mark.slow
 def test_train_on_brats(environment: dict[str, str], tmp_path: Path) -> None:
     """Two naming schemes, two time points of one patient; a run that is stopped, then the whole way."""

@@ -168,7 +168,8 @@ class _Crew:
         elif kind == "step":
             key, name, total = content
             assert worker.index is not None
-            manager = self.reporter.step(f"{items[worker.index].id}: {name}", total)
+            item = items[worker.index].id
+            manager = self.reporter.step(name if item in name else f"{item}: {name}", total)
             worker.steps[key] = manager, manager.__enter__()
         elif kind == "end":
             self._end_step(worker, *content)

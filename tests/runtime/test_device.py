@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,38 @@ def test_processes_share_them(processes: str, threads: int, monkeypatch: pytest.
 def test_unknown_devices_are_named(name: str) -> None:
     with pytest.raises(UsageError, match="There is no device"):
         device.prepare(name)
+
+
+GB = 10**9
+V1, V2 = (("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+          ("memory.max", "memory.current", "inactive_file"))  # fmt: skip
+
+
+def limited(folder: Path, names: tuple[str, str, str], limit: str | int, usage: int, cache: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in zip((*names[:2], "memory.stat"), (limit, usage, f"anon 5\n{names[2]} {cache}"), strict=True):
+        (folder / name).write_text(f"{content}\n")
+
+
+@pytest.mark.parametrize(("names", "root"), [(V2, ""), (V1, "memory")], ids=["cgroup 2", "cgroup 1"])
+def test_memory_is_what_the_tightest_of_all_limits_leaves(
+    names: tuple[str, str, str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / root / "job" / "step"
+    limited(inner, names, "max", 2 * GB, 0)
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    monkeypatch.setattr(device, "_free_of_machine", lambda: 60 * GB)
+    monkeypatch.setattr(device, "_cgroups", lambda: [inner, inner.parent])
+    assert device.available_memory_gb() == 60
+    limited(inner.parent, names, 10 * GB, 5 * GB, 3 * GB)  # the cache is given back when memory is short
+    assert device.available_memory_gb() == 8
+    limited(inner, names, 6 * GB, 5 * GB, 0)
+    assert device.available_memory_gb() == 1
+    limited(inner, names, "rubbish", 5 * GB, 0)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "4000")
+    assert device.available_memory_gb() == pytest.approx(4000 * 2**20 / GB)
+
+
+def test_memory_of_this_machine() -> None:
+    assert 0 < device.available_memory_gb() < 10**5
+    assert all(folder.is_absolute() for folder in device._cgroups())
