@@ -2,7 +2,7 @@
 #SBATCH --job-name=braincli
 #SBATCH --array=0-7
 #SBATCH --cpus-per-task=8
-#SBATCH --mem=16G
+#SBATCH --mem=24G
 #SBATCH --time=04:00:00
 #SBATCH --output=braincli-%A_%a.log
 # Lesion masks for a cohort of raw scans, one part of it per task of a SLURM array.

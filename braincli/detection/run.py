@@ -20,7 +20,7 @@ from braincli.methods import registry
 from braincli.runtime import cohort
 from braincli.runtime.progress import Reporter
 
-NEED_GB = {False: 1.5, True: 4.5}  # of one process, by --preprocess; measured: docs/cohorts.md
+NEED_GB = {False: 1.5, True: 5.0}  # of one process, by --preprocess; measured: docs/cohorts.md
 
 __all__ = ["CaseResult", "DetectReport", "Detector", "collect_cases", "detect_cases"]
 

@@ -16,7 +16,7 @@ from braincli.preprocessing.result import Preprocessed
 from braincli.runtime import cohort
 from braincli.runtime.progress import Reporter
 
-NEED_GB = 4.5  # of one process; measured: docs/cohorts.md
+NEED_GB = 5.0  # of one process; measured: docs/cohorts.md
 
 
 def preprocess_cases(
