@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256 as _sha256
 from importlib import metadata
@@ -58,6 +58,9 @@ def is_damaged(record: Mapping[str, Any]) -> bool:
 
 def peak_memory_gb() -> float:
     """Largest resident size of this process so far, in GB."""
+    with suppress(OSError, StopIteration):  # Linux; getrusage counts what the parent held when it started this one
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM:"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak) * (1 if sys.platform == "darwin" else 1024) / 1e9
 
