@@ -61,6 +61,10 @@ if grep -q '"calibration": null' "$MODEL/model.json"; then
     "${braincli[@]}" calibrate --model "$MODEL" --data "$OUT/split/validation" --cross-fit
 fi
 
-# 4. Masks of the test patients, and their scores.
-"${braincli[@]}" detect --model "$MODEL" "$OUT/split/test" -o "$OUT/masks" --anomaly-map --resume
-"${braincli[@]}" score "$OUT/masks" "$OUT/split/test" -o "$OUT/scores" --overwrite
+# 4. Masks of the test patients, and their scores. A case that fails, or is marked all over, has no mask: it is scored as
+# missed, and the exit code says so in the end.
+code=0
+"${braincli[@]}" detect --model "$MODEL" "$OUT/split/test" -o "$OUT/masks" --anomaly-map --resume || code=$?
+((code == 0 || code == 6 || code == 7)) || exit "$code"
+"${braincli[@]}" score "$OUT/masks" "$OUT/split/test" -o "$OUT/scores" --overwrite || code=$?
+exit "$code"

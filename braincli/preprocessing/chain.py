@@ -94,7 +94,8 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
     roles |= {role: path for role, path in (("brain", mask), ("lesion", case.lesion)) if path is not None}
     uses_network = not (config.already_stripped or mask or "brain" in config.skip)
     weights = extractor.weights() if uses_network else ""
-    neutral = (*provenance.NEUTRAL, "threads")  # every step runs on one
+    # every step runs on one thread but the network, whose sums depend on how many there are
+    neutral = provenance.NEUTRAL if uses_network else (*provenance.NEUTRAL, "threads")
     return RunRecord("preprocess", case.id, settings, provenance.hashes(roles), weights, neutral=neutral)
 
 

@@ -63,7 +63,9 @@ def test_contrasts_by_option_and_json_on_stdout(tmp_path: Path) -> None:
     assert content["model"] == "threshold"
     assert content["cases"][0]["masks"] == {"": "p01_mask.nii.gz"}
     written = {path.name for path in (tmp_path / "out" / "p01").iterdir()}
-    assert {"p01_anomaly.nii.gz", "p01_restored-t2.nii.gz", "p01_residual-flair.nii.gz", "p01_figure.png"} <= written
+    assert {"p01_anomaly.nii.gz", "p01_restored-flair.nii.gz", "p01_residual-flair.nii.gz", "p01_figure.png"} <= written
+    warned = " ".join(content["cases"][0]["warnings"])
+    assert "not looked at: T2" in warned and "p01_restored-t2.nii.gz" not in written
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:
