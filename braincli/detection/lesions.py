@@ -68,7 +68,7 @@ def lesion_table(mask: Volume, score: Volume | None = None) -> list[Lesion]:
 
 
 def _scores(values: np.ndarray, pieces: np.ndarray, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and highest of ``values`` (N,) by piece; ``pieces`` (N,) says in which each is, ``voxels`` how many it has."""
+    """Mean and highest of ``values`` (N,) by piece; ``pieces`` (N,) says which each is in, ``voxels`` its size."""
     peaks = np.full(len(voxels), -np.inf, dtype=values.dtype)
     np.maximum.at(peaks, pieces, values)
     return np.bincount(pieces, values) / voxels, peaks

@@ -6,7 +6,6 @@ or sform.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from braincli.imaging import checks
 from braincli.imaging.checks import HeaderFacts, Level, Problem
 from braincli.imaging.checks.geometry import corner_distance
 from braincli.runtime import files
+from braincli.runtime.packing import packed
 
 __all__ = [
     "HeaderFacts",
@@ -34,7 +34,6 @@ __all__ = [
     "save",
 ]
 
-GZIP_LEVEL = 4
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -120,8 +119,8 @@ def is_readable(path: Path) -> bool:
 def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
     """Write ``volume`` atomically with its own affine and header facts.
 
-    bool becomes uint8, floats float32, integers keep their type; no intensity scaling. The same volume gives
-    the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform that no
+    bool becomes uint8, floats float32, integers keep their type; no intensity scaling. On one machine the same
+    volume gives the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform that no
     longer describes ``volume.affine`` is not written.
 
     Raises:
@@ -134,8 +133,8 @@ def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterabl
     image = _nifti(volume)
     with files.atomic_path(path) as temporary, temporary.open("wb") as raw:
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0) as packed:
-                image.to_stream(packed)
+            with packed(raw) as stream:
+                image.to_stream(stream)
         else:
             image.to_stream(raw)
 
