@@ -120,8 +120,8 @@ def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterabl
     """Write ``volume`` atomically with its own affine and header facts.
 
     bool becomes uint8, floats float32, integers keep their type; no intensity scaling. On one machine the same
-    volume gives the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform that no
-    longer describes ``volume.affine`` is not written.
+    volume gives the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform
+    that no longer describes ``volume.affine`` is not written.
 
     Raises:
         UsageError: ``path`` exists and ``overwrite`` is false.

@@ -11,9 +11,10 @@ ZLIB_LEVEL = 4
 
 
 def packed(raw: BinaryIO) -> AbstractContextManager[IO[bytes]]:
-    """A stream that compresses into ``raw``, without name and time: on one machine the same content gives the same bytes.
+    """A stream that compresses into ``raw``, without name and time.
 
-    Between machines bytes may differ (isal is there or not, and works differently on other processors); content never.
+    On one machine the same content gives the same bytes. Between machines bytes may differ (isal is there or not, and
+    works differently on other processors), content never.
     """
     try:
         from isal import igzip
