@@ -25,6 +25,7 @@ def write_model(folder: Path, method: str, *, calibrated: bool = True, **calibra
     info = ModelInfo(
         name=folder.name, method=method, preset="tiny", contrasts=CONTRASTS, slices=spec,
         map=MapOptions(smooth_mm=2.0, erode_mm=0.0), calibration=Calibration(**values) if calibrated else None,
+        subsets={"flair": Calibration(**values | {"weights": {Contrast.FLAIR: 1.0}})} if calibrated else {},
     )  # fmt: skip
     built = registry.build(method, preset="tiny", channels=4, size=spec.size)
     with torch.no_grad():  # untrained networks end in zeros, which restore every slice to itself

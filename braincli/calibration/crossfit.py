@@ -55,8 +55,8 @@ def cross_fitted(evidence: Sequence[Evidence]) -> list[CrossFitted]:
         InputError: one case only, or a half without lesion.
     """
     fitted = cross_calibrate(evidence)
-    found = []
+    cases = []
     for e in sorted(evidence, key=lambda e: e.case.id):
         calibration = fitted[e.case.id]
-        found.append(CrossFitted(e, calibration, e.anomaly(calibration.weights), e.mask(calibration)))
-    return found
+        cases.append(CrossFitted(e, calibration, e.anomaly(calibration.weights), e.mask(calibration)))
+    return cases

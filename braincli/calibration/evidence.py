@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braincli.calibration.search import dsc_curves, present_only
-from braincli.detection.maps import channels, fuse, renormalise, segment
+from braincli.detection.maps import channels, counting, fuse, renormalise, segment
 from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.imaging.cases import Case, Contrast
@@ -35,6 +35,7 @@ class Evidence:
         maps: (C, S, H, W) filtered residuals, or (1, S, H, W) score.
         lesion: (S, H, W) bool on the canvas.
         reference: (X, Y, Z) bool on the RAS grid.
+        counts: (C, S, H, W) bool, where each contrast's weight counts; None: all over.
         curves: DSC curves that were asked for before.
     """
 
@@ -43,6 +44,7 @@ class Evidence:
     maps: np.ndarray
     lesion: np.ndarray
     reference: np.ndarray
+    counts: np.ndarray | None = None
     curves: dict[tuple[float, bytes], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -61,22 +63,23 @@ class Evidence:
         if key not in self.curves:
             inside = self.slices.brain[:, 0]
             weights = vectors if self.scored else present_only(vectors, self.slices.contrasts)
+            counts = None if self.counts is None or self.scored else self.counts[:, inside]
             self.curves[key] = dsc_curves(
-                self.maps[:, inside], self.lesion[inside], int(self.lesion.sum()), weights, top
+                self.maps[:, inside], self.lesion[inside], int(self.lesion.sum()), weights, top, counts
             )
         return self.curves[key]
 
     def fused(self, weights: Mapping[Contrast, float]) -> np.ndarray:
         """(S, H, W) anomaly map on the canvas."""
-        return fuse(self.maps, renormalise(weights, self.slices.contrasts))
+        return fuse(self.maps, renormalise(weights, self.slices.contrasts), self.counts)
 
     def anomaly(self, weights: Mapping[Contrast, float]) -> np.ndarray:
         """(X, Y, Z) anomaly map on the RAS grid, as ``detect`` would make it."""
         return reorient(self.slices.to_volume(self.fused(weights))).data
 
-    def mask(self, found: Calibration) -> np.ndarray:
+    def mask(self, fit: Calibration) -> np.ndarray:
         """(X, Y, Z) bool on the RAS grid, exactly as ``detect`` would segment it."""
-        return segment(self.anomaly(found.weights), found.threshold, self.voxel_mm3, found.min_lesion_mm3)
+        return segment(self.anomaly(fit.weights), fit.threshold, self.voxel_mm3, fit.min_lesion_mm3)
 
     def healthy_slices(self) -> np.ndarray:
         """(S,) bool: slices at least MARGIN away from the lesion."""
@@ -121,6 +124,8 @@ def gather(
 
     def evidence(case: Case) -> Evidence:
         slices, _ = load_case(replace(case, lesion=None), spec, stride=model.method.stride)
+        for text in slices.warnings:
+            reporter.warn(f"{case.id}: {text}")
         mask = lesions.pop(case.id)
         reference = np.zeros(slices.brain_volume.shape, dtype=bool)
         if mask is not None:
@@ -129,7 +134,8 @@ def gather(
             slices, model, case_id=case.id, seed=seed, batch=batch, dtype=dtype, reporter=reporter
         )  # fmt: skip
         lesion = slices.to_canvas(reference, spec) > 0.5
-        return Evidence(case, _light(slices), channels(result, model.info.map), lesion, reference)
+        maps, counts = channels(result, model.info.map), counting(slices, model.info.map)
+        return Evidence(case, _light(slices), maps, lesion, reference, counts)
 
     readings = each(cases, mask_of, reporter, title="masks")
     lesions = {reading.id: reading.result for reading in readings if reading.error is None}
@@ -158,7 +164,9 @@ def _light(slices: Slices) -> Slices:
     def empty(volume: Volume) -> Volume:
         return volume.with_data(np.broadcast_to(np.float32(0), volume.shape))
 
-    return replace(slices, image=slices.image[:, :0].copy(), grid=empty(slices.grid), ras=empty(slices.ras))
+    return replace(
+        slices, image=slices.image[:, :0].copy(), hidden={}, shown=None, grid=empty(slices.grid), ras=empty(slices.ras)
+    )
 
 
 def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:

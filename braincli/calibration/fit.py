@@ -92,36 +92,46 @@ def conclude(
     left_out: Mapping[str, str] | None = None,
 ) -> Calibration:
     """What :func:`calibrate_model` does once the cases are restored; ``left_out``: why others could not be used."""
+    shared = shared_contrasts(evidence)
     if config.objective == "dsc":
-        found = calibrate(evidence)
+        fit = calibrate(evidence)
     else:
-        found = healthy_quantile(evidence, config.false_positive_rate, model.info.calibration_for(config.contrasts))
+        known = model.info.calibration_for(shared) or model.info.calibration
+        fit = healthy_quantile(evidence, config.false_positive_rate, known)
     more: dict[str, Any] = {}
+    if shared and shared != model.info.contrasts:
+        more["contrasts"] = list(shared)
     if config.cross_fit:
         scores = cross_fit(evidence)
         mean = sum(scores.values()) / len(scores)
         more |= {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
-    marked = {e.case.id: false_positives(e, found) for e in [*evidence, *healthy]}
+    marked = {e.case.id: false_positives(e, fit) for e in [*evidence, *healthy]}
     if left_out:
         more["left_out"] = dict(left_out)
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
-    found = found.model_copy(update={"provenance": found.provenance.model_copy(update=more)})
-    if config.contrasts and found.weights:
-        found = found.model_copy(update={"weights": renormalise(found.weights, config.contrasts)})
+    fit = fit.model_copy(update={"provenance": fit.provenance.model_copy(update=more)})
+    if config.contrasts and fit.weights:
+        fit = fit.model_copy(update={"weights": renormalise(fit.weights, config.contrasts)})
     if not config.dry_run:
-        write_info(model.folder, _with(model.info, found, config.contrasts))
-    return found
+        write_info(model.folder, _with(model.info, fit, config.contrasts))
+    return fit
 
 
-def _with(info: ModelInfo, found: Calibration, contrasts: Collection[Contrast]) -> ModelInfo:
-    """``info`` with ``found`` as its calibration, or as that of a subset of its contrasts."""
+def shared_contrasts(evidence: Sequence[Evidence]) -> tuple[Contrast, ...]:
+    """The contrasts of the cases, where all have the same; else none."""
+    kinds = {e.slices.contrasts for e in evidence}
+    return kinds.pop() if len(kinds) == 1 else ()
+
+
+def _with(info: ModelInfo, fit: Calibration, contrasts: Collection[Contrast]) -> ModelInfo:
+    """``info`` with ``fit`` as its calibration, or as that of a subset of its contrasts."""
     if contrasts and set(contrasts) != set(info.contrasts):
-        return info.model_copy(update={"subsets": info.subsets | {subset(contrasts): found}})
+        return info.model_copy(update={"subsets": info.subsets | {subset(contrasts): fit}})
     figures = dict(info.figures)
     figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
-    if (crossed := found.provenance.dsc_cross_fit) is not None:
+    if (crossed := fit.provenance.dsc_cross_fit) is not None:
         figures["DSC (cross-fitted)"] = crossed
-    return info.model_copy(update={"calibration": found, "figures": figures})
+    return info.model_copy(update={"calibration": fit, "figures": figures})
 
 
 def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Calibration:
@@ -177,8 +187,8 @@ def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibrati
 
 def cross_fit(evidence: Sequence[Evidence]) -> dict[str, float]:
     """DSC per case, each with the calibration of :func:`cross_calibrate`."""
-    found = cross_calibrate(evidence)
-    return {e.case.id: case_dsc(e, found[e.case.id]) for e in sorted(evidence, key=lambda e: e.case.id)}
+    fits = cross_calibrate(evidence)
+    return {e.case.id: case_dsc(e, fits[e.case.id]) for e in sorted(evidence, key=lambda e: e.case.id)}
 
 
 def cross_calibrate(evidence: Sequence[Evidence]) -> dict[str, Calibration]:
@@ -200,21 +210,21 @@ def cross_calibrate(evidence: Sequence[Evidence]) -> dict[str, Calibration]:
     return result
 
 
-def case_dsc(e: Evidence, found: Calibration) -> float:
+def case_dsc(e: Evidence, fit: Calibration) -> float:
     """DSC on the scan's own grid; 1 where both masks are empty."""
-    mask = e.mask(found)
+    mask = e.mask(fit)
     total = int(mask.sum()) + int(e.reference.sum())
     return 2 * int((mask & e.reference).sum()) / total if total else 1.0
 
 
-def false_positives(e: Evidence, found: Calibration) -> Healthy | None:
-    """What ``found`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion."""
+def false_positives(e: Evidence, fit: Calibration) -> Healthy | None:
+    """What ``fit`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion."""
     healthy = e.healthy_slices()
     if not healthy.any():
         return None
     planes = e.slices.index[healthy]
-    brain, mask = e.slices.brain_volume[:, :, planes], e.mask(found)[:, :, planes]
-    anomaly = e.anomaly(found.weights)[:, :, planes][brain]
+    brain, mask = e.slices.brain_volume[:, :, planes], e.mask(fit)[:, :, planes]
+    anomaly = e.anomaly(fit.weights)[:, :, planes][brain]
     ml = e.voxel_mm3 / 1000
     return Healthy(
         slices=int(healthy.sum()), brain_ml=round(float(brain.sum() * ml), 1),
@@ -258,9 +268,9 @@ def _dsc_by_size(e: Evidence, weights: dict[Contrast, float], threshold: float) 
     hits = np.bincount(labels[e.reference], minlength=count + 1)
     voxels[0] = hits[0] = 0
     truth = int(e.reference.sum())
-    found = []
+    scores = []
     for smallest in SMALLEST_MM3:
         kept = voxels * e.voxel_mm3 >= smallest
         total = int(voxels[kept].sum()) + truth
-        found.append(2 * int(hits[kept].sum()) / total if total else 1.0)
-    return found
+        scores.append(2 * int(hits[kept].sum()) / total if total else 1.0)
+    return scores

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from braincli.detection.maps import share_out
 from braincli.imaging.cases import CONTRASTS, Contrast
 
 BINS = 500
@@ -39,7 +40,14 @@ def present_only(vectors: np.ndarray, contrasts: Sequence[Contrast]) -> np.ndarr
     return np.where(total > 0, kept / np.where(total > 0, total, 1), there / there.sum()).astype(np.float32)
 
 
-def dsc_curves(values: np.ndarray, sick: np.ndarray, positives: int, vectors: np.ndarray, top: float) -> np.ndarray:
+def dsc_curves(
+    values: np.ndarray,
+    sick: np.ndarray,
+    positives: int,
+    vectors: np.ndarray,
+    top: float,
+    counts: np.ndarray | None = None,
+) -> np.ndarray:
     """(K, BINS) DSC of each weight vector at every threshold of :func:`edges`.
 
     Args:
@@ -48,18 +56,23 @@ def dsc_curves(values: np.ndarray, sick: np.ndarray, positives: int, vectors: np
         positives: lesion pixels, those outside the brain too.
         vectors: (K, C).
         top: the largest value.
+        counts: (C, n) bool, where each contrast's weight counts, as in :func:`.maps.fuse`; None: all over.
     """
-    scaled = np.concatenate([values[:, sick], values[:, ~sick]], axis=1, dtype=np.float32) / np.float32(top)
+    order = np.argsort(~sick, kind="stable")
+    scaled = values[:, order].astype(np.float32) / np.float32(top)
     split = int(sick.sum())
-    counts = np.empty((2, len(vectors), BINS), dtype=np.int64)
+    tally = np.empty((2, len(vectors), BINS), dtype=np.int64)
     for begin in range(0, len(vectors), BLOCK):
-        fused = vectors[begin : begin + BLOCK].astype(np.float32) @ scaled
+        block = vectors[begin : begin + BLOCK].astype(np.float32)
+        fused = block @ scaled
+        if counts is not None:
+            fused *= share_out(block, counts[:, order])
         np.sqrt(fused, out=fused)
         fused *= BINS
         for row, bins in enumerate(np.minimum(fused, BINS - 1, out=fused), start=begin):
             keys = bins.astype(np.intp)
             for kind, part in enumerate((keys[:split], keys[split:])):
-                counts[kind, row] = np.bincount(part, minlength=BINS)
-    ill, well = counts[..., ::-1].cumsum(axis=-1)[..., ::-1]
+                tally[kind, row] = np.bincount(part, minlength=BINS)
+    ill, well = tally[..., ::-1].cumsum(axis=-1)[..., ::-1]
     total = well + ill + positives
     return np.where(total > 0, 2 * ill / np.maximum(total, 1), 1.0)

@@ -17,8 +17,8 @@ from braincli.detection.find import Findings, find_lesions
 from braincli.detection.lesions import sphere_mm
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer
 from braincli.detection.report import CaseResult
+from braincli.detection.stripped import judge_skull, refuse_skull
 from braincli.errors import InputError, QualityError, UsageError
-from braincli.imaging import brain as brains
 from braincli.imaging import volume as volumes
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.reading import load_images
@@ -129,8 +129,7 @@ class Detector:
             images = load_images(case, volume=config.volume, prefer=config.prefer)
             mask = volumes.load(case.brain, labels=True, prefer=config.prefer) if case.brain else None
         record.warnings += volumes.warned(*images.values(), *([mask] if mask else []))
-        if mask is None and not config.already_stripped:
-            refuse_skull(images)
+        record.facts["skull"] = refuse_skull(images, config, masked=mask is not None)
         return images, mask
 
     def _raw(self, case: Case, writer: Writer) -> tuple[dict[str, Path], Findings]:
@@ -182,10 +181,10 @@ class Detector:
         from braincli.preprocessing.chain import preprocess_case
 
         config = self.config
-        scans = load_images(case, volume=config.volume, prefer=config.prefer).values()
-        stripped = not config.assume_skull and not any(brains.has_skull(scan) for scan in scans)
+        scans = load_images(case, volume=config.volume, prefer=config.prefer)
+        record.facts["skull"] = judge_skull(scans, config, masked=case.brain is not None)
         options = PreprocessConfig(
-            already_stripped=config.already_stripped or (stripped and case.brain is None),
+            already_stripped=not record.facts["skull"]["shown"] and case.brain is None,
             assume_skull=config.assume_skull, brain_mask=case.brain, volume=config.volume, prefer=config.prefer,
             seed=config.seed, threads=config.threads, device=config.device,
         )  # fmt: skip
@@ -207,7 +206,8 @@ class Detector:
             "model": {"name": self.info.name, "method": self.info.method, "preset": self.info.preset},
             "map": "score" if findings.restoration.score is not None else f"{self.info.map.residual} residual",
             "contrasts": [str(contrast) for contrast in findings.images],
-            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in findings.images],
+            "missing": [str(contrast) for contrast in CONTRASTS if contrast not in images],
+            "not looked at": [str(contrast) for contrast in images if contrast not in findings.images],
             "weights": {str(contrast): round(weight, 4) for contrast, weight in findings.weights.items()},
             "threshold": findings.threshold,
             "min_lesion_mm3": findings.min_lesion_mm3,
@@ -273,21 +273,6 @@ def _skipped(case: Case, names: Names) -> CaseResult:
         case.id, "skipped", {space: name for name, space in spaces.items() if space is not None}, lesions["count"],
         lesions["volume_ml"], warnings=content["warnings"],
     )  # fmt: skip
-
-
-def refuse_skull(images: dict[Contrast, Volume]) -> None:
-    """Raise if a scan still shows the head.
-
-    Raises:
-        InputError: it does; the hint names ``--preprocess``.
-    """
-    for image in images.values():
-        if brains.has_skull(image):
-            name = image.source.name if image.source else "the scan"
-            raise InputError(
-                f"{name} still shows the skull.",
-                "Add --preprocess, which aligns, skull-strips and normalises it, or give --brain-mask.",
-            )
 
 
 def reference_of(case: Case, grid: Volume) -> Volume | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braincli.config import DetectConfig
+from braincli.detection.contrasts import choose
 from braincli.detection.lesions import Lesion, lesion_table
-from braincli.detection.maps import channels, fuse, renormalise, segment
+from braincli.detection.maps import channels, core, counting, fuse, segment, share_out
 from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
-from braincli.errors import ModelError, UsageError
+from braincli.errors import UsageError
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise
+from braincli.imaging.coverage import cover
+from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
 from braincli.imaging.volume import Volume, onto_grid_of
 from braincli.model.folder import LoadedModel
-from braincli.model.info import PAPER_WEIGHTS, ModelInfo, subset
+from braincli.model.info import MapOptions
 from braincli.runtime.device import precision
 from braincli.runtime.progress import Reporter
 
@@ -35,13 +37,13 @@ class Findings:
     """What was found in a case. All volumes lie on the grid of ``images``.
 
     Attributes:
-        images: the inputs, as given.
+        images: the inputs that were looked at, as given.
         brain: bool.
         mask: bool.
         anomaly: float32 >= 0, weighted residual in shares of the intensity range, or the method's score; 0 outside the
             brain.
         lesions: the mask's pieces.
-        weights: of the contrasts present; they sum to 1. None where the map is a score.
+        weights: of these; they sum to 1. None where the map is a score.
         threshold, min_lesion_mm3: what made the mask.
         warnings: what the user should know, in words.
         device: where the network ran in the end.
@@ -84,13 +86,13 @@ class Findings:
         The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp.
         """
         image = self.images[contrast]
-        normalised = normalise(image.data, self.brain.data, self.spec)
+        normalised = normalise(image.data, self._shown(contrast), self.spec)
         return image.with_data((normalised + self._change(contrast)).clip(0, 1) * self.brain.data)
 
     def restored_like_input(self, contrast: Contrast) -> Volume:
         """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
         image, change = self.images[contrast], self._change(contrast)
-        inside = image.data[self.brain.data]
+        inside = image.data[self._shown(contrast)]
         units = image.data.astype(np.float32)
         if self.spec.normalisation == "equalise":
             changed = change != 0
@@ -99,6 +101,14 @@ class Findings:
             low, high = np.percentile(inside, self.spec.percentiles)
             units += (high - low) * change
         return image.with_data(units)
+
+    def _shown(self, contrast: Contrast) -> np.ndarray:
+        """(X, Y, Z) bool on the input's grid: the brain, where the contrast shows it."""
+        slices = self.restoration.slices
+        if contrast not in slices.hidden:
+            return self.brain.data
+        hidden = onto_grid_of(slices.ras.with_data(slices.hidden[contrast]), slices.grid)
+        return self.brain.data & ~hidden.data
 
     def _change(self, contrast: Contrast) -> np.ndarray:
         """Restoration minus input at the network's pixel size, on the input's grid; 0 outside the brain."""
@@ -112,9 +122,9 @@ class Findings:
 
     def _pair(self, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
         """Input and restoration of a contrast on the canvas."""
-        found, channel = self.restoration, CONTRASTS.index(contrast)
-        assert found.restored is not None
-        return found.slices.image[:, channel], found.restored[:, channel]
+        slices, restored, channel = self.restoration.slices, self.restoration.restored, CONTRASTS.index(contrast)
+        assert restored is not None
+        return slices.image[:, channel], restored[:, channel]
 
 
 def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -144,16 +154,23 @@ def find_lesions(
         timed: told the steps ``slice``, ``restore`` and ``post-process``.
 
     Raises:
-        InputError: grids differ, or there is no brain.
-        ModelError: the model is not calibrated and ``config.threshold`` is not set.
+        InputError: grids differ, there is no brain, or the model is not calibrated for these contrasts.
+        ModelError: the model is not calibrated and ``config.threshold`` is not set, or its network gives no numbers.
         UsageError: a restoration or several samples were asked for and the method does not give them.
         ResourceError: out of memory.
     """
     spec = model.info.slices
+    refuse_samples(model.info.method, model.method.config, config.samples)
+    on_one_grid([*images.values()])  # what is not looked at, too: the case is not what it seems
+    choice = choose(model.info, images, config)
+    images = {contrast: images[contrast] for contrast in choice.contrasts}
+    uncorrected: list[str] = []
+    if config.n4:
+        with timed("bias field"):
+            images, uncorrected = without_bias(images, brain)
     with timed("slice"):
         slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
-    refuse_samples(model.info.method, model.method.config, config.samples)
-    threshold, smallest = limits(model.info, slices.contrasts, config)
+    counts = counting(slices, model.info.map)
 
     def draw(sample: int) -> Restoration:
         return restore(
@@ -162,23 +179,24 @@ def find_lesions(
             reporter=reporter,
         )  # fmt: skip
 
-    def to_map(found: Restoration) -> np.ndarray:
-        return fuse(channels(found, model.info.map), contrast_weights(model.info, slices.contrasts)[0])
+    def to_map(restoration: Restoration) -> np.ndarray:
+        return fuse(channels(restoration, model.info.map), choice.weights, counts)
 
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)
-    weights, warnings = contrast_weights(model.info, slices.contrasts, scored=result.score is not None)
+    weights = choice.weights if result.score is None else {}
+    warnings = [*choice.warnings, *uncorrected, *slices.warnings, *unjudged(slices, counts, weights, model.info.map)]
     with timed("post-process"):
         anomaly = slices.to_volume(to_map(result))
         voxel_mm3 = anomaly.voxel_ml * 1000
-        smallest = max(smallest, config.min_lesion_voxels * voxel_mm3)
-        mask = anomaly.with_data(segment(anomaly.data, threshold, voxel_mm3, smallest))
+        smallest = max(choice.min_lesion_mm3, config.min_lesion_voxels * voxel_mm3)
+        mask = anomaly.with_data(segment(anomaly.data, choice.threshold, voxel_mm3, smallest))
         brain = inside(slices)
         warnings += sanity(mask, brain)
         lesions = lesion_table(mask, anomaly)
     return Findings(
-        dict(images), brain, mask, anomaly, lesions, weights, threshold, smallest, warnings, result.device, result,
-        spec, None if spread is None else slices.to_volume(spread),
+        dict(images), brain, mask, anomaly, lesions, weights, choice.threshold, smallest, warnings, result.device,
+        result, spec, None if spread is None else slices.to_volume(spread),
     )  # fmt: skip
 
 
@@ -200,43 +218,33 @@ def inside(slices: Slices) -> Volume:
     return onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid)
 
 
-def contrast_weights(
-    info: ModelInfo, contrasts: Sequence[Contrast], *, scored: bool = False
-) -> tuple[dict[Contrast, float], list[str]]:
-    """The model's weights for the contrasts present (the paper's where it is not calibrated; none where the map is a
-    score), and what to tell the user where some are missing."""
-    found = info.calibration_for(contrasts)
-    weights = {} if scored else renormalise(found.weights if found else PAPER_WEIGHTS, contrasts)
-    missing = [contrast.upper() for contrast in info.contrasts if contrast not in contrasts]
-    if not missing:
-        return weights, []
-    text = f"missing: {', '.join(missing)}"
-    if subset(contrasts) in info.subsets:
-        return weights, [f"{text}; weights and threshold are those calibrated for {subset(contrasts)}"]
-    if weights:
-        used = ", ".join(f"{contrast} {weight:.2f}" for contrast, weight in weights.items())
-        text += f"; the weights of the others were renormalised ({used})"
-    return weights, [text + "; the threshold was calibrated with all contrasts"]
+def without_bias(images: Mapping[Contrast, Volume], brain: Volume | None) -> tuple[dict[Contrast, Volume], list[str]]:
+    """``images`` with their bias fields divided out (N4, where each shows the brain), and which had none to divide."""
+    from braincli.preprocessing.intensity import has_bias, n4
+
+    coverage = cover(images, brain)
+    corrected, warnings = dict(images), []
+    for contrast, image in images.items():
+        if not has_bias(image.data):
+            warnings.append(
+                f"{contrast.upper()} has negative intensities (z-scores?); its bias field was not estimated"
+            )
+            continue
+        seen = coverage.brain & ~coverage.hidden.get(contrast, np.zeros_like(coverage.brain)) & (image.data > 0)
+        corrected[contrast] = image.with_data(n4(image.data, seen, image.spacing))
+    return corrected, warnings
 
 
-def limits(info: ModelInfo, contrasts: Sequence[Contrast], config: DetectConfig) -> tuple[float, float]:
-    """Threshold of the anomaly map and smallest lesion in mm³: the user's, or else the model's for these contrasts.
-
-    Raises:
-        ModelError: neither gives a threshold.
-    """
-    found = info.calibration_for(contrasts)
-    if config.threshold is None and found is None:
-        raise ModelError(
-            f"The model {info.name} is not calibrated: it has no threshold.",
-            "Run braincli calibrate on cases with masks, or give --threshold.",
-        )
-    threshold = found.threshold if found else 0.0
-    smallest = found.min_lesion_mm3 if found else 0.0
-    return (
-        threshold if config.threshold is None else config.threshold,
-        smallest if config.min_lesion_mm3 is None else config.min_lesion_mm3,
-    )
+def unjudged(
+    slices: Slices, counts: np.ndarray | None, weights: Mapping[Contrast, float], options: MapOptions
+) -> list[str]:
+    """A warning where the contrasts that show a part of the brain hold too little weight to judge it."""
+    if counts is None or not weights:
+        return []
+    vector = np.array([[weights.get(c, 0.0) for c in CONTRASTS]], dtype=np.float32)
+    judged = share_out(vector, counts)[0][core(slices.brain[:, 0], slices.spacing, options)] > 0
+    share = 1 - float(judged.mean()) if judged.size else 0.0
+    return [f"{share:.0%} of the brain was not judged: too few contrasts show it"] if share > 0.01 else []
 
 
 def sanity(mask: Volume, brain: Volume) -> list[str]:

@@ -17,23 +17,30 @@ from braincli.model.info import MapOptions
 
 if TYPE_CHECKING:
     from braincli.detection.restore import Restoration
+    from braincli.imaging.slices import Slices
 
+LEAST_WEIGHT = 0.2  # a contrast that calibration hardly looked at decides nothing alone
 CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26 neighbours
 
 
-def channels(found: Restoration, options: MapOptions) -> np.ndarray:
+def channels(restoration: Restoration, options: MapOptions) -> np.ndarray:
     """What the anomaly map is the weighted sum of, float32 >= 0 and filtered.
 
     Returns:
         (C, S, H, W) residuals, or (1, S, H, W) where the method gives a score: that is the map, whatever else it gives.
     """
-    slices = found.slices
-    if found.score is not None:
-        raw = found.score * slices.brain
+    slices = restoration.slices
+    if restoration.score is not None:
+        raw, shown = restoration.score * slices.brain, slices.shown
+        shown = shown if shown is None else np.any(shown, axis=1, keepdims=True)
     else:
-        assert found.restored is not None
-        raw = residual(slices.image, found.restored, options.residual) * found.inside
-    return smooth(raw, slices.brain, slices.spacing, options)
+        assert restoration.restored is not None
+        raw = residual(slices.image, restoration.restored, options.residual) * restoration.inside
+        shown = slices.shown
+    if shown is None:
+        return smooth(raw, slices.brain, slices.spacing, options)
+    each = [smooth(raw[:, [c]], shown[:, [c]], slices.spacing, options)[0] for c in range(raw.shape[1])]
+    return np.stack(each)
 
 
 def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
@@ -47,22 +54,40 @@ def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], op
     Returns:
         (C, S, H, W) float32 >= 0; the smoothing is normalised, so that the edge is not darkened.
     """
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from scipy.ndimage import gaussian_filter
 
     inside = brain[:, 0]
     sigma = [options.smooth_mm / mm for mm in spacing]
     share = gaussian_filter(inside.astype(np.float32), sigma, mode="constant") if options.smooth_mm else inside
-    core = inside
-    if options.erode_mm > 0:  # the top and bottom of the stack are cut planes, not edges of the brain
-        framed = np.pad(inside, ((1, 1), (0, 0), (0, 0)), mode="edge")
-        core = distance_transform_edt(framed, sampling=spacing)[1:-1] > options.erode_mm
     maps = np.empty((residual.shape[1], *inside.shape), dtype=np.float32)
     for channel, out in enumerate(maps):
         stack = residual[:, channel].astype(np.float32)
         if options.median > 1:
             stack = median(stack, inside, options.median)
         out[:] = gaussian_filter(stack, sigma, mode="constant") if options.smooth_mm else stack
-    return maps * np.where(core, 1 / np.maximum(share, 1e-3), 0)
+    return maps * np.where(core(inside, spacing, options), 1 / np.maximum(share, 1e-3), 0)
+
+
+def core(inside: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
+    """``inside`` (S, H, W) bool without its rim."""
+    from scipy.ndimage import distance_transform_edt
+
+    if options.erode_mm <= 0:
+        return inside
+    # the top and bottom of the stack are cut planes, not edges of the brain
+    framed = np.pad(inside, ((1, 1), (0, 0), (0, 0)), mode="edge")
+    eroded: np.ndarray = distance_transform_edt(framed, sampling=spacing)[1:-1] > options.erode_mm
+    return eroded
+
+
+def counting(slices: Slices, options: MapOptions) -> np.ndarray | None:
+    """(C, S, H, W) bool, where the weight of each contrast counts: where it shows the brain, without the rim of that.
+
+    None where every contrast shows all of the brain.
+    """
+    if slices.shown is None:
+        return None
+    return np.stack([core(shown, slices.spacing, options) for shown in slices.shown.swapaxes(0, 1)])
 
 
 def renormalise(weights: Mapping[Contrast, float], contrasts: Sequence[Contrast]) -> dict[Contrast, float]:
@@ -74,12 +99,29 @@ def renormalise(weights: Mapping[Contrast, float], contrasts: Sequence[Contrast]
     return {c: w / total for c, w in kept.items()}
 
 
-def fuse(maps: np.ndarray, weights: Mapping[Contrast, float]) -> np.ndarray:
-    """(C, S, H, W) filtered residuals -> (S, H, W) weighted sum (TSGM Eq. 8); a score (1, S, H, W) stays as it is."""
+def fuse(maps: np.ndarray, weights: Mapping[Contrast, float], counts: np.ndarray | None = None) -> np.ndarray:
+    """(C, S, H, W) filtered residuals -> (S, H, W) weighted sum (TSGM Eq. 8); a score (1, S, H, W) stays as it is.
+
+    Args:
+        counts: (C, S, H, W) bool of :func:`counting`: elsewhere a contrast's weight goes to the others, voxel by voxel.
+            Where the others hold less than LEAST_WEIGHT of it, nothing is judged: the map is 0.
+    """
     if len(maps) == 1:
         return maps[0]
     vector = np.array([weights.get(c, 0.0) for c in CONTRASTS], dtype=np.float32)
-    return np.tensordot(vector, maps, axes=1)
+    fused: np.ndarray = np.tensordot(vector, maps, axes=1)
+    return fused if counts is None else fused * share_out(vector[None], counts)[0]
+
+
+def share_out(vectors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """What sums weighted by ``vectors`` (K, C) are multiplied by where some contrasts do not count (C, ...).
+
+    Returns:
+        (K, ...) float32: 1 / the weight that counts, 0 where that is less than LEAST_WEIGHT.
+    """
+    lost = np.tensordot(vectors.astype(np.float32), ~counts, axes=1)
+    left = 1 - lost  # exactly 1 where nothing is lost
+    return np.where(left >= LEAST_WEIGHT, 1 / np.maximum(left, LEAST_WEIGHT), 0).astype(np.float32)
 
 
 def segment(anomaly: np.ndarray, threshold: float, voxel_mm3: float, min_lesion_mm3: float) -> np.ndarray:

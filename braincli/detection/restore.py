@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from braincli.errors import ResourceError, UsageError
+from braincli.errors import ModelError, ResourceError, UsageError
 from braincli.imaging.slices import Slices
 from braincli.methods.base import Method
 from braincli.model.folder import LoadedModel
@@ -25,7 +25,8 @@ class Restoration:
 
     Attributes:
         slices: the input.
-        restored: (S, C, H, W) float32 in [0, 1], pseudo-healthy, absent contrasts 0; None where the method gives none.
+        restored: (S, C, H, W) float32 in [0, 1], pseudo-healthy, 0 in absent contrasts and where a contrast shows
+            nothing; None where the method gives none.
         score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
     """
@@ -37,8 +38,9 @@ class Restoration:
 
     @property
     def inside(self) -> np.ndarray:
-        """(S, C, H, W) bool: the brain, in contrasts that are present."""
-        return self.slices.brain & (self.slices.image != 0).any(axis=(2, 3), keepdims=True)
+        """(S, C, H, W) bool: the brain, in contrasts that are present and show it."""
+        there = self.slices.brain & (self.slices.image != 0).any(axis=(2, 3), keepdims=True)
+        return there if self.slices.shown is None else there & self.slices.shown
 
 
 def generator(seed: int, case_id: str, height: int, sample: int = 0) -> torch.Generator:
@@ -71,6 +73,7 @@ def restore(
         needs_restored: a restoration was asked for.
 
     Raises:
+        ModelError: the network's output is not finite.
         ResourceError: out of memory.
         UsageError: a restoration was asked for and the method gives none.
     """
@@ -90,8 +93,8 @@ def restore(
             chosen = torch.from_numpy(rows).to(device)
             image, brain = given["image"][chosen], given["brain"][chosen]
             with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                found = method.predict(image, brain, noise, lambda: bar.advance(len(rows)))
-                for name, part in found._asdict().items():
+                prediction = method.predict(image, brain, noise, lambda: bar.advance(len(rows)))
+                for name, part in prediction._asdict().items():
                     if part is not None:
                         shape = (len(slices.index), *part.shape[1:])
                         stacks.setdefault(name, part.new_zeros(shape, dtype=torch.float32))[chosen] = part.float()
@@ -112,8 +115,16 @@ def restore(
                     "Leave out --restored and --residual; --anomaly-map writes the score.",
                 )
             done += len(rows)
-    found = {name: stack.cpu().numpy() for name, stack in stacks.items()}
-    return Restoration(slices, found.get("restored"), found.get("score"), str(device))
+    parts = {name: stack.cpu().numpy() for name, stack in stacks.items()}
+    if not all(np.isfinite(part).all() for part in parts.values()):
+        raise ModelError(
+            f"The network of {model.info.name} gave values that are not finite for {case_id}.",
+            "Try --precision fp32; if that does not help, its weights are damaged: train or fetch the model again.",
+        )
+    restored = parts.get("restored")
+    if restored is not None and slices.shown is not None:
+        restored = np.where(slices.shown | ~slices.brain, restored, np.float32(0))
+    return Restoration(slices, restored, parts.get("score"), str(device))
 
 
 def channels_last(method: M) -> M:

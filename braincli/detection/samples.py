@@ -26,20 +26,20 @@ def averaged(
         Restoration and score averaged over samples, and (S, H, W) float32, the unbiased standard deviation of the
         samples' maps (Welford's sums); None for one sample.
     """
-    found = draw(0)
+    drawn = draw(0)
     if count == 1:
-        return found, None
-    middle = to_map(found).astype(np.float64)
+        return drawn, None
+    middle = to_map(drawn).astype(np.float64)
     squares = np.zeros_like(middle)
-    means = [None if part is None else part.astype(np.float64) for part in (found.restored, found.score)]
+    means = [None if part is None else part.astype(np.float64) for part in (drawn.restored, drawn.score)]
     for number in range(1, count):
-        found = draw(number)
-        for mean, part in zip(means, (found.restored, found.score), strict=True):
+        drawn = draw(number)
+        for mean, part in zip(means, (drawn.restored, drawn.score), strict=True):
             if mean is not None and part is not None:
                 mean += (part - mean) / (number + 1)
-        now = to_map(found)
+        now = to_map(drawn)
         before = now - middle
         middle += before / (number + 1)
         squares += before * (now - middle)
     restored, score = (None if mean is None else mean.astype(np.float32) for mean in means)
-    return replace(found, restored=restored, score=score), np.sqrt(squares / (count - 1)).astype(np.float32)
+    return replace(drawn, restored=restored, score=score), np.sqrt(squares / (count - 1)).astype(np.float32)

@@ -8,16 +8,24 @@ columns from left to right. Resampling is separable and linear, so that it is tw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from braincli.errors import InputError
-from braincli.imaging.brain import foreground
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.coverage import cover
 from braincli.imaging.reading import load_images
 from braincli.imaging.spec import SliceSpec as SliceSpec
-from braincli.imaging.volume import Volume, load, mask_on_grid_of, onto_grid_of, reorient, same_grid
+from braincli.imaging.volume import (
+    Volume,
+    load,
+    mask_on_grid_of,
+    nearly_same_grid,
+    onto_grid_of,
+    reorient,
+    same_grid,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Slices:
     """All slices of one case that hold brain.
 
     Attributes:
-        image: (S, C, H, W) float32 in [0, 1]; background and absent contrasts 0; C follows CONTRASTS.
+        image: (S, C, H, W) float32 in [0, 1]; background, absent contrasts, and what a contrast does not show, are 0; C
+            follows CONTRASTS.
         brain: (S, 1, H, W) bool.
         index: (S,) position along the RAS z axis.
         contrasts: those present.
@@ -34,6 +43,9 @@ class Slices:
         ras: the same volume in RAS order.
         brain_volume: (X, Y, Z) bool on the RAS grid.
         spacing: (z, y, x) of the canvas in mm.
+        hidden: (X, Y, Z) bool on the RAS grid for each contrast that does not show all of the brain: where it does not.
+        shown: (S, C, H, W) bool, where each contrast shows the brain on the canvas; None where nothing is hidden.
+        warnings: about brain and coverage, in words.
     """
 
     image: np.ndarray
@@ -46,6 +58,9 @@ class Slices:
     ras: Volume
     brain_volume: np.ndarray
     spacing: tuple[float, float, float]
+    hidden: Mapping[Contrast, np.ndarray] = field(default_factory=dict)
+    shown: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_volume(self, values: np.ndarray) -> Volume:
         """(S, H, W) values on the canvas -> float32 volume on the input's grid, 0 outside the brain."""
@@ -70,24 +85,20 @@ def from_volumes(
 
     Args:
         volumes: skull-stripped images on one grid.
-        brain: mask on the same grid; by default the union of what is not background.
+        brain: mask on the same grid; by default, and what each contrast shows of it, as
+            :func:`braincli.imaging.coverage.cover` says.
         stride: H and W are multiples of it.
 
     Raises:
-        InputError: the grids differ, or there is no brain.
+        InputError: the grids differ, there is no brain, or it cannot be one.
     """
     first = next(iter(volumes.values()))
-    for volume in [*volumes.values(), *([brain] if brain is not None else [])]:
-        if problem := same_grid(first, volume):
-            raise InputError(problem.message, problem.hint)
+    notes = on_one_grid([*volumes.values(), *([brain] if brain is not None else [])])
+    coverage = cover(volumes, brain)
     ras = {contrast: reorient(volume) for contrast, volume in volumes.items()}
     grid = next(iter(ras.values()))
-    if brain is not None:
-        mask = reorient(brain).data > 0
-    else:
-        mask = np.logical_or.reduce([foreground(volume) for volume in ras.values()])
-    if not mask.any():
-        raise InputError("The brain mask is empty.", "Give a mask with --brain-mask, or preprocess the scan first.")
+    mask, *parts = (reorient(first.with_data(part)).data for part in (coverage.brain, *coverage.hidden.values()))
+    hidden = dict(zip(coverage.hidden, parts, strict=True))
 
     size = _canvas_size(mask, grid.spacing, spec, stride)
     down_rows, down_columns = _canvas(mask, grid.spacing, spec, size)
@@ -97,11 +108,18 @@ def from_volumes(
     if not keep.any():
         raise InputError("No slice holds enough brain.", "Is the scan a whole head, in mm?")
     image = np.zeros((int(keep.sum()), len(CONTRASTS), *size), dtype=np.float32)
+    shown = np.zeros(image.shape, dtype=bool) if hidden else None
     for contrast, volume in ras.items():
-        normalised = normalise(volume.data, mask, spec)
-        canvas = _resample(normalised[:, :, keep], down_rows, down_columns)
+        channel, seen, part, within = CONTRASTS.index(contrast), mask, share, inside
+        if contrast in hidden:
+            seen = mask & ~hidden[contrast]
+            part = _resample(seen, down_rows, down_columns)
+            within = inside & (part > 0.5)
+        canvas = _resample(normalise(volume.data, seen, spec)[:, :, keep], down_rows, down_columns)
         # dividing by the brain's share keeps pixels at its edge as bright as the tissue in them
-        image[:, CONTRASTS.index(contrast)] = np.where(inside[keep], canvas / np.maximum(share[keep], 0.5), 0)
+        image[:, channel] = np.where(within[keep], canvas / np.maximum(part[keep], 0.5), 0)
+        if shown is not None:
+            shown[:, channel] = within[keep]
     return Slices(
         image=image.clip(0, 1),
         brain=inside[keep][:, None],
@@ -113,13 +131,32 @@ def from_volumes(
         ras=grid,
         brain_volume=mask,
         spacing=(grid.spacing[2], spec.pixel_mm, spec.pixel_mm),
+        hidden=hidden,
+        shown=shown,
+        warnings=(*notes, *coverage.warnings),
     )
+
+
+def on_one_grid(volumes: Sequence[Volume]) -> list[str]:
+    """Notes, in words, where grids differ by more than rounding but less than matters.
+
+    Raises:
+        InputError: they differ.
+    """
+    notes = []
+    for volume in volumes[1:]:
+        if problem := same_grid(volumes[0], volume):
+            raise InputError(problem.message, problem.hint)
+        notes += nearly_same_grid(volumes[0], volume)
+    return notes
 
 
 def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarray:
     """(X, Y, Z) float32 in [0, 1], 0 outside ``brain``; a constant image becomes all 0."""
     inside = data[brain]
     result = np.zeros(data.shape, dtype=np.float32)
+    if not inside.size:
+        return result
     if spec.normalisation == "equalise":
         order = np.sort(inside)
         result[brain] = np.searchsorted(order, inside, side="left") / len(order)

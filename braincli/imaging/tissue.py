@@ -49,13 +49,16 @@ def of_case(case: Case, slices: Slices, spec: SliceSpec, lesion: np.ndarray | No
                 "Put gm, wm and csf beside the scan, or none of them.",
             )
         volumes = [mask_on_grid_of(load(case.tissue[name]), slices.grid)[0] for name in TISSUES]
-        found = np.stack([slices.to_canvas(reorient(volume).data, spec) for volume in volumes]).clip(min=0)
+        shares = np.stack([slices.to_canvas(reorient(volume).data, spec) for volume in volumes]).clip(min=0)
     else:
         images = {c: slices.image[:, CONTRASTS.index(c)] for c in slices.contrasts}
-        found = mixture(images, brain if lesion is None else brain & (lesion <= 0))
-    total = found.sum(axis=0)
-    found = np.where(total > 0.01, found / np.maximum(total, 0.01), 1 / 3) * brain
-    return np.ascontiguousarray(found.swapaxes(0, 1), dtype=np.float32)
+        healthy = brain if lesion is None else brain & (lesion <= 0)
+        if slices.shown is not None:
+            healthy = healthy & slices.shown[:, [CONTRASTS.index(c) for c in slices.contrasts]].all(axis=1)
+        shares = mixture(images, healthy)
+    total = shares.sum(axis=0)
+    shares = np.where(total > 0.01, shares / np.maximum(total, 0.01), 1 / 3) * brain
+    return np.ascontiguousarray(shares.swapaxes(0, 1), dtype=np.float32)
 
 
 def mixture(images: Mapping[Contrast, np.ndarray], inside: np.ndarray) -> np.ndarray:
@@ -72,27 +75,27 @@ def mixture(images: Mapping[Contrast, np.ndarray], inside: np.ndarray) -> np.nda
     """
     from scipy.ndimage import convolve
 
-    found = np.zeros((3, *inside.shape), dtype=np.float32)
+    classes = np.zeros((3, *inside.shape), dtype=np.float32)
     used = _used(images)
     values = np.stack([images[contrast][inside] for contrast in used], axis=1).astype(np.float64)
     if len(values) < 100 or (values.std(axis=0) == 0).any():
-        found[:, inside] = 1 / 3
-        return found
+        classes[:, inside] = 1 / 3
+        return classes
     belief = _begin(values, [SIGN[contrast] for contrast in used])
     cross = np.zeros((3, 3, 3), dtype=np.float32)
     cross[[0, 2, 1, 1, 1, 1], [1, 1, 0, 2, 1, 1], [1, 1, 1, 1, 0, 2]] = 1
     typical = np.ones(len(values), dtype=bool)
     for _ in range(ROUNDS):
-        found[:, inside] = belief
-        neighbours = np.stack([convolve(part, cross, mode="constant")[inside] for part in found])
+        classes[:, inside] = belief
+        neighbours = np.stack([convolve(part, cross, mode="constant")[inside] for part in classes])
         share = neighbours / np.maximum(neighbours.sum(axis=0), 1e-6)
         likelihood = _likelihood(values, belief * typical)
         typical = likelihood.max(axis=0) > -0.5 * FAR**2
         logits = likelihood + COUPLING * share
         belief = np.exp(logits - logits.max(axis=0))
         belief /= belief.sum(axis=0)
-    found[:, inside] = belief
-    return found
+    classes[:, inside] = belief
+    return classes
 
 
 def _used(images: Mapping[Contrast, np.ndarray]) -> list[Contrast]:

@@ -34,6 +34,7 @@ __all__ = [
     "save",
 ]
 
+TOLERANCE_VOXELS = 0.05  # corners of one grid in two files
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -174,10 +175,11 @@ def onto_grid_of(volume: Volume, target: Volume) -> Volume:
     return target.with_data(np.ascontiguousarray(flipped.data))
 
 
-def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = 1e-3) -> Problem | None:
+def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = TOLERANCE_VOXELS) -> Problem | None:
     """None if both volumes have the same shape and their corners coincide; else what differs, in mm.
 
-    Corners may lie ``tolerance_voxels`` of the smallest voxel edge apart (rounding of the stored affines).
+    Corners may lie ``tolerance_voxels`` of the smallest voxel edge apart: other tools round affines, or store them as
+    quaternions. What is accepted and more than rounding, :func:`nearly_same_grid` says.
     """
     names = f"{_name(a)} and {_name(b)}"
     hint = "Bring them onto one grid first (braincli preprocess)."
@@ -189,6 +191,14 @@ def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = 1e-3) -> Proble
         text = f"{names} have the same size, but their corners lie {distance:.3g} mm apart."
         return Problem(Level.ERROR, "grid-place", text, hint)
     return None
+
+
+def nearly_same_grid(a: Volume, b: Volume) -> list[str]:
+    """How far two volumes on one grid lie apart, in words, where that is more than a thousandth of a voxel."""
+    if same_grid(a, b, tolerance_voxels=1e-3) is None:
+        return []
+    distance = corner_distance(a.affine, b.affine, a.shape)
+    return [f"the corners of {_name(a)} and {_name(b)} lie {distance:.2g} mm apart; they are taken as one grid"]
 
 
 def mask_on_grid_of(mask: Volume, image: Volume) -> tuple[Volume, Problem | None]:

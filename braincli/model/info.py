@@ -17,6 +17,7 @@ from braincli.imaging.spec import SliceSpec
 FORMAT = 1
 # of TSGM (Wang et al. 2023, Sec. III): what a model without calibration takes
 PAPER_WEIGHTS = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}
+WORTHLESS = 0.3  # DSC: a calibration for fewer contrasts that is below marks more that is healthy than ill
 WEIGHT_SUM_TOLERANCE = 1e-3  # weights are stored with four decimals
 PIXEL_MM = (0.2, 10.0)
 CANVAS = (4, 1024)  # rows or columns
@@ -55,6 +56,7 @@ class Provenance(_Facts):
 
     Attributes:
         objective: what was fitted: ``mean DSC`` or ``healthy-quantile``.
+        contrasts: those of the cases, where all lacked the same.
         cases, images: what it was fitted on: ids, and by id the SHA-256 of each image. No test set may hold them.
         false_positive_rate, healthy_slices: of ``healthy-quantile``: share of healthy brain above the threshold, and
             how many slices that was fitted on.
@@ -65,6 +67,7 @@ class Provenance(_Facts):
     """
 
     objective: str = ""
+    contrasts: list[Contrast] | None = None
     cases: list[str] = []
     images: dict[str, list[str]] = {}
     false_positive_rate: Share | None = None
@@ -87,6 +90,11 @@ class Calibration(_Part):
     threshold: NotNegative
     min_lesion_mm3: NotNegative = 0.0
     provenance: Provenance = Provenance()
+
+    @property
+    def dsc(self) -> float | None:
+        """The mean DSC that it reached: cross-fitted if it was, else on the cases it was fitted on."""
+        return self.provenance.dsc_fitted if self.provenance.dsc_cross_fit is None else self.provenance.dsc_cross_fit
 
     @field_validator("weights")
     @classmethod
@@ -210,8 +218,35 @@ class ModelInfo(BaseModel):
         return weights
 
     def calibration_for(self, contrasts: Collection[Contrast]) -> Calibration | None:
-        """The calibration for scans with just these contrasts, or else the one for all."""
-        return self.subsets.get(subset(contrasts), self.calibration)
+        """The calibration for scans with just these contrasts, however good; None where there is none."""
+        return self.calibration if set(contrasts) == set(self.own_contrasts) else self.subsets.get(subset(contrasts))
+
+    @property
+    def own_contrasts(self) -> tuple[Contrast, ...]:
+        """What :attr:`calibration` is for: all contrasts, unless the cases that it was fitted on had fewer."""
+        fitted = self.calibration.provenance.contrasts if self.calibration else None
+        return tuple(fitted) if fitted else self.contrasts
+
+    def calibrated(self) -> dict[tuple[Contrast, ...], Calibration]:
+        """What the model reads: every set of contrasts with a calibration that is worth something.
+
+        The first is the model's own, whatever its figures; one for fewer counts with a DSC of WORTHLESS
+        or more (cross-fitted if it was).
+        """
+        own = {self.own_contrasts: self.calibration} if self.calibration else {}
+        parts = {tuple(Contrast(part) for part in name.split("+")): c for name, c in self.subsets.items()}
+        return own | {contrasts: c for contrasts, c in parts.items() if (c.dsc is None or c.dsc >= WORTHLESS)}
+
+    def best_for(self, contrasts: Collection[Contrast]) -> tuple[Contrast, ...] | None:
+        """Of the calibrated sets that these contrasts hold, the one that keeps most weight; of equals the largest.
+
+        Weights are those of the model's own calibration, or the paper's. None: no set is calibrated.
+        """
+        weights = (self.calibration.weights if self.calibration else {}) or PAPER_WEIGHTS
+        held = [those for those in self.calibrated() if set(those) <= set(contrasts)]
+        return max(
+            held, key=lambda those: (round(sum(weights.get(c, 0.0) for c in those), 4), len(those)), default=None
+        )
 
 
 def subset(contrasts: Collection[Contrast]) -> str:

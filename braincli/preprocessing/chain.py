@@ -111,12 +111,15 @@ def _read(case: Case, config: PreprocessConfig, report: Report) -> Scans:
     reference = align.choose_reference(images, config.reference)
     stripped = config.already_stripped
     given = config.assume_skull or config.brain_mask or case.brain
-    if not (stripped or "brain" in config.skip or given or brain.has_skull(images[reference])):
-        stripped = True
-        report.warn(
-            f"The {reference} scan shows no skull and is taken as skull-stripped; "
-            "--already-stripped says so, --brain-mask says more."
-        )
+    if not (stripped or "brain" in config.skip or given):
+        verdict = brain.shows_skull(images)
+        report.record.facts["skull"] = {"shown": verdict.skull, "guessed": True, "evidence": str(verdict)}
+        if not verdict.skull:
+            stripped = True
+            report.warn(
+                f"The scans show no skull and are taken as skull-stripped ({verdict}); "
+                "--already-stripped says so, --assume-skull the opposite, --brain-mask says more."
+            )
     return Scans(images, reference, stripped)
 
 
@@ -243,7 +246,7 @@ def _carry_lesion(
     lesion = volume.load(case.lesion, labels=True, prefer=config.prefer)
     for text in volume.warned(lesion):
         report.warn(text)
-    fits = [c for c, scan in scans.images.items() if volume.same_grid(lesion, scan, tolerance_voxels=0.05) is None]
+    fits = [c for c, scan in scans.images.items() if volume.same_grid(lesion, scan) is None]
     if not fits:
         report.warn(f"{case.lesion.name} lies on no scan's grid; its own header places it, beside the reference.")
     own = scans.reference if scans.reference in fits or not fits else fits[0]

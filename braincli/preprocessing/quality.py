@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from braincli.imaging.coverage import BRAIN_ML, SHOWN
+
 LIMITS: dict[str, tuple[float, float]] = {
-    "brain_ml": (850.0, 2000.0),
+    "brain_ml": BRAIN_ML,
     "atlas_dsc": (0.88, 1.0),
     "atlas_mutual_information": (0.25, float("inf")),
     "affine_determinant": (0.6, 1.6),
     "affine_rotation_degrees": (0.0, 45.0),
-    "coverage": (0.9, 1.0),
+    "coverage": SHOWN,
     "coregistration_rotation_degrees": (0.0, 30.0),
     "coregistration_mutual_information": (0.2, float("inf")),
 }

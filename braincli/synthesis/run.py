@@ -125,12 +125,15 @@ class _Host:
 def _read(case: Case, config: SynthConfig) -> _Host:
     volumes = load_images(case)
     mask = volume.load(case.brain, labels=True) if case.brain else None
-    if mask is None and any(brains.has_skull(image) for image in volumes.values()):
-        raise InputError(f"{case.id} still shows the head.", "Prepare it first: braincli preprocess.")
+    if mask is None and (verdict := brains.shows_skull(volumes)).skull:
+        raise InputError(f"{case.id} still shows the head ({verdict}).", "Prepare it first: braincli preprocess.")
     spec = SliceSpec(pixel_mm=config.pixel_mm, size=(16, 16))
     slices = from_volumes(volumes, spec, brain=mask)
     known, free = np.zeros(slices.grid.shape, bool), slices.brain[:, 0]
+    if slices.shown is not None:  # nothing can be planted into what a contrast does not show
+        free = free & slices.shown[:, [CONTRASTS.index(c) for c in slices.contrasts]].all(axis=1)
     warnings = volume.warned(*volumes.values(), *([mask] if mask else []))
+    warnings += [f"{text}." for text in slices.warnings]
     if case.lesion is not None:
         lesion, problem = volume.mask_on_grid_of(volume.load(case.lesion, labels=True), slices.grid)
         known = lesion.data > 0

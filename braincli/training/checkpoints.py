@@ -26,8 +26,8 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def paths(self) -> list[Path]:
-        """All of them, oldest first."""
-        return sorted(self.folder.glob("*-*-*.pt"))
+        """All of them, oldest first; what a killed run was still writing is hidden and none of them."""
+        return sorted(path for path in self.folder.glob("*-*-*.pt") if not path.name.startswith("."))
 
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` (it names its ``stage`` and ``step``), then drop the oldest beyond ``keep``.

@@ -44,6 +44,25 @@ def evidence(case_id: str, seed: int = 0) -> Evidence:
     return Evidence(Case(case_id), slices, maps, lesion, reference)
 
 
+def test_what_a_contrast_does_not_show_counts_nothing_in_the_search() -> None:
+    whole = evidence("a")
+    upper = np.zeros(whole.maps.shape[1], bool)
+    upper[: len(upper) // 2] = True
+    counts = np.repeat(whole.slices.brain[:, 0][None], 4, axis=0)
+    counts[3, ~upper] = False  # FLAIR ends there: T2, which equals it, has its weight
+    maps = whole.maps.copy()
+    maps[2], maps[3, ~upper] = whole.maps[3], 0
+    part = replace(whole, maps=maps, counts=counts, curves={})
+    full = replace(whole, maps=np.stack([*whole.maps[:2], whole.maps[3], whole.maps[3]]), curves={})
+    vectors, top = np.array([[0, 0, 0.5, 0.5]], np.float32), 0.5
+    assert part.slices.contrasts == (Contrast.T1, Contrast.FLAIR)
+    both = replace(whole.slices, contrasts=(Contrast.T2, Contrast.FLAIR))
+    part, full = replace(part, slices=both), replace(full, slices=both)
+    np.testing.assert_allclose(part.dsc(vectors, top), full.dsc(vectors, top), atol=1e-6)
+    weights = {Contrast.T2: 0.5, Contrast.FLAIR: 0.5}
+    np.testing.assert_allclose(part.fused(weights), full.fused(weights), atol=1e-6)
+
+
 def test_the_simplex_has_286_corners_that_sum_to_one() -> None:
     grid = simplex(0.1)
     assert grid.shape == (286, 4)

@@ -256,8 +256,7 @@ def test_the_smallest_lesion_is_said_once_and_kept_in_every_record(models: Path,
     copy = tmp_path / "model"
     shutil.copytree(models / "threshold", copy)
     facts = json.loads(info.read_text())
-    facts["calibration"]["min_lesion_mm3"] = 2000.0
-    facts["subsets"] = {}
+    facts["subsets"]["flair"]["min_lesion_mm3"] = 2000.0
     (copy / "model.json").write_text(json.dumps(facts))
     ear = Ear()
     detect(copy.parent, tmp_path / "in", tmp_path / "out", "model", ear)

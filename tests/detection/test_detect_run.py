@@ -187,13 +187,26 @@ def test_cropping_and_padding_the_scan_change_nothing(models: Path, tmp_path: Pa
 # what is missing or wrong
 
 
-def test_missing_contrasts_are_said_and_weights_renormalised(models: Path, tmp_path: Path) -> None:
+def test_missing_contrasts_are_said_and_only_calibrated_ones_used(models: Path, tmp_path: Path) -> None:
     case = write_case(tmp_path / "p01", contrasts=("t2", "flair"), shape=SHAPE, matrix=GRID)
-    (result,) = detect(models, case, tmp_path / "out", "tsgm").cases
+    (result,) = detect(models, case, tmp_path / "flair", "tsgm").cases
+    assert record(tmp_path / "flair" / "p01" / "p01_record.json")["facts"]["weights"] == {"flair": 1.0}
+    assert "missing: T1, T1CE; weights and threshold are those calibrated for flair" in result.warnings[0]
+    assert "not looked at: T2" in result.warnings[1]
+    (result,) = detect(models, case, tmp_path / "out", "tsgm", uncalibrated=True, threshold=0.1).cases
+    assert record(tmp_path / "out" / "p01" / "p01_record.json")["facts"]["weights"] == {"flair": 1.0}
+
+
+def test_contrasts_that_were_never_calibrated_need_the_users_word(models: Path, tmp_path: Path) -> None:
+    case = write_case(tmp_path / "p01", contrasts=("t1ce", "t2"), shape=SHAPE, matrix=GRID)
+    with pytest.raises(InputError, match="not calibrated for scans with T1CE, T2 alone") as error:
+        detect(models, case, tmp_path / "out", "tsgm")
+    assert "flair" in error.value.hint and "--uncalibrated" in error.value.hint
+    (result,) = detect(models, case, tmp_path / "out", "tsgm", uncalibrated=True).cases
     facts = record(tmp_path / "out" / "p01" / "p01_record.json")["facts"]
-    assert facts["weights"] == {"t2": 0.375, "flair": 0.625}
-    assert facts["missing"] == ["t1", "t1ce"]
-    assert "missing: T1, T1CE; the weights of the others were renormalised" in result.warnings[0]
+    assert facts["weights"] == {"t1ce": 0.25, "t2": 0.75}
+    assert facts["missing"] == ["t1", "flair"]
+    assert "not calibrated for t1ce+t2" in result.warnings[0]
 
 
 @pytest.mark.parametrize(("threshold", "text"), [(99.0, "the mask is empty"), (0.6, r"covers \d+% of the brain")])

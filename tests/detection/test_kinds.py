@@ -17,7 +17,7 @@ from braincli.detection.find import Findings, find_lesions
 from braincli.detection.maps import channels
 from braincli.detection.residuals import median, residual
 from braincli.detection.restore import Restoration, in_runs, restore, whole_runs
-from braincli.errors import UsageError
+from braincli.errors import InputError, ModelError, UsageError
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
@@ -93,8 +93,10 @@ def test_a_score_is_the_map_and_contrasts_do_not_weigh() -> None:
 
 
 def test_missing_contrasts_of_a_score_are_said_without_weights() -> None:
-    text, *_ = find(toy("score"), Contrast.FLAIR).warnings
-    assert "missing: T1, T1CE, T2" in text and "weights" not in text
+    with pytest.raises(InputError, match="not calibrated for scans with FLAIR alone"):
+        find(toy("score"), Contrast.FLAIR)
+    text, *_ = find(toy("score"), Contrast.FLAIR, uncalibrated=True).warnings
+    assert "not calibrated for flair" in text and "weights" not in text
 
 
 @pytest.mark.parametrize("option", ["restored", "residual"])
@@ -206,3 +208,41 @@ def test_options_shape_the_map() -> None:
     assert maps["ssim"].max() > maps["plain"].max()
     with pytest.raises(ValueError, match="odd"):
         MapOptions(median=4)
+
+
+def test_a_network_without_numbers_is_an_error_not_an_empty_mask() -> None:
+    for gives in ("restored", "score"):
+        model = toy(gives)
+        sound = model.method.predict
+        model.method.predict = lambda *given, sound=sound: Prediction(
+            *(None if part is None else part * float("nan") for part in sound(*given))
+        )
+        with pytest.raises(ModelError, match="not finite"):
+            find(model)
+
+
+def test_what_a_contrast_does_not_show_is_not_marked_and_others_judge_it() -> None:
+    given = images(Contrast.T2, Contrast.FLAIR)
+    whole = find_lesions("p", given, toy("restored"), DetectConfig(uncalibrated=True))
+    cut = {**given, Contrast.FLAIR: given[Contrast.FLAIR].with_data(given[Contrast.FLAIR].data.copy())}
+    cut[Contrast.FLAIR].data[:, :, : SHAPE[2] // 2] = 0
+    part = find_lesions("p", cut, toy("restored"), DetectConfig(uncalibrated=True))
+    assert any("FLAIR shows" in text for text in part.warnings)
+    below = np.s_[:, :, : SHAPE[2] // 2]
+    assert np.allclose(part.anomaly.data[below], whole.anomaly.data[below], atol=0.02), "T2 has all of the weight there"
+    assert not part.residual(Contrast.FLAIR).data[below].any()
+    assert not part.restored(Contrast.FLAIR).data[below].any()
+
+
+def test_bias_fields_of_prepared_scans_are_corrected_on_request() -> None:
+    x = np.linspace(-1, 1, SHAPE[0])[:, None, None]
+    shaded = {c: v.with_data((v.data * np.exp(0.8 * x)).astype(np.float32)) for c, v in images().items()}
+    plain, corrected = (find_lesions("p", shaded, toy("restored"), DetectConfig(n4=n4)) for n4 in (False, True))
+    inside = plain.brain.data
+
+    def trend(findings: Findings) -> float:
+        data = findings.images[Contrast.FLAIR].data
+        return abs(np.corrcoef(np.broadcast_to(x, SHAPE)[inside], data[inside])[0, 1])
+
+    assert np.array_equal(corrected.brain.data, inside)
+    assert trend(corrected) < 0.8 * trend(plain)

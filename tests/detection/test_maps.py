@@ -50,3 +50,16 @@ def test_small_components_are_dropped_by_volume() -> None:
     assert segment(anomaly, 0.5, 2.0, 16.0).sum() == 134
     assert not segment(anomaly, 1.0, 2.0, 0.0).any(), "above the threshold, not at it"
     assert not segment(np.zeros((4, 4, 4), np.float32), 0.1, 1.0, 10.0).any()
+
+
+def test_where_a_contrast_shows_nothing_the_others_have_its_weight() -> None:
+    maps = np.stack([np.full((2, 3, 3), value, np.float32) for value in (0.1, 0.2, 0.3, 0.4)])
+    weights = dict(zip(CONTRASTS, (0.1, 0.2, 0.2, 0.5), strict=True))
+    counts = np.ones(maps.shape, bool)
+    counts[3, 0] = False
+    maps[3, 0] = 0
+    counts[:, 1, 0] = [[True], [False], [False], [False]]  # T1 alone: next to no weight
+    fused = fuse(maps, weights, counts)
+    np.testing.assert_allclose(fused[0], (0.01 + 0.04 + 0.06) / 0.5, rtol=1e-5)
+    assert not fused[1, 0].any()
+    assert np.array_equal(fused[1, 1:], fuse(maps, weights)[1, 1:]), "to the bit where everything counts"

@@ -8,7 +8,17 @@ import numpy as np
 import phantoms
 import pytest
 
-from braincli.imaging.brain import HEAD_ML, NOISE_SHARE, background_value, foreground, has_skull, skull_evidence
+from braincli.imaging.brain import (
+    HEAD_ML,
+    NOISE_SHARE,
+    SHELL_SHARE,
+    background_value,
+    foreground,
+    has_skull,
+    shows_skull,
+    skull_evidence,
+)
+from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume, load
 
 SHAPE = (60, 70, 50)
@@ -77,6 +87,27 @@ def test_evidence_does_not_depend_on_axes_or_intensity_scale() -> None:
     assert np.allclose(skull_evidence(turned), skull_evidence(scan(head())), rtol=0.05)
 
 
+def test_a_small_head_without_air_is_told_by_its_scalp_over_bone() -> None:
+    small = Volume(scan(head()).data, phantoms.affine(spacing=(2.8, 2.8, 2.8)))
+    evidence = skull_evidence(small)
+    assert evidence.object_ml < HEAD_ML and evidence.air_noise == 0
+    assert evidence.shell > 0.9 and has_skull(small)
+    brain = Volume(np.where(ball(0.6), head(), 0).astype(np.float32), small.affine)
+    assert skull_evidence(brain).shell < 0.05 and not has_skull(brain)
+
+
+def test_the_case_decides_and_not_its_worst_contrast() -> None:
+    clean = scan(np.where(ball(0.6), head(), 0))
+    rng = np.random.default_rng(2)
+    noisy = clean.with_data(clean.data + np.where(~ball(0.6) & (rng.random(SHAPE) < 0.01), 20, 0).astype(np.float32))
+    assert has_skull(noisy)
+    verdict = shows_skull({Contrast.T1: noisy, Contrast.FLAIR: clean})
+    assert not verdict.skull and "noise in the air" in str(verdict)
+    assert shows_skull({Contrast.T1: noisy}).skull and shows_skull({Contrast.T1: noisy, Contrast.T2: noisy}).skull
+    assert shows_skull({Contrast.T1: scan(head()), Contrast.FLAIR: clean}).skull, "a head is a head"
+    assert not shows_skull({Contrast.T1: noisy, Contrast.T2: clean, Contrast.FLAIR: clean}).skull
+
+
 WITH_SKULL = ("TCGA-FG-6692", "ms-patient04", "isbi-training01", "isbi-training02")
 
 
@@ -92,5 +123,7 @@ def test_real_scans_on_the_right_side_with_a_margin(folder: str, shared_data: Pa
         evidence = skull_evidence(load(path))
         if any(id in folder for id in WITH_SKULL):
             assert evidence.object_ml > 1.2 * HEAD_ML and evidence.air_noise > 3 * NOISE_SHARE
+            assert evidence.shell > 1.3 * SHELL_SHARE
         else:
             assert evidence.object_ml < HEAD_ML / 1.2 and evidence.air_noise < NOISE_SHARE / 20
+            assert evidence.shell < SHELL_SHARE

@@ -307,7 +307,7 @@ def test_names_of_other_formats_are_refused(tmp_path: Path) -> None:
 
 def test_labels_may_be_empty_but_not_a_probability_map(tmp_path: Path) -> None:
     empty = volume.load(write(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), np.uint8)), labels=True)
-    assert empty.problems == () and empty.data.dtype == np.int32
+    assert empty.problems == () and empty.data.dtype == np.uint8
     loaded = volume.load(
         write(tmp_path / "b.nii.gz", np.linspace(0, 1, 120, dtype=np.float32).reshape(4, 5, 6)), labels=True
     )

@@ -21,6 +21,7 @@ from braincli.imaging.volume import (
     Volume,
     itk_geometry,
     load,
+    nearly_same_grid,
     onto_grid_of,
     reorient,
     resample,
@@ -226,6 +227,10 @@ def test_same_grid_tells_size_and_distance(tmp_path: Path) -> None:
     nudged = replace(a, affine=affine(origin=(-7.0004, 11, 3)))
     moved = replace(a, affine=affine(origin=(-4, 11, 3)))
     assert same_grid(a, a) is None and same_grid(a, nudged) is None
+    rounded = replace(a, affine=affine(origin=(-7.04, 11, 3)))
+    assert same_grid(a, rounded) is None and nearly_same_grid(a, nudged) == []
+    assert "0.04 mm apart; they are taken as one grid" in nearly_same_grid(a, rounded)[0]
+    assert same_grid(a, replace(a, affine=affine(origin=(-7.06, 11, 3)))) is not None
     problem = same_grid(a, moved)
     assert problem is not None and problem.code == "grid-place" and "3 mm apart" in problem.message
     problem = same_grid(a, a.with_data(a.data[:, :, :-1]))

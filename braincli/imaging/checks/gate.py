@@ -15,6 +15,7 @@ from braincli.imaging.checks.problem import Level, Problem, Refused
 from braincli.imaging.checks.stream import BLOCK, Stream, check_content, check_path
 
 MAX_VOXELS = 512**3  # per volume: 0.5 GiB as float32; a whole head at 0.5 mm has half of that
+DOUBTFUL = ("bitpix", "extension")  # codes of contradictions in the header that harm only if the voxels lie elsewhere
 AGAIN = "Fetch or copy the file again."
 
 
@@ -27,7 +28,7 @@ class Reading:
         problems: every finding, in the order of the checks; messages begin with the file's base name.
         sha256: of the file's bytes.
         head: the bytes before the voxels (header and extensions).
-        data: (X, Y, Z) float32, or int32 for labels.
+        data: (X, Y, Z) float32; labels keep an integer type of up to 32 bits, others become int32.
     """
 
     path: Path
@@ -92,10 +93,11 @@ def _read_stream(reading: Reading, handle: BinaryIO, volume: int | None, max_vox
     _check_wrapping(reading, stream)
     block = _read_header(stream)
     reading.header, reading.head = headers.parse(block), block
-    reading.layout, found = headers.plan(reading.header, volume, max_voxels)
-    reading.note(*found)
-    layout = reading.layout
+    layout, problems = headers.plan(reading.header, volume, max_voxels)
+    reading.layout = layout
     reading.head += stream.read(int(reading.header["vox_offset"]) - len(block))
+    doubts = [*problems, *headers.check_extensions(reading.header, reading.head)]
+    reading.note(*doubts)
     stream.skip(layout.offset - len(reading.head))
     buffer = np.empty(layout.nbytes, np.uint8)
     present = stream.fill(buffer.data)
@@ -147,10 +149,17 @@ def _broken(stream: Stream, layout: headers.Layout, present: int) -> Refused:
 
 
 def _check_end(reading: Reading, stream: Stream) -> None:
-    """Read on to the end of the stream, where CRC and length are checked; little may follow the voxels."""
-    surplus = stream.skip(BLOCK + 1)
-    if surplus > BLOCK:
-        text = "goes on long after its voxels: it is larger than its header says."
+    """Read on to the end of the stream, where CRC and length are checked; little may follow the voxels.
+
+    A slice or more is no padding: a dimension, the data type or the offset is wrong. Where the header already
+    contradicts itself, not a byte may follow.
+    """
+    assert reading.layout is not None
+    doubtful = any(problem.code in DOUBTFUL for problem in reading.problems)
+    allowed = 0 if doubtful else min(BLOCK, reading.layout.nbytes // reading.layout.shape[2] - 1)
+    surplus = stream.skip(allowed + 1)
+    if surplus > allowed and not stream.failure:
+        text = "goes on after its voxels: it is larger than its header says."
         raise Refused("larger-than-header", text, "Its header is damaged, or it is no scan.")
     if stream.failure:
         code, _, why = stream.failure.partition(": ")
@@ -175,8 +184,8 @@ def _judge_geometry(reading: Reading, prefer: str) -> None:
 
 def _judge_values(reading: Reading, raw: np.ndarray, labels: bool) -> None:
     assert reading.header is not None
-    slope, intercept, found = headers.scaling(reading.header)
-    reading.note(*found)
+    slope, intercept, problems = headers.scaling(reading.header)
+    reading.note(*problems)
     clean = values.clean_labels if labels else values.clean_image
-    reading.data, found = clean(raw, slope, intercept)
-    reading.note(*found)
+    reading.data, problems = clean(raw, slope, intercept)
+    reading.note(*problems)

@@ -21,10 +21,7 @@ MILLIMETRE, UNIT_NAMES = 2, {1: "metres", 3: "micrometres"}
 FORMS = ("sform", "qform")
 FORM_CODES = (1, 2, 3, 4, 5)  # what NIfTI defines; nibabel takes others for 0
 AGREE_VOXELS = 0.1  # corners of qform and sform may lie this far apart before we warn
-SHEAR_NOTICED, SHEAR_REFUSED = (
-    1e-5,
-    1e-3,
-)  # of max |D'D - I| for the columns' directions D; rounding gives about 1e-8
+SHEAR_NOTICED, SHEAR_REFUSED = 1e-5, 1e-3  # of max |D'D - I| for the columns' directions D; rounding: about 1e-8
 SPACING_AGREES = 0.01  # pixdim against the affine's column lengths
 PLAUSIBLE_MM, FARTHEST_MM = (0.01, 100.0), 1e5  # edges of a voxel; distance of the first one from the origin
 THICK = 3.0  # largest over smallest spacing
@@ -144,8 +141,12 @@ def _qform(header: Header) -> np.ndarray:
     numbers = [float(header[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
     if not np.isfinite(numbers).all():
         raise ValueError("quaternion not finite")
+    if not np.isfinite(header["pixdim"][0]):
+        raise ValueError("its handedness (pixdim[0]) not finite")
+    proper = header.copy()
+    proper["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # NIfTI: 0 means 1, and only the sign counts
     try:
-        return np.asarray(header.get_qform(), dtype=float)
+        return np.asarray(proper.get_qform(), dtype=float)
     except (HeaderDataError, ValueError):
         raise ValueError("quaternion longer than 1") from None
 
@@ -230,7 +231,7 @@ def _check_spacing(affine: np.ndarray, header: Header) -> list[Problem]:
 
 def _check_units(header: Header) -> list[Problem]:
     unit = int(header["xyzt_units"]) & 7
-    if unit not in UNIT_NAMES:
+    if unit in (0, MILLIMETRE):
         return []
-    text = f"gives its lengths in {UNIT_NAMES[unit]}; they are read as millimetres."
+    text = f"gives its lengths in {UNIT_NAMES.get(unit, f'an unknown unit ({unit})')}; they are read as millimetres."
     return [Problem(Level.WARNING, "units", text, "Correct xyzt_units if that is wrong.")]

@@ -15,21 +15,13 @@ from braincli.imaging.checks.problem import Level, Problem, Refused
 Header = Any  # nib.Nifti1Header or nib.Nifti2Header, which are untyped
 MAX_OFFSET = 1 << 28  # 256 MiB of extensions before the voxels is beyond any real file
 DTYPES = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
+}  # fmt: skip
 REFUSED_DTYPES = {
     1: "single bits", 32: "complex numbers", 128: "RGB colours", 1536: "128-bit floats",
     1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours",
 }  # fmt: skip
+FINEST_SLOPE, STEEPEST_SLOPE = 1e-30, 1e30  # nothing is measured in such units; 32-bit floats end soon after
 MAGIC_1, MAGIC_2 = b"n+1\0", b"n+2\0\r\n\x1a\n"
 
 
@@ -95,6 +87,7 @@ def plan(header: Header, volume: int | None, max_voxels: int) -> tuple[Layout, l
         )
     index, problems = _volume_index(shape, volume)
     dtype, offset = _dtype(header), _offset(header)
+    problems += _check_bitpix(header, dtype)
     size = math.prod(shape[:3]) * dtype.itemsize
     begin, end = offset + index * size, offset + math.prod(shape[3:]) * size
     return Layout((shape[0], shape[1], shape[2]), dtype, begin, end), problems
@@ -126,17 +119,47 @@ def _dtype(header: Header) -> np.dtype:
 
 def _offset(header: Header) -> int:
     offset, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
-    if not math.isfinite(offset) or not least <= offset <= MAX_OFFSET:
+    if not (math.isfinite(offset) and least <= offset <= MAX_OFFSET and offset.is_integer()):
         raise Refused("offset", f"says that its voxels begin at byte {offset:g}.", "Its header is damaged.")
     return int(offset)
 
 
+def _check_bitpix(header: Header, dtype: np.dtype) -> list[Problem]:
+    """The data type counts; a file that is longer than it says is refused later on."""
+    stated, real = int(header["bitpix"]), 8 * dtype.itemsize
+    if stated == real:
+        return []
+    text = f"states {stated} bits per voxel, but its data type has {real}; the data type is used."
+    return [Problem(Level.WARNING, "bitpix", text, "One of them is damaged: look at the scan in a viewer.")]
+
+
+def check_extensions(header: Header, head: bytes) -> list[Problem]:
+    """Whether the extensions in ``head`` (all bytes before the voxels) fill what lies between header and voxels.
+
+    Where they do not, either their sizes or ``vox_offset`` is damaged; a file that is longer than it says is
+    refused later on.
+    """
+    position, end = int(header["sizeof_hdr"]) + 4, len(head)
+    if head[position - 4 : position - 3] in (b"", b"\0"):
+        return []
+    while position + 8 <= end:
+        size = struct.unpack(header.endianness + "i", head[position : position + 4])[0]
+        if size < 8 or position + size > end:
+            text = f"has an extension of {size} bytes, of which {end - position} lie before its voxels; it is ignored."
+            return [Problem(Level.WARNING, "extension", text, "Look at the scan in a viewer: it may be shifted.")]
+        position += size
+    if end == int(header["sizeof_hdr"]) + 4:
+        text = "announces extensions, but its voxels follow at once."
+        return [Problem(Level.WARNING, "extension", text, "Look at the scan in a viewer: it may be shifted.")]
+    return []
+
+
 def scaling(header: Header) -> tuple[float, float, list[Problem]]:
-    """``(slope, intercept)``; a slope of 0 or NaN means none, infinite values are ignored with a warning."""
+    """``(slope, intercept)``; a slope of 0 or NaN means none, senseless values are ignored with a warning."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or math.isnan(slope):
         return 1.0, 0.0, []
-    if math.isinf(slope) or not math.isfinite(intercept):
+    if not FINEST_SLOPE <= abs(slope) <= STEEPEST_SLOPE or not abs(intercept) <= STEEPEST_SLOPE:
         text = f"has a damaged intensity scaling (slope {slope:g}, intercept {intercept:g}); it is ignored."
         return 1.0, 0.0, [Problem(Level.WARNING, "scaling", text)]
     return slope, intercept, []

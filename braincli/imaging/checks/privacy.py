@@ -20,27 +20,27 @@ def private_content(header: Header, head: bytes) -> dict[str, str]:
         header: the parsed header.
         head: the file's bytes before the voxels.
     """
-    found = {}
+    content = {}
     for name in TEXT_FIELDS:
         if name in header:
             text = np.asarray(header[name]).tobytes().split(b"\0")[0].decode("latin-1").strip()
             if text:
-                found[name] = "".join(letter if letter.isprintable() else "?" for letter in text)
+                content[name] = "".join(letter if letter.isprintable() else "?" for letter in text)
     for number, (code, size) in enumerate(_extensions(head, int(header["sizeof_hdr"]), header.endianness), 1):
-        found[f"extension {number}"] = f"{EXTENSIONS.get(code, f'code {code}')}, {size} bytes"
-    return found
+        content[f"extension {number}"] = f"{EXTENSIONS.get(code, f'code {code}')}, {size} bytes"
+    return content
 
 
 def _extensions(head: bytes, start: int, order: str) -> list[tuple[int, int]]:
     """``(ecode, esize)`` of the extensions behind the header, as far as their sizes make sense."""
-    found: list[tuple[int, int]] = []
+    extensions: list[tuple[int, int]] = []
     position = start + 4
     if head[start : start + 1] in (b"", b"\0"):
-        return found
+        return extensions
     while position + 8 <= len(head):
         size, code = struct.unpack(order + "ii", head[position : position + 8])
         if size < 8 or position + size > len(head):
             break
-        found.append((code, size))
+        extensions.append((code, size))
         position += size
-    return found
+    return extensions

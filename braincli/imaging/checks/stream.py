@@ -15,6 +15,7 @@ from typing import BinaryIO
 from braincli.imaging.checks.problem import Refused
 
 BLOCK = 1 << 20
+FIRST_BITE = 512  # of a gzip member; doubled while it lasts, so that many tiny members cost no more than they hold
 GZIP = b"\x1f\x8b"
 NOT_NIFTI = (  # how files begin that are often saved under a NIfTI name
     (
@@ -28,6 +29,8 @@ NOT_NIFTI = (  # how files begin that are often saved under a NIfTI name
     (b"<?xml", "web-page", "an XML document, not a scan", "The download failed; fetch the file again."),
     (b"nrrd", "not-nifti", "an NRRD file", "Convert it to NIfTI."),
     (b"pk\x03\x04", "not-nifti", "a ZIP archive", "Unpack it first."),
+    (b"{", "not-nifti", "a JSON document, not a scan", "Name the scan; a sidecar lies beside it."),
+    (b"/annex/objects/", "annex", "a git-annex pointer, not the scan", "Fetch the content with `datalad get`."),
 )
 OTHER_FORMATS = {
     ".img": "an Analyze or NIfTI pair", ".hdr": "an Analyze or NIfTI pair", ".mgz": "a FreeSurfer volume",
@@ -46,8 +49,9 @@ def check_path(path: Path) -> None:
         facts = path.stat()
     except FileNotFoundError:
         raise Refused("missing", "no such file.", "Check the path.") from None
-    except OSError as error:
-        raise Refused("unreadable", f"cannot be opened ({error.strerror or error}).", "Check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise Refused("unreadable", f"cannot be opened ({reason}).", "Check the path.") from None
     if stat.S_ISDIR(facts.st_mode):
         raise Refused("directory", "is a folder, not a file.", "Name a .nii or .nii.gz file.")
     if not stat.S_ISREG(facts.st_mode):
@@ -83,10 +87,11 @@ class Stream:
     def __init__(self, handle: BinaryIO) -> None:
         self._handle = handle
         self._digest = hashlib.sha256()
-        self._pending = self._raw()
-        self.start = self._pending[:512]
+        self._raw, self._at = b"", 0  # the block that was read last, and how much of it is used up
+        self._more()
+        self.start = self._raw[:512]
         self.compressed = self.start.startswith(GZIP)
-        self._inflater = zlib.decompressobj(31)
+        self._inflater, self._bite = zlib.decompressobj(31), FIRST_BITE
         self.trailing = 0
         self.failure = ""
 
@@ -112,52 +117,65 @@ class Stream:
 
     def sha256(self) -> str:
         """Hash of the whole file; reads what is left of it."""
-        while self._raw():
-            pass
+        self._drain()
         return self._digest.hexdigest()
 
-    def _raw(self) -> bytes:
+    def _more(self) -> bool:
+        """Read on, keeping what is not used up; False at the end of the file."""
         block = self._handle.read(BLOCK)
         self._digest.update(block)
-        return block
+        self._raw, self._at = self._raw[self._at :] + block, 0
+        return bool(block)
+
+    def _drain(self) -> int:
+        """Read to the end of the file; the number of raw bytes passed over."""
+        passed = len(self._raw) - self._at
+        self._at = len(self._raw)
+        while self._more():
+            passed += len(self._raw)
+            self._at = len(self._raw)
+        return passed
 
     def _next(self, limit: int) -> bytes:
         """Between 1 and ``limit`` bytes, or none at the end."""
-        if not self.compressed:
-            self._pending = self._pending or self._raw()
-            part, self._pending = self._pending[:limit], self._pending[limit:]
-            return part
         while not self.failure and not self.trailing:
-            if self._inflater.eof and not self._next_member():
+            if self.compressed and self._inflater.eof and not self._next_member():
                 return b""
-            if not (self._pending or self._fetch()):
-                self.failure = "truncated"
+            if self._at == len(self._raw) and not self._more():
+                self.failure = "truncated" if self.compressed else ""
                 return b""
-            try:
-                part = self._inflater.decompress(self._pending, limit)
-            except zlib.error as error:
-                crc = any(word in str(error) for word in ("data check", "length check"))
-                self.failure = "damaged: checksum (CRC-32) wrong" if crc else "damaged: compressed data invalid"
-                return b""
-            self._pending = self._inflater.unconsumed_tail
-            if part:
+            if part := self._inflate(limit) if self.compressed else self._plain(limit):
                 return part
         return b""
 
-    def _fetch(self) -> bytes:
-        self._pending = self._raw()
-        return self._pending
+    def _plain(self, limit: int) -> bytes:
+        part = self._raw[self._at : self._at + limit]
+        self._at += len(part)
+        return part
+
+    def _inflate(self, limit: int) -> bytes:
+        """At most ``limit`` bytes out of the next bite; none is no end (headers give none)."""
+        bite = self._raw[self._at : self._at + self._bite]
+        try:
+            part = self._inflater.decompress(bite, limit)
+        except zlib.error as error:
+            crc = any(word in str(error) for word in ("data check", "length check"))
+            self.failure = "damaged: checksum (CRC-32) wrong" if crc else "damaged: compressed data invalid"
+            return b""
+        left = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
+        self._at += len(bite) - len(left)
+        self._bite = min(2 * self._bite, BLOCK)
+        return part
 
     def _next_member(self) -> bool:
         """gzip allows several members in a row, and zero padding after the last."""
-        rest = self._inflater.unused_data or self._fetch()
-        self._pending = b""
-        while rest and not rest.strip(b"\0"):
-            rest = self._raw()
-        if rest.startswith(GZIP):
-            self._inflater, self._pending = zlib.decompressobj(31), rest
-            return True
-        while rest:
-            self.trailing += len(rest)
-            rest = self._raw()
-        return False
+        while not self._raw.startswith(GZIP, self._at):
+            rest = self._raw[self._at :].lstrip(b"\0")
+            self._at = len(self._raw) - len(rest)
+            if len(rest) < len(GZIP) and self._more():
+                continue  # the magic may lie across two blocks
+            if not rest.startswith(GZIP):
+                self.trailing = self._drain()
+                return False
+        self._inflater, self._bite = zlib.decompressobj(31), FIRST_BITE
+        return True
