@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from braincli.imaging.box import bounding_box, in_memory_order, values_in
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
 
@@ -84,26 +85,51 @@ def foreground(volume: Volume) -> np.ndarray:
     Returns:
         (X, Y, Z) bool; nothing is true where all voxels are equal.
     """
-    difference = volume.data - background_value(volume.data)
-    differs = difference != 0
-    solid = parts(differs)
-    clear = _clear(difference)
-    if differs.sum() > MUCH * clear.sum():
-        tolerant = parts(clear)
-        solid = tolerant if solid.sum() > MUCH * tolerant.sum() else solid
-    return _without_filling(volume, solid)
+    return next(foregrounds([volume]))
 
 
-def _clear(difference: np.ndarray) -> np.ndarray:
+def foregrounds(volumes: Iterable[Volume]) -> Iterator[np.ndarray]:
+    """:func:`foreground` of each scan on one grid.
+
+    Scans that were stripped with one mask, as most are, differ from their background in the same voxels: what takes
+    longest is then done once.
+    """
+    known: list[tuple[np.ndarray, np.ndarray]] = []
+    for volume in volumes:
+        background = background_value(volume.data)
+        differs = volume.data != background
+        solid = next((solid for other, solid in known if np.array_equal(other, differs)), None)
+        if solid is None:
+            solid = parts(differs)
+            known.append((differs, solid))
+        box = bounding_box(differs)
+        clear = _clear(volume.data, background, box)
+        if np.count_nonzero(differs) > MUCH * np.count_nonzero(clear):
+            tolerant = np.zeros_like(solid)
+            tolerant[box] = parts(clear)
+            solid = tolerant if np.count_nonzero(solid) > MUCH * np.count_nonzero(tolerant) else solid
+        yield _without_filling(volume, solid)
+
+
+def _clear(data: np.ndarray, background: float, box: tuple[slice, ...]) -> np.ndarray:
     """What differs from the background by more than 5 % of the intensities, on the brain's side of it if it has one.
 
     Ringing lies on both sides.
+
+    Args:
+        box: outside of it all is background; the result covers it.
     """
-    size = np.abs(difference)
-    top = float(np.percentile(size.ravel(order="K")[:: size.size // SAMPLE + 1], 99.5))
-    brighter = float((difference[size > 0.2 * top] > 0).mean()) if top else 0.5
-    signed = difference if brighter > ONE_SIDED else -difference if brighter < 1 - ONE_SIDED else size
-    clear: np.ndarray = signed > CLEAR * top
+    sampled = np.abs(data.ravel(order="K")[:: data.size // SAMPLE + 1] - background)
+    top = float(np.percentile(sampled, 99.5))
+    difference = data[box] - background
+    above, below = np.count_nonzero(difference > 0.2 * top), np.count_nonzero(difference < -0.2 * top)
+    brighter = above / (above + below) if top else 0.5
+    if brighter > ONE_SIDED:
+        clear = difference > CLEAR * top
+    elif brighter < 1 - ONE_SIDED:
+        clear = difference < -CLEAR * top
+    else:
+        clear = np.abs(difference) > CLEAR * top
     return clear
 
 
@@ -111,7 +137,7 @@ def _without_filling(volume: Volume, solid: np.ndarray) -> np.ndarray:
     """``solid`` without blocks of one value that reach the image's border: a field of view that was filled up."""
     from scipy import ndimage
 
-    values = volume.data[solid]
+    values = values_in(volume.data, solid)
     values = values[:: values.size // SAMPLE + 1]
     if not values.size:
         return solid
@@ -137,17 +163,35 @@ def parts(mask: np.ndarray, least: float = 0.01) -> np.ndarray:
     """Components of ``mask`` (6-neighbourhood) above ``least`` of the largest, with their holes filled."""
     from scipy import ndimage
 
-    solid = np.zeros(mask.shape, bool)
-    labels, count = ndimage.label(mask)
-    if not count:
-        return solid
-    sizes = np.bincount(labels.ravel(order="K"))
-    sizes[0] = 0
-    kept = (sizes >= least * sizes.max())[labels]
-    box = ndimage.find_objects(kept.view(np.uint8))[0]
-    outside, _ = ndimage.label(np.pad(~kept[box], 1, constant_values=True))
-    solid[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
-    return solid
+    whole, back = in_memory_order(mask)
+    solid = np.zeros(whole.shape, dtype=bool)
+    box = bounding_box(whole)
+    kept = whole[box]
+    labels, count = ndimage.label(kept)
+    if count > 1:
+        sizes = np.bincount(labels[kept])
+        large = sizes >= least * sizes.max()
+        large[0] = False
+        kept = labels == large.argmax() if np.count_nonzero(large) == 1 else large[labels]
+    solid[box] = _filled(kept)
+    return solid.transpose(back)
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """``mask`` (bool) with what it encloses (6-neighbourhood): ndimage's binary_fill_holes, in a tenth of its time."""
+    whole, back = in_memory_order(mask)
+    solid = np.zeros(whole.shape, dtype=bool)
+    box = bounding_box(whole)
+    solid[box] = _filled(whole[box])
+    return solid.transpose(back)
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    filled: np.ndarray = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return filled
 
 
 def shows_skull(images: Mapping[Contrast, Volume]) -> Verdict:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from braincli.errors import InputError
-from braincli.imaging.brain import foreground
+from braincli.imaging.box import bounding_box
+from braincli.imaging.brain import fill_holes, foregrounds
 from braincli.imaging.cases import Contrast
 from braincli.imaging.shading import shading
 from braincli.imaging.volume import Volume
@@ -60,13 +62,13 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
     Raises:
         InputError: there is no brain, or more than any brain holds (not where a mask was given).
     """
-    own = {contrast: foreground(volume) for contrast, volume in volumes.items()}
+    own = dict(zip(volumes, foregrounds(volumes.values()), strict=True))
     first = next(iter(volumes.values()))
     warnings: list[str] = []
     if brain is None:
-        mask = np.logical_or.reduce(list(own.values()))
+        mask = reduce(np.logical_or, own.values())
     else:
-        mask = _filled(brain.data > 0)
+        mask = fill_holes(brain.data > 0)
         if (holes_ml := float((mask & ~(brain.data > 0)).sum()) * first.voxel_ml) >= HOLES_ML:
             warnings.append(f"{_of(brain)}the brain mask had holes of {holes_ml:.1f} ml; they were filled")
     if not mask.any():
@@ -78,7 +80,7 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
         gaps = _gaps(own[contrast])
         warnings += _name_gaps(contrast, volume, gaps)
         missing = _missing(mask, own[contrast], gaps, volume.spacing)
-        if (share := float(missing.sum() / mask.sum())) > NOTICED or (gaps and missing.any()):
+        if (share := np.count_nonzero(missing) / np.count_nonzero(mask)) > NOTICED or (gaps and missing.any()):
             hidden[contrast] = missing
             text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
             warnings.append(f"{text}; where it shows nothing it counts for nothing")
@@ -91,7 +93,7 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
 
 
 def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:
-    ml = float(mask.sum()) * grid.voxel_ml
+    ml = np.count_nonzero(mask) * grid.voxel_ml
     low, high = BRAIN_ML
     if ml > ABSURD_ML and not given:
         raise InputError(
@@ -108,22 +110,16 @@ def _of(volume: Volume) -> str:
     return f"{volume.source.name}: " if volume.source else ""
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
-    filled: np.ndarray = ndimage.binary_fill_holes(mask)
-    return filled
-
-
 def _gaps(shown: np.ndarray) -> list[tuple[int, int, int]]:
     """Runs of empty slices between slices that are large: (axis, first, last)."""
     runs = []
-    for axis in range(3):
-        areas = shown.sum(axis=tuple(other for other in range(3) if other != axis))
-        used = np.flatnonzero(areas)
-        for low, high in pairwise(used):
+    box = bounding_box(shown)
+    inner = shown[box]
+    for axis, begin in enumerate(part.start for part in box):
+        areas = inner.sum(axis=tuple(other for other in range(3) if other != axis))
+        for low, high in pairwise(np.flatnonzero(areas)):
             if high - low > 1 and min(areas[low], areas[high]) > THICK * areas.max():
-                runs.append((axis, int(low) + 1, int(high) - 1))
+                runs.append((axis, begin + int(low) + 1, begin + int(high) - 1))
     return runs
 
 
@@ -143,7 +139,7 @@ def _missing(
         planes = tuple(slice(low, high + 1) if i == axis else slice(None) for i in range(3))
         missing[planes] = brain[planes]
     empty = brain & ~shown
-    if empty.sum() > NOTICED * brain.sum():
+    if np.count_nonzero(empty) > NOTICED * np.count_nonzero(brain):
         if not shown.any():
             return brain.copy()
         missing |= _outside_hull(empty, shown, spacing) | _deep(empty, spacing)

@@ -23,7 +23,8 @@ def shading(volume: Volume, brain: np.ndarray) -> float | None:
     Args:
         brain: (X, Y, Z) bool.
     """
-    if not brain.any() or (volume.data[brain] < 0).mean() > NEGATIVE:
+    size = np.count_nonzero(brain)
+    if not size or np.count_nonzero(brain & (volume.data < 0)) / size > NEGATIVE:
         return None
     steps = [max(1, round(COARSE_MM / size)) for size in volume.spacing]
     sparse = tuple(slice(step // 2, None, step) for step in steps)
@@ -45,7 +46,8 @@ def _range(terms: np.ndarray, values: np.ndarray) -> float:
     """Factor between the bright and the dark end of the field that ``terms`` make of log ``values``."""
     near = np.ones(len(values), bool)
     for _ in range(ROUNDS):
-        weights = np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
+        kept = terms[near]
+        weights = np.linalg.lstsq(kept.T @ kept, kept.T @ values[near], rcond=None)[0]
         rest = values - terms @ weights
         rest -= np.median(rest)
         near = np.abs(rest) <= SPREAD * 1.4826 * np.median(np.abs(rest))

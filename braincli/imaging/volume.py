@@ -32,6 +32,8 @@ __all__ = [
     "resample",
     "same_grid",
     "save",
+    "view_along",
+    "view_onto",
 ]
 
 TOLERANCE_VOXELS = 0.05  # corners of one grid in two files
@@ -145,9 +147,15 @@ def reorient(volume: Volume, axes: str = "RAS") -> Volume:
 
     The header facts are dropped (they describe the old axes); use :func:`onto_grid_of` to come back.
     """
+    turned = view_along(volume, axes)
+    return turned.with_data(np.ascontiguousarray(turned.data))
+
+
+def view_along(volume: Volume, axes: str = "RAS") -> Volume:
+    """Like :func:`reorient`, without copying: data is a view of ``volume``'s, in whatever order that lies in memory."""
     now = orientations.io_orientation(volume.affine)
     change = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(axes)))
-    data = np.ascontiguousarray(orientations.apply_orientation(volume.data, change))
+    data = orientations.apply_orientation(volume.data, change)
     affine = volume.affine @ orientations.inv_ornt_aff(change, volume.shape)
     return replace(volume, data=data, affine=affine, header=HeaderFacts())
 
@@ -155,6 +163,15 @@ def reorient(volume: Volume, axes: str = "RAS") -> Volume:
 def onto_grid_of(volume: Volume, target: Volume) -> Volume:
     """Undo :func:`reorient`: permute and flip ``volume`` to ``target``'s axes, with ``target``'s affine and
     header.
+
+    Raises:
+        InputError: the two do not cover the same grid.
+    """
+    return target.with_data(np.ascontiguousarray(view_onto(volume, target).data))
+
+
+def view_onto(volume: Volume, target: Volume) -> Volume:
+    """Like :func:`onto_grid_of`, without copying: it undoes :func:`view_along`.
 
     Raises:
         InputError: the two do not cover the same grid.
@@ -172,7 +189,7 @@ def onto_grid_of(volume: Volume, target: Volume) -> Volume:
         )
     if problem := same_grid(flipped, target):
         raise InputError(problem.message, problem.hint)
-    return target.with_data(np.ascontiguousarray(flipped.data))
+    return target.with_data(flipped.data)
 
 
 def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = TOLERANCE_VOXELS) -> Problem | None:
