@@ -64,7 +64,7 @@ class CohortError(BraincliError):
 
 
 class QualityError(BraincliError):
-    """A quality figure lies outside its limits and ``--strict-qc`` was given."""
+    """A quality figure lies outside its limits and ``--strict-qc`` was given, or a mask is no finding."""
 
     exit_code = 7
 
@@ -77,7 +77,7 @@ EXIT_CODES: dict[int, str] = {
     4: "model or weights",
     5: "out of memory, disk or time",
     6: "cohort finished, but some cases failed",
-    7: "quality limits exceeded with --strict-qc",
+    7: "quality limits exceeded: with --strict-qc, or a mask of more than half of the brain",
     130: "interrupted",
     143: "terminated",
 }

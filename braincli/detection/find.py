@@ -19,7 +19,7 @@ from braincli.detection.samples import averaged
 from braincli.errors import UsageError
 from braincli.imaging.box import values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.imaging.coverage import cover
+from braincli.imaging.coverage import about_unused, cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
 from braincli.imaging.volume import Volume, view_onto
 from braincli.model.folder import LoadedModel
@@ -162,8 +162,9 @@ def find_lesions(
     """
     spec = model.info.slices
     refuse_samples(model.info.method, model.method.config, config.samples)
-    on_one_grid([*images.values()])  # what is not looked at, too: the case is not what it seems
+    notes = on_one_grid([*images.values()])  # what is not looked at, too: the case is not what it seems
     choice = choose(model.info, images, config)
+    unused = {contrast: image for contrast, image in images.items() if contrast not in choice.contrasts}
     images = {contrast: images[contrast] for contrast in choice.contrasts}
     uncorrected: list[str] = []
     if config.n4:
@@ -187,13 +188,14 @@ def find_lesions(
         result, spread = averaged(draw, config.samples, to_map)
     weights = choice.weights if result.score is None else {}
     warnings = [*choice.warnings, *uncorrected, *slices.warnings, *unjudged(slices, counts, weights, model.info.map)]
+    warnings += [note for note in notes if note not in warnings]
     with timed("post-process"):
         anomaly = slices.to_volume(to_map(result))
         voxel_mm3 = anomaly.voxel_ml * 1000
         smallest = max(choice.min_lesion_mm3, config.min_lesion_voxels * voxel_mm3)
         mask = anomaly.with_data(segment(anomaly.data, choice.threshold, voxel_mm3, smallest))
         brain = inside(slices)
-        warnings += sanity(mask, brain)
+        warnings += [*about_unused(unused, brain.data), *sanity(mask, brain)]
         lesions = lesion_table(mask, anomaly)
     return Findings(
         dict(images), brain, mask, anomaly, lesions, weights, choice.threshold, smallest, warnings, result.device,

@@ -19,6 +19,7 @@ RAYS, RAY_MM = 400, 1.5  # directions that are looked into, and the step along t
 BELOW_TOP_MM = 75.0  # where they begin
 DIP, DIP_DEEPEST = 0.3, 16  # brightness of bone relative to what lies around it, and steps within which it lies
 COARSE_MM = 3.0  # grid on which heads are told from brains
+PIECE = 0.1  # of the largest part: what is smaller is noise, not a piece of head or brain
 SAMPLE = 1_000_003  # voxels that suffice to find the most frequent value
 FREQUENT = 0.02  # share of the voxels that a background value has at least
 CLEAR = 0.05  # of the intensities: what differs from a background of tiny values by more is no background
@@ -234,8 +235,8 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     background = background_value(data)
     differs = np.abs(data - background) > CONSTANT * (high - low)
     bright = differs & (np.abs(data - background) > 0.5 * _otsu(np.abs(data - background)))
-    # bone, open to the air where the field of view ends, closes in slices
-    bright = _fill_slices(parts(bright, least=1.0))
+    # an empty slice parts a brain in two; bone, open to the air where the field of view ends, closes in slices
+    bright = _fill_slices(parts(bright, least=PIECE))
     sizes = [size * step for size, step in zip(volume.spacing, steps, strict=True)]
     air = ndimage.distance_transform_edt(~bright, sampling=sizes) > 10.0
     noise = float(differs[air].mean()) if air.mean() > 0.01 else 0.0

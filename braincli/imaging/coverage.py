@@ -77,19 +77,40 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
     hidden: dict[Contrast, np.ndarray] = {}
     shaded = []
     for contrast, volume in volumes.items():
-        gaps = _gaps(own[contrast])
-        warnings += _name_gaps(contrast, volume, gaps)
-        missing = _missing(mask, own[contrast], gaps, volume.spacing)
-        if (share := np.count_nonzero(missing) / np.count_nonzero(mask)) > NOTICED or (gaps and missing.any()):
+        missing, words = _look(contrast, volume, own[contrast], mask)
+        warnings += words
+        if missing is not None:
             hidden[contrast] = missing
-            text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
-            warnings.append(f"{text}; where it shows nothing it counts for nothing")
         if factor := shading(volume, mask & own[contrast]):
             shaded.append(
                 f"{contrast.upper()} brightens by a factor of {factor:.1f} across the brain: its bias field was hardly "
                 "corrected (detect --n4, or braincli preprocess)"
             )
     return Coverage(mask, hidden, warnings + shaded)
+
+
+def about_unused(volumes: Mapping[Contrast, Volume], brain: np.ndarray) -> list[str]:
+    """What is to be said of contrasts that no model looks at: where they show nothing of ``brain`` (X, Y, Z)."""
+    own = foregrounds(volumes.values())
+    return [
+        text
+        for (c, volume), shown in zip(volumes.items(), own, strict=True)
+        for text in _look(c, volume, shown, brain)[1]
+    ]
+
+
+def _look(
+    contrast: Contrast, volume: Volume, own: np.ndarray, brain: np.ndarray
+) -> tuple[np.ndarray | None, list[str]]:
+    """Where a contrast with foreground ``own`` shows nothing of the brain (None: it shows all), and words for it."""
+    gaps = _gaps(own)
+    words = list(_name_gaps(contrast, volume, gaps))
+    missing = _missing(brain, own, gaps, volume.spacing)
+    share = np.count_nonzero(missing) / np.count_nonzero(brain)
+    if share <= NOTICED and not (gaps and missing.any()):
+        return None, words
+    text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
+    return missing, [*words, f"{text}; where it shows nothing it counts for nothing"]
 
 
 def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:
