@@ -17,7 +17,7 @@ from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
-from braincli.imaging.box import values_in
+from braincli.imaging.box import bounding_box, values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.coverage import about_unused, cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
@@ -100,7 +100,8 @@ class Findings:
             units[changed] = quantiles(inside, self.restored(contrast).data[changed])
         else:
             low, high = np.percentile(inside, self.spec.percentiles)
-            units += (high - low) * change
+            box = bounding_box(self.brain.data)
+            units[box] += (high - low) * change[box]
         return image.with_data(units)
 
     def _shown(self, contrast: Contrast) -> np.ndarray:

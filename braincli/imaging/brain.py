@@ -103,35 +103,32 @@ def foregrounds(volumes: Iterable[Volume]) -> Iterator[np.ndarray]:
         if solid is None:
             solid = parts(differs)
             known.append((differs, solid))
-        box = bounding_box(differs)
-        clear = _clear(volume.data, background, box)
-        if np.count_nonzero(differs) > MUCH * np.count_nonzero(clear):
-            tolerant = np.zeros_like(solid)
-            tolerant[box] = parts(clear)
+        clear = _clear(volume.data, background, differs)
+        if clear is not None:
+            tolerant = parts(clear)
             solid = tolerant if np.count_nonzero(solid) > MUCH * np.count_nonzero(tolerant) else solid
         yield _without_filling(volume, solid)
 
 
-def _clear(data: np.ndarray, background: float, box: tuple[slice, ...]) -> np.ndarray:
+def _clear(data: np.ndarray, background: float, differs: np.ndarray) -> np.ndarray | None:
     """What differs from the background by more than 5 % of the intensities, on the brain's side of it if it has one.
 
-    Ringing lies on both sides.
-
-    Args:
-        box: outside of it all is background; the result covers it.
+    Ringing lies on both sides. None where that is nearly all of what ``differs`` from the background at all.
     """
     sampled = np.abs(data.ravel(order="K")[:: data.size // SAMPLE + 1] - background)
     top = float(np.percentile(sampled, 99.5))
-    difference = data[box] - background
+    difference = values_in(data, differs) - background
     above, below = np.count_nonzero(difference > 0.2 * top), np.count_nonzero(difference < -0.2 * top)
     brighter = above / (above + below) if top else 0.5
-    if brighter > ONE_SIDED:
-        clear = difference > CLEAR * top
-    elif brighter < 1 - ONE_SIDED:
-        clear = difference < -CLEAR * top
-    else:
-        clear = np.abs(difference) > CLEAR * top
-    return clear
+    side = 1 if brighter > ONE_SIDED else -1 if brighter < 1 - ONE_SIDED else 0
+
+    def is_clear(difference: np.ndarray) -> np.ndarray:
+        signed = side * difference if side else np.abs(difference)
+        return signed > CLEAR * top
+
+    if difference.size <= MUCH * np.count_nonzero(is_clear(difference)):
+        return None
+    return is_clear(data - background)
 
 
 def _without_filling(volume: Volume, solid: np.ndarray) -> np.ndarray:

@@ -172,7 +172,9 @@ def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarra
         return whole
     low, high = np.percentile(inside, spec.percentiles)
     if high > low:
-        np.copyto(result, ((data - low) / (high - low)).clip(0, 1), where=brain)
+        share = data - low
+        share /= high - low
+        np.copyto(result, share.clip(0, 1, out=share), where=brain)
     return whole
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from braincli import RESEARCH_USE_ONLY
+from braincli.imaging.box import values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.imaging.volume import Volume, reorient
+from braincli.imaging.volume import Volume, view_along
 from braincli.runtime import files
 
 NAMES = {Contrast.T1: "T1", Contrast.T1CE: "T1ce", Contrast.T2: "T2", Contrast.FLAIR: "FLAIR"}
@@ -91,11 +92,11 @@ def restoration_figure(
         ResourceError: the disk is full or the folder cannot be written.
     """
     files.refuse_overwrite(path, overwrite=overwrite)
-    grid = reorient(mask)
-    inside = reorient(mask.with_data(brain)).data if brain is not None else _inside(images)
+    grid = view_along(mask)
+    inside = view_along(mask.with_data(brain)).data if brain is not None else _inside(images)
     marked = grid.data > 0
-    known = None if reference is None else reorient(reference).data > 0
-    score = None if anomaly is None else reorient(anomaly).data
+    known = None if reference is None else view_along(reference).data > 0
+    score = None if anomaly is None else view_along(anomaly).data
     panels = _panels(images, inside, restored or {}, score, threshold)
     chosen = pick_slices(marked, score, grid.spacing[2], rows)
     _draw(path, panels, marked, known, inside, chosen, grid, title)
@@ -124,7 +125,7 @@ def pick_slices(mask: np.ndarray, score: np.ndarray | None, step_mm: float, coun
 
 
 def _inside(images: Mapping[Contrast, Volume]) -> np.ndarray:
-    return np.logical_or.reduce([reorient(image).data != 0 for image in images.values()])
+    return np.logical_or.reduce([view_along(image).data != 0 for image in images.values()])
 
 
 def _panels(
@@ -136,11 +137,11 @@ def _panels(
 ) -> list[_Panel]:
     panels = []
     for contrast in (c for c in CONTRASTS if c in images):
-        data = reorient(images[contrast]).data
+        data = view_along(images[contrast]).data
         panels.append(_Panel(NAMES[contrast], data, _window(data, inside), blank=True))
     best = next(contrast for contrast in SHOWN_BEST_ON if contrast in images)
     if shown := next((contrast for contrast in SHOWN_BEST_ON if contrast in restored), None):
-        panels.append(_Panel(f"{NAMES[shown]} restored", reorient(restored[shown]).data, (0.0, 1.0)))
+        panels.append(_Panel(f"{NAMES[shown]} restored", view_along(restored[shown]).data, (0.0, 1.0)))
     if score is not None:
         highest = float(score.max()) or 1.0
         top = min(2 * threshold, max(highest, 1.2 * threshold)) if threshold else highest
@@ -152,7 +153,7 @@ def _panels(
 
 def _window(data: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
     """1st and 99th percentile of ``data`` where ``inside``, both (X, Y, Z)."""
-    values = data.T[inside.T]  # images are stored with x running fastest: this is their order in memory
+    values = values_in(data, inside)
     low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1e-6))
 
