@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braincli.detection.residuals import median, residual
-from braincli.imaging.box import bounding_box, in_memory_order
+from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.model.info import MapOptions
 
@@ -152,7 +152,7 @@ def segment(anomaly: np.ndarray, threshold: float, voxel_mm3: float, min_lesion_
     mask = anomaly > threshold
     if min_lesion_mm3 <= voxel_mm3 or not mask.any():
         return mask
-    ordered, _ = in_memory_order(mask)
+    (ordered,) = as_stored(mask)
     box = bounding_box(ordered)
     labels, _ = label(ordered[box], structure=CONNECTED)
     large = np.bincount(labels.ravel()) * voxel_mm3 >= min_lesion_mm3

@@ -18,19 +18,16 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def in_memory_order(array: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """A view of ``array`` whose axes run from the slowest to the fastest, and the transposition that undoes it."""
-    axes = _slowest_first(array)
-    return array.transpose(axes), tuple(int(axis) for axis in np.argsort(axes))
+def as_stored(first: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Views of arrays of one shape, turned alike so that ``first`` runs through memory from its start to its end."""
+    forwards = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in first.strides)
+    slowest_first = np.argsort([-abs(stride) for stride in first.strides], kind="stable")
+    return [array[forwards].transpose(slowest_first) for array in (first, *others)]
 
 
 def values_in(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(N,) values of ``data`` where ``mask`` (bool, of the same shape), in the order of memory."""
+    """(N,) values of ``data`` where ``mask`` (bool, of the same shape), in the order of :func:`as_stored`."""
     box = bounding_box(mask)
-    axes = _slowest_first(data)
-    values: np.ndarray = data[box].transpose(axes)[mask[box].transpose(axes)]
+    data, mask = as_stored(data[box], mask[box])
+    values: np.ndarray = data[mask]
     return values
-
-
-def _slowest_first(array: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(axis) for axis in np.argsort([-abs(stride) for stride in array.strides], kind="stable"))

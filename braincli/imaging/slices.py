@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from braincli.errors import InputError
-from braincli.imaging.box import bounding_box, values_in
+from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.coverage import cover
 from braincli.imaging.reading import load_images
@@ -159,22 +159,20 @@ def on_one_grid(volumes: Sequence[Volume]) -> list[str]:
 
 def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarray:
     """(X, Y, Z) float32 in [0, 1], 0 outside ``brain``; a constant image becomes all 0."""
-    box = bounding_box(brain)
     whole = np.zeros_like(data, dtype=np.float32)
-    data, brain, result = data[box], brain[box], whole[box]
-    inside = values_in(data, brain)
+    box = bounding_box(brain)
+    data, brain, result = as_stored(data[box], brain[box], whole[box])
+    inside = data[brain]
     if not inside.size:
         return whole
     if spec.normalisation == "equalise":
         kinds, counts = np.unique(inside, return_counts=True)  # scans of whole numbers have few: quick to look up in
         below = np.cumsum(counts) - counts
-        result[brain] = below[np.searchsorted(kinds, data[brain])] / len(inside)
+        result[brain] = below[np.searchsorted(kinds, inside)] / len(inside)
         return whole
     low, high = np.percentile(inside, spec.percentiles)
     if high > low:
-        share = data - low
-        share /= high - low
-        np.copyto(result, share.clip(0, 1, out=share), where=brain)
+        result[brain] = ((inside - low) / (high - low)).clip(0, 1)
     return whole
 
 
