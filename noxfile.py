@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import nox
 
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["fast", "lint", "types"]
 SOURCES = ("braincli", "tests", "examples", "benchmarks", "noxfile.py")
-WORKERS = f"--numprocesses={os.cpu_count() or 1}"
 
 
 @nox.session
 def fast(session: nox.Session) -> None:
     """Tests that are not marked slow."""
-    session.run("pytest", "-m", "not slow", WORKERS, "--dist=loadfile", *session.posargs)
+    session.run("pytest", "-m", "not slow", *session.posargs)
 
 
 @nox.session
 def test(session: nox.Session) -> None:
     """All tests; coverage is printed."""
-    session.run(
-        "pytest", WORKERS, "--dist=loadfile", "--cov=braincli", "--cov-report=term:skip-covered", *session.posargs
-    )
+    session.run("pytest", "--cov=braincli", "--cov-report=term:skip-covered", *session.posargs)
 
 
 @nox.session
@@ -48,9 +42,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """One benchmark by name (``nox -s bench -- detect``); without a name, which there are."""
+    """One benchmark by name (``nox -s bench -- detect``); without a name, all that need no data, in one table."""
     if not session.posargs:
-        session.log(", ".join(sorted(path.stem for path in Path("benchmarks").glob("*.py"))))
+        session.run("python", "-m", "benchmarks")
         return
     name, *rest = session.posargs
     session.run("python", f"benchmarks/{name}.py", *rest)

@@ -1,23 +1,27 @@
-"""What one prepared case costs, and how much of the machine the restoration uses.
+"""What one prepared case costs, phase by phase, and how much of the machine the restoration uses.
 
-python benchmarks/detect.py ../shared/data/tumour/val/BraTS2021_01478 --model tsgm
-python benchmarks/detect.py CASE --preset paper --device cuda --calls 15 --batch 32
+python benchmarks/detect.py
+python benchmarks/detect.py ../shared/data/tumour/val/BraTS2021_01478 --model tsgm --threads 1
+python benchmarks/detect.py --preset paper --device cuda --calls 15 --batch 32
 
-Prints seconds per phase (wall and CPU: other programs on the machine stretch the former), network calls per second,
-peak memory, and the restoration's FLOP/s beside those of a plain matrix product and of a 3 x 3 convolution, measured in
-the same process with the same threads and precision. ``--preset`` builds TSGM with random weights instead of a trained
-model, ``paper`` on 192 x 192 slices of 1 mm: for timing only.
+Without a case one is generated, on the grid of BraTS. Prints CPU seconds per phase (other programs on the machine
+stretch wall seconds) beside their limits, the wall time of the case, network calls per second, peak memory, and the
+restoration's FLOP/s beside those of a plain matrix product and of a 3 x 3 convolution, measured in the same process
+with the same threads and precision. ``--preset`` builds TSGM with random weights instead of a trained model, ``paper``
+on 192 x 192 slices of 1 mm: for timing only.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from measuring import Figure, compared, limited, machine, show
 
 from braincli.config import DetectConfig
 from braincli.imaging.cases import find_cases
@@ -26,7 +30,8 @@ from braincli.model.info import ModelInfo
 from braincli.runtime import device as devices
 from braincli.runtime.provenance import RunRecord, peak_memory_gb
 
-LIMIT_S, LIMIT_GB = 60.0, 4.0  # on two cores, compact
+LIMITS_CPU_S = {"load": 0.2, "slice": 0.4, "post-process": 0.5, "write": 1.0}  # 240 x 240 x 155, four contrasts
+LIMIT_S, LIMIT_GPU_S, LIMIT_GB = 60.0, 1.5, 4.0  # on two cores, compact
 Clock = dict[str, tuple[float, float]]  # wall and CPU seconds by phase
 CANVAS = {"paper": (1.0, (192, 192)), "compact": (2.0, (96, 80))}  # mm, pixels
 
@@ -97,6 +102,35 @@ def random_model(preset: str, calls: int, folder: Path) -> str:
     return str(folder)
 
 
+def generated(folder: Path) -> Path:
+    """A prepared case in ``folder``: four contrasts of a generated patient on the atlas grid, brain only."""
+    import numpy as np
+
+    from braincli.imaging import volume
+    from braincli.imaging.cases import CONTRASTS
+    from braincli.phantom.anatomy import grow_head
+    from braincli.phantom.scanner import signal
+    from braincli.preprocessing.atlas import load_atlas
+
+    rng = np.random.default_rng(0)
+    whole, brain = load_atlas(stripped=False), load_atlas(stripped=True)
+    head = grow_head(whole.data, brain.data, rng)
+    inside = head.csf + head.gm + head.wm > 0
+    for contrast in CONTRASTS:
+        image = 1000 * signal(head, contrast, rng) + rng.normal(0, 10, inside.shape)
+        data = np.asarray(np.rint(image.clip(1) * inside), np.int16)
+        volume.save(brain.with_data(data), folder / f"generated_{contrast}.nii.gz")
+    return folder
+
+
+@contextmanager
+def timed(seconds: Clock, step: str) -> Iterator[None]:
+    """Note how long ``step`` takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    seconds[step] = (time.perf_counter() - wall, time.process_time() - cpu)
+
+
 def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) -> tuple[Clock, int, tuple[int, int]]:
     """One case as ``detect`` does it; seconds per phase, slices and canvas."""
     from braincli.detection.find import find_lesions
@@ -104,39 +138,27 @@ def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) 
     from braincli.imaging.reading import load_images
 
     seconds: Clock = {}
-
-    @contextmanager
-    def timed(step: str) -> Iterator[None]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        seconds[step] = (time.perf_counter() - wall, time.process_time() - cpu)
-
     (case,) = find_cases(case_folder)
-    with timed("load"):
+    with timed(seconds, "load"):
         images = load_images(case)
-    found = find_lesions(case.id, images, model, config, timed=timed)
+    findings = find_lesions(case.id, images, model, config, timed=partial(timed, seconds))
     writer = Writer(Names.of(case.id, out), config, RunRecord("detect", case.id, {}))
-    with timed("write"):
-        writer.volume(found.mask, "mask")
-        writer.maps(found)
-        writer.summary(found, case.id)
+    with timed(seconds, "write"):
+        writer.volume(findings.mask, "mask")
+        writer.maps(findings)
+        writer.summary(findings, case.id)
         writer.finish()
-    slices, _, height, width = found.restoration.slices.image.shape
+    if findings.has_restoration:
+        with timed(seconds, "write restorations"):
+            for contrast in findings.images:
+                writer.volume(findings.restored_like_input(contrast), f"restored-{contrast}")
+    slices, _, height, width = findings.restoration.slices.image.shape
     return seconds, slices, (height, width)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", type=Path)
-    parser.add_argument("--model", default="tsgm")
-    parser.add_argument("--preset", choices=sorted(CANVAS))
-    parser.add_argument("--calls", type=int, default=15)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int)
-    options = parser.parse_args()
+def figures(options: argparse.Namespace | None = None) -> Iterator[Figure]:
+    """Phases, the whole case, the network and memory."""
+    options = options or arguments().parse_args([])
     chosen = devices.prepare(options.device, options.threads)
     import torch
 
@@ -144,40 +166,53 @@ def main() -> None:
         if chosen.type == "cuda":
             torch.cuda.synchronize()
 
-    config = DetectConfig(threshold=0.1, batch=options.batch, precision=options.precision, restored=True)
+    gpu = chosen.type == "cuda"
+    config = DetectConfig(threshold=0.1, batch=options.batch, precision=options.precision)
     with tempfile.TemporaryDirectory() as folder:
         name = options.model
         if options.preset:
             name = random_model(options.preset, options.calls, Path(folder) / "model")
+        case = options.case or generated(Path(folder) / "case")
         model = load_model(name, chosen)
         top = peaks(model, options.precision, wait)
-        if chosen.type == "cuda":  # the first run chooses kernels
-            run(options.case, model, config, Path(folder) / "warm")
+        if gpu:  # the first run chooses kernels
+            run(case, model, config, Path(folder) / "warm")
             torch.cuda.reset_peak_memory_stats()
-        seconds, slices, size = run(options.case, model, config, Path(folder) / "out")
-    print(f"{model.info.name}: {slices} slices of {size[0]} x {size[1]}; {chosen}, {torch.get_num_threads()} threads")
-    whole = sum(wall for wall, _ in seconds.values())
-    for phase, (wall, cpu) in seconds.items():
-        print(f"{phase:14} {wall:7.2f} s  {cpu:7.2f} CPU s  {wall / whole:4.0%}")
-    print(f"{'case':14} {whole:7.2f} s   {whole / LIMIT_S:.2f} of the limit")
+        seconds, slices, size = run(case, model, config, Path(folder) / "out")
+    extra = seconds.pop("write restorations", None)
+    for phase, (_, cpu) in seconds.items():
+        limit = LIMITS_CPU_S.get(phase)
+        yield limited(phase, cpu, "CPU s", limit) if limit else Figure(phase, cpu, "CPU s")
+    if extra:
+        yield Figure("write 4 restorations", extra[1], "CPU s")
+    yield limited("case", sum(wall for wall, _ in seconds.values()), "s", LIMIT_GPU_S if gpu else LIMIT_S)
     wall, cpu = seconds["restore"]
     calls = model.method.calls()
-    batches = math.ceil(slices / options.batch) * calls
-    print(
-        f"{'network':14} {batches / wall:7.2f} calls/s of {options.batch} slices ({slices * calls / wall:.1f} slices/s)"
-    )
+    yield Figure(f"network, {slices} x {size[0]} x {size[1]}", slices * calls / wall, "slices/s")
     work = flops_per_slice(model, size) * slices
-    print(f"{'restoration':14} {work / wall / 1e12:7.3f} TFLOP/s, {work / cpu / 1e12:.3f} per CPU second")
     for kind, (by_wall, by_cpu) in top.items():
-        share = f"{work / wall / by_wall:.0%}" + (
-            f", {work / cpu / by_cpu:.0%} by CPU time" if chosen.type == "cpu" else ""
-        )
-        print(f"{kind:14} {by_wall / 1e12:7.3f} TFLOP/s: the restoration reaches {share}")
-    memory = peak_memory_gb()
-    print(f"{'memory':14} {memory:7.2f} GB  {memory / LIMIT_GB:.2f} of the limit")
-    if chosen.type == "cuda":
-        print(f"{'device memory':14} {torch.cuda.max_memory_allocated() / 1e9:7.2f} GB")
+        ours, theirs = (work / wall, by_wall) if gpu else (work / cpu, by_cpu)
+        yield compared("restoration", ours / 1e12, "TFLOP/s", kind, theirs / 1e12)
+    yield limited("memory", peak_memory_gb(), "GB", LIMIT_GB)
+    if gpu:
+        yield Figure("device memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Case, model and machine."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", type=Path, nargs="?")
+    parser.add_argument("--model", default="tsgm")
+    parser.add_argument("--preset", choices=sorted(CANVAS))
+    parser.add_argument("--calls", type=int, default=15)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments().parse_args()
+    print(machine())
+    show(figures(given))

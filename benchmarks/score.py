@@ -5,10 +5,10 @@ python benchmarks/score.py
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from measuring import Figure, best_of, compared, show
 
 from braincli.scoring import curves, metrics
 
@@ -29,18 +29,8 @@ def pair() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return score, score > 0.35, ref
 
 
-def seconds(function: Callable[[], object], rounds: int) -> float:
-    """Best of ``rounds``."""
-    best = np.inf
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - begin)
-    return best
-
-
-def main() -> None:
-    """Print one line per figure."""
+def figures() -> Iterator[Figure]:
+    """One per figure of the scores; HD95, AUPRC and AUROC beside their peers, whose values must agree."""
     import torch
     from monai.metrics import compute_hausdorff_distance
     from sklearn.metrics import average_precision_score, roc_auc_score
@@ -49,7 +39,7 @@ def main() -> None:
     tensors = [torch.from_numpy(mask)[None, None].float() for mask in (pred, ref)]
     flat_ref, flat_score = ref.ravel(), score.ravel()
     curve = curves.curve(score=score, ref=ref)
-    rows = [
+    rows: list[tuple[str, Callable[[], float | None], str, Callable[[], float] | None]] = [
         ("DSC", lambda: metrics.dice(metrics.confusion(pred=pred, ref=ref)), "", None),
         (
             "HD95",
@@ -72,15 +62,18 @@ def main() -> None:
         ("best DSC", lambda: (curve.best_dice() or (None,))[0], "", None),
         ("lesions", lambda: metrics.lesions(pred=pred, ref=ref).recall, "", None),
     ]
-    print(f"pair of {SHAPE}: reference {ref.sum() / 1000:.0f} ml, prediction {pred.sum() / 1000:.0f} ml")
     for name, ours, library, theirs in rows:
-        took = seconds(ours, 5)
-        line = f"{name:9} {took:7.3f} s   value {ours():.6f}"
-        if theirs is not None:
-            other = seconds(theirs, 2)
-            line += f"   {library} {other:7.3f} s   value {theirs():.6f}   ratio {other / took:.1f}"
-        print(line)
+        took = best_of(ours, 5)
+        if theirs is None:
+            yield Figure(name, took, "s")
+            continue
+        yield compared(name, took, "s", library, best_of(theirs, 2))
+        value, other = ours(), theirs()
+        if value is None or not np.isclose(value, other, rtol=1e-3):
+            yield Figure(
+                f"{name}: value", value or np.nan, "", f"{library}'s {other:.6f}", (value or np.nan) / other, False
+            )
 
 
 if __name__ == "__main__":
-    main()
+    show(figures())

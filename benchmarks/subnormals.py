@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import platform
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from measuring import Figure, compared, processor, show
 
 from braincli.errors import ModelError
 from braincli.runtime import device as devices
@@ -113,13 +114,15 @@ def subnormal(module: nn.Module) -> int:
     return sum(int(((value.abs() < least) & (value != 0)).sum()) for value in floats)
 
 
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+def figures(rounds: int = 3) -> Iterator[Figure]:
+    """One per network: CPU time beside that of random weights."""
+    for network in everything():
+        real, random = seconds(network, (network.module, randomised(network.module)), rounds)
+        left = subnormal(network.module)
+        figure = compared(network.name, real, "CPU s", "random weights", random)
+        if left:
+            figure = replace(figure, what=f"{network.name}: {left} subnormal")
+        yield replace(figure, within=real / random <= GOAL and left == 0)
 
 
 def main(options: argparse.Namespace) -> bool:
@@ -128,13 +131,7 @@ def main(options: argparse.Namespace) -> bool:
     import torch
 
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print(f"{'weights':20} {'as shipped, s':>14} {'random, s':>10} {'ratio':>6} {'subnormal':>10}")
-    within = True
-    for network in everything():
-        real, random = seconds(network, (network.module, randomised(network.module)), options.rounds)
-        left = subnormal(network.module)
-        within &= real / random <= GOAL and left == 0
-        print(f"{network.name:20} {real:14.3f} {random:10.3f} {real / random:6.2f} {left:10d}", flush=True)
+    within = show(figures(options.rounds))
     print(f"\ngoal: {GOAL} at most, and none subnormal: {'met' if within else 'MISSED'}")
     return within
 

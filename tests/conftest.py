@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,19 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real scans (../shared/data) are not on this machine")
     return SHARED
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers of a plain ``pytest``: one per CPU; none for a single file, which is done before they have started."""
+    named = [Path(argument.partition("::")[0]) for argument in config.args]
+    if len(set(named)) == 1 and named[0].is_file():
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses the real scans is marked so, wherever it asks for them."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real)

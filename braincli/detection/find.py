@@ -17,10 +17,11 @@ from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
+from braincli.imaging.box import bounding_box, values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.coverage import about_unused, cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
-from braincli.imaging.volume import Volume, onto_grid_of
+from braincli.imaging.volume import Volume, view_onto
 from braincli.model.folder import LoadedModel
 from braincli.model.info import MapOptions
 from braincli.runtime.device import precision
@@ -92,14 +93,15 @@ class Findings:
     def restored_like_input(self, contrast: Contrast) -> Volume:
         """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
         image, change = self.images[contrast], self._change(contrast)
-        inside = image.data[self._shown(contrast)]
+        inside = values_in(image.data, self._shown(contrast))
         units = image.data.astype(np.float32)
         if self.spec.normalisation == "equalise":
             changed = change != 0
             units[changed] = quantiles(inside, self.restored(contrast).data[changed])
         else:
             low, high = np.percentile(inside, self.spec.percentiles)
-            units += (high - low) * change
+            box = bounding_box(self.brain.data)
+            units[box] += (high - low) * change[box]
         return image.with_data(units)
 
     def _shown(self, contrast: Contrast) -> np.ndarray:
@@ -107,7 +109,7 @@ class Findings:
         slices = self.restoration.slices
         if contrast not in slices.hidden:
             return self.brain.data
-        hidden = onto_grid_of(slices.ras.with_data(slices.hidden[contrast]), slices.grid)
+        hidden = view_onto(slices.ras.with_data(slices.hidden[contrast]), slices.grid)
         return self.brain.data & ~hidden.data
 
     def _change(self, contrast: Contrast) -> np.ndarray:
@@ -217,7 +219,7 @@ def refuse_samples(method: str, options: MethodConfig, samples: int) -> None:
 
 def inside(slices: Slices) -> Volume:
     """The brain mask (bool) on the grid of the input."""
-    return onto_grid_of(slices.ras.with_data(slices.brain_volume), slices.grid)
+    return view_onto(slices.ras.with_data(slices.brain_volume), slices.grid)
 
 
 def without_bias(images: Mapping[Contrast, Volume], brain: Volume | None) -> tuple[dict[Contrast, Volume], list[str]]:

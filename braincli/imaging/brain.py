@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from braincli.imaging.box import as_stored, bounding_box, values_in
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
 
@@ -85,34 +86,56 @@ def foreground(volume: Volume) -> np.ndarray:
     Returns:
         (X, Y, Z) bool; nothing is true where all voxels are equal.
     """
-    difference = volume.data - background_value(volume.data)
-    differs = difference != 0
-    solid = parts(differs)
-    clear = _clear(difference)
-    if differs.sum() > MUCH * clear.sum():
-        tolerant = parts(clear)
-        solid = tolerant if solid.sum() > MUCH * tolerant.sum() else solid
-    return _without_filling(volume, solid)
+    return next(foregrounds([volume]))
 
 
-def _clear(difference: np.ndarray) -> np.ndarray:
+def foregrounds(volumes: Iterable[Volume]) -> Iterator[np.ndarray]:
+    """:func:`foreground` of each scan on one grid.
+
+    Scans that were stripped with one mask, as most are, differ from their background in the same voxels: what takes
+    longest is then done once.
+    """
+    known: list[tuple[np.ndarray, np.ndarray]] = []
+    for volume in volumes:
+        background = background_value(volume.data)
+        differs = volume.data != background
+        solid = next((solid for other, solid in known if np.array_equal(other, differs)), None)
+        if solid is None:
+            solid = parts(differs)
+            known.append((differs, solid))
+        clear = _clear(volume.data, background, differs)
+        if clear is not None:
+            tolerant = parts(clear)
+            solid = tolerant if np.count_nonzero(solid) > MUCH * np.count_nonzero(tolerant) else solid
+        yield _without_filling(volume, solid)
+
+
+def _clear(data: np.ndarray, background: float, differs: np.ndarray) -> np.ndarray | None:
     """What differs from the background by more than 5 % of the intensities, on the brain's side of it if it has one.
 
-    Ringing lies on both sides.
+    Ringing lies on both sides. None where that is nearly all of what ``differs`` from the background at all.
     """
-    size = np.abs(difference)
-    top = float(np.percentile(size.ravel(order="K")[:: size.size // SAMPLE + 1], 99.5))
-    brighter = float((difference[size > 0.2 * top] > 0).mean()) if top else 0.5
-    signed = difference if brighter > ONE_SIDED else -difference if brighter < 1 - ONE_SIDED else size
-    clear: np.ndarray = signed > CLEAR * top
-    return clear
+    sampled = np.abs(data.ravel(order="K")[:: data.size // SAMPLE + 1] - background)
+    top = float(np.percentile(sampled, 99.5))
+    difference = values_in(data, differs) - background
+    above, below = np.count_nonzero(difference > 0.2 * top), np.count_nonzero(difference < -0.2 * top)
+    brighter = above / (above + below) if top else 0.5
+    side = 1 if brighter > ONE_SIDED else -1 if brighter < 1 - ONE_SIDED else 0
+
+    def is_clear(difference: np.ndarray) -> np.ndarray:
+        signed = side * difference if side else np.abs(difference)
+        return signed > CLEAR * top
+
+    if difference.size <= MUCH * np.count_nonzero(is_clear(difference)):
+        return None
+    return is_clear(data - background)
 
 
 def _without_filling(volume: Volume, solid: np.ndarray) -> np.ndarray:
     """``solid`` without blocks of one value that reach the image's border: a field of view that was filled up."""
     from scipy import ndimage
 
-    values = volume.data[solid]
+    values = values_in(volume.data, solid)
     values = values[:: values.size // SAMPLE + 1]
     if not values.size:
         return solid
@@ -138,17 +161,35 @@ def parts(mask: np.ndarray, least: float = 0.01) -> np.ndarray:
     """Components of ``mask`` (6-neighbourhood) above ``least`` of the largest, with their holes filled."""
     from scipy import ndimage
 
-    solid = np.zeros(mask.shape, bool)
-    labels, count = ndimage.label(mask)
-    if not count:
-        return solid
-    sizes = np.bincount(labels.ravel(order="K"))
-    sizes[0] = 0
-    kept = (sizes >= least * sizes.max())[labels]
-    box = ndimage.find_objects(kept.view(np.uint8))[0]
-    outside, _ = ndimage.label(np.pad(~kept[box], 1, constant_values=True))
-    solid[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    solid = np.zeros_like(mask)
+    whole, target = as_stored(mask, solid)
+    box = bounding_box(whole)
+    kept = whole[box]
+    labels, count = ndimage.label(kept)
+    if count > 1:
+        sizes = np.bincount(labels[kept])
+        large = sizes >= least * sizes.max()
+        large[0] = False
+        kept = labels == large.argmax() if np.count_nonzero(large) == 1 else large[labels]
+    target[box] = _filled(kept)
     return solid
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """``mask`` (bool) with what it encloses (6-neighbourhood): ndimage's binary_fill_holes, in a tenth of its time."""
+    solid = np.zeros_like(mask)
+    whole, target = as_stored(mask, solid)
+    box = bounding_box(whole)
+    target[box] = _filled(whole[box])
+    return solid
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    filled: np.ndarray = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return filled
 
 
 def shows_skull(images: Mapping[Contrast, Volume]) -> Verdict:

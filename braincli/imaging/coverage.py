@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from braincli.errors import InputError
-from braincli.imaging.brain import foreground
+from braincli.imaging.box import bounding_box
+from braincli.imaging.brain import fill_holes, foregrounds
 from braincli.imaging.cases import Contrast
 from braincli.imaging.shading import shading
 from braincli.imaging.volume import Volume
@@ -60,13 +62,13 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
     Raises:
         InputError: there is no brain, or more than any brain holds (not where a mask was given).
     """
-    own = {contrast: foreground(volume) for contrast, volume in volumes.items()}
+    own = dict(zip(volumes, foregrounds(volumes.values()), strict=True))
     first = next(iter(volumes.values()))
     warnings: list[str] = []
     if brain is None:
-        mask = np.logical_or.reduce(list(own.values()))
+        mask = reduce(np.logical_or, own.values())
     else:
-        mask = _filled(brain.data > 0)
+        mask = fill_holes(brain.data > 0)
         if (holes_ml := float((mask & ~(brain.data > 0)).sum()) * first.voxel_ml) >= HOLES_ML:
             warnings.append(f"{_of(brain)}the brain mask had holes of {holes_ml:.1f} ml; they were filled")
     if not mask.any():
@@ -89,7 +91,12 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
 
 def about_unused(volumes: Mapping[Contrast, Volume], brain: np.ndarray) -> list[str]:
     """What is to be said of contrasts that no model looks at: where they show nothing of ``brain`` (X, Y, Z)."""
-    return [text for c, volume in volumes.items() for text in _look(c, volume, foreground(volume), brain)[1]]
+    own = foregrounds(volumes.values())
+    return [
+        text
+        for (c, volume), shown in zip(volumes.items(), own, strict=True)
+        for text in _look(c, volume, shown, brain)[1]
+    ]
 
 
 def _look(
@@ -99,7 +106,7 @@ def _look(
     gaps = _gaps(own)
     words = list(_name_gaps(contrast, volume, gaps))
     missing = _missing(brain, own, gaps, volume.spacing)
-    share = float(missing.sum() / brain.sum())
+    share = np.count_nonzero(missing) / np.count_nonzero(brain)
     if share <= NOTICED and not (gaps and missing.any()):
         return None, words
     text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
@@ -107,7 +114,7 @@ def _look(
 
 
 def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:
-    ml = float(mask.sum()) * grid.voxel_ml
+    ml = np.count_nonzero(mask) * grid.voxel_ml
     low, high = BRAIN_ML
     if ml > ABSURD_ML and not given:
         raise InputError(
@@ -124,22 +131,16 @@ def _of(volume: Volume) -> str:
     return f"{volume.source.name}: " if volume.source else ""
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
-    filled: np.ndarray = ndimage.binary_fill_holes(mask)
-    return filled
-
-
 def _gaps(shown: np.ndarray) -> list[tuple[int, int, int]]:
     """Runs of empty slices between slices that are large: (axis, first, last)."""
     runs = []
-    for axis in range(3):
-        areas = shown.sum(axis=tuple(other for other in range(3) if other != axis))
-        used = np.flatnonzero(areas)
-        for low, high in pairwise(used):
+    box = bounding_box(shown)
+    inner = shown[box]
+    for axis, begin in enumerate(part.start for part in box):
+        areas = inner.sum(axis=tuple(other for other in range(3) if other != axis))
+        for low, high in pairwise(np.flatnonzero(areas)):
             if high - low > 1 and min(areas[low], areas[high]) > THICK * areas.max():
-                runs.append((axis, int(low) + 1, int(high) - 1))
+                runs.append((axis, begin + int(low) + 1, begin + int(high) - 1))
     return runs
 
 
@@ -159,7 +160,7 @@ def _missing(
         planes = tuple(slice(low, high + 1) if i == axis else slice(None) for i in range(3))
         missing[planes] = brain[planes]
     empty = brain & ~shown
-    if empty.sum() > NOTICED * brain.sum():
+    if np.count_nonzero(empty) > NOTICED * np.count_nonzero(brain):
         if not shown.any():
             return brain.copy()
         missing |= _outside_hull(empty, shown, spacing) | _deep(empty, spacing)

@@ -23,7 +23,8 @@ def shading(volume: Volume, brain: np.ndarray) -> float | None:
     Args:
         brain: (X, Y, Z) bool.
     """
-    if not brain.any() or (volume.data[brain] < 0).mean() > NEGATIVE:
+    size = np.count_nonzero(brain)
+    if not size or np.count_nonzero(brain & (volume.data < 0)) / size > NEGATIVE:
         return None
     steps = [max(1, round(COARSE_MM / size)) for size in volume.spacing]
     sparse = tuple(slice(step // 2, None, step) for step in steps)
@@ -31,23 +32,25 @@ def shading(volume: Volume, brain: np.ndarray) -> float | None:
     inside = brain[sparse] & (data > 0)
     if inside.sum() < FEW:
         return None
-    places = np.argwhere(inside) * np.array(steps) * volume.spacing
-    places = (places - places.mean(axis=0)) / places.std(axis=0).max()
+    places = (np.argwhere(inside) * np.array(steps) * volume.spacing).T
+    places = (places - places.mean(axis=1, keepdims=True)) / places.std(axis=1).max()
     values = np.log(data[inside].astype(np.float64))
-    linear = np.column_stack([np.ones(len(places)), places])
-    for terms, limit in ((linear, TREND), (np.column_stack([linear, places**2]), BOWL)):
+    linear = np.vstack([np.ones(places.shape[1]), places])
+    for terms, limit in ((linear, TREND), (np.vstack([linear, places**2]), BOWL)):
         if (factor := _range(terms, values)) > limit:
             return factor
     return None
 
 
 def _range(terms: np.ndarray, values: np.ndarray) -> float:
-    """Factor between the bright and the dark end of the field that ``terms`` make of log ``values``."""
+    """Factor between the bright and the dark end of the field that ``terms`` (K, N) make of log ``values`` (N,)."""
     near = np.ones(len(values), bool)
     for _ in range(ROUNDS):
-        weights = np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
-        rest = values - terms @ weights
+        counted = terms * near
+        weights = np.linalg.lstsq(counted @ terms.T, counted @ values, rcond=None)[0]
+        field = weights @ terms
+        rest = values - field
         rest -= np.median(rest)
         near = np.abs(rest) <= SPREAD * 1.4826 * np.median(np.abs(rest))
-    low, high = np.percentile(terms @ weights, (2.5, 97.5))
+    low, high = np.percentile(field, (2.5, 97.5))
     return float(np.exp(high - low))

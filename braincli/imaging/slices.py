@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from braincli.errors import InputError
+from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.coverage import cover
 from braincli.imaging.reading import load_images
@@ -22,10 +23,12 @@ from braincli.imaging.volume import (
     load,
     mask_on_grid_of,
     nearly_same_grid,
-    onto_grid_of,
     reorient,
     same_grid,
+    view_along,
 )
+
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,18 @@ class Slices:
 
     def to_volume(self, values: np.ndarray) -> Volume:
         """(S, H, W) values on the canvas -> float32 volume on the input's grid, 0 outside the brain."""
-        x, y, z = self.ras.shape
-        full = np.zeros((x, y, z), dtype=np.float32)
-        full[:, :, self.index] = _separable(values, self.rows, self.columns).transpose(2, 1, 0)[:, ::-1]
-        return onto_grid_of(self.ras.with_data(full * self.brain_volume), self.grid)
+        x, y, _ = bounding_box(self.brain_volume)
+        up = _separable(values, self.rows[_backwards(y, self.ras.shape[1])], self.columns[x])[:, ::-1]
+        full = np.zeros_like(self.grid.data, dtype=np.float32)
+        planes = view_along(self.grid.with_data(full)).data.T  # written to: full, from above
+        planes[self.index, y, x] = up * self.brain_volume.T[self.index, y, x]
+        return self.grid.with_data(full)
 
     def to_canvas(self, data: np.ndarray, spec: SliceSpec) -> np.ndarray:
         """(X, Y, Z) array on the RAS grid -> (S, H, W) float32 share or mean per canvas pixel."""
-        down_rows, down_columns = self._down(spec)
-        return _resample(data[:, :, self.index], down_rows, down_columns)
-
-    def _down(self, spec: SliceSpec) -> tuple[np.ndarray, np.ndarray]:
-        return _canvas(self.brain_volume, self.ras.spacing, spec, self.image.shape[2:])
+        box = bounding_box(self.brain_volume)
+        rows, columns = _canvas(box, self.ras.shape, self.ras.spacing, spec, self.image.shape[2:])
+        return _separable(data.T[self.index, ::-1], rows, columns)
 
 
 def from_volumes(
@@ -95,14 +98,17 @@ def from_volumes(
     first = next(iter(volumes.values()))
     notes = on_one_grid([*volumes.values(), *([brain] if brain is not None else [])])
     coverage = cover(volumes, brain)
-    ras = {contrast: reorient(volume) for contrast, volume in volumes.items()}
+    ras = {contrast: view_along(volume) for contrast, volume in volumes.items()}
     grid = next(iter(ras.values()))
-    mask, *parts = (reorient(first.with_data(part)).data for part in (coverage.brain, *coverage.hidden.values()))
+    mask, *parts = (view_along(first.with_data(part)).data for part in (coverage.brain, *coverage.hidden.values()))
     hidden = dict(zip(coverage.hidden, parts, strict=True))
 
-    size = _canvas_size(mask, grid.spacing, spec, stride)
-    down_rows, down_columns = _canvas(mask, grid.spacing, spec, size)
-    share = _resample(mask, down_rows, down_columns)
+    box = bounding_box(mask)
+    size = _canvas_size(box, grid.spacing, spec, stride)
+    rows, columns = _canvas(box, grid.shape, grid.spacing, spec, size)
+    rows, columns = rows[:, _backwards(box[1], grid.shape[1])], columns[:, box[0]]
+    brain_box = mask[box]
+    share = _separable(brain_box.T[:, ::-1], rows, columns)
     inside = share > 0.5
     keep = inside.sum(axis=(1, 2)) * spec.pixel_mm**2 >= spec.min_brain_mm2
     if not keep.any():
@@ -110,12 +116,12 @@ def from_volumes(
     image = np.zeros((int(keep.sum()), len(CONTRASTS), *size), dtype=np.float32)
     shown = np.zeros(image.shape, dtype=bool) if hidden else None
     for contrast, volume in ras.items():
-        channel, seen, part, within = CONTRASTS.index(contrast), mask, share, inside
+        channel, seen, part, within = CONTRASTS.index(contrast), brain_box, share, inside
         if contrast in hidden:
-            seen = mask & ~hidden[contrast]
-            part = _resample(seen, down_rows, down_columns)
+            seen = brain_box & ~hidden[contrast][box]
+            part = _separable(seen.T[:, ::-1], rows, columns)
             within = inside & (part > 0.5)
-        canvas = _resample(normalise(volume.data, seen, spec)[:, :, keep], down_rows, down_columns)
+        canvas = _separable(normalise(volume.data[box], seen, spec).T[keep, ::-1], rows, columns)
         # dividing by the brain's share keeps pixels at its edge as bright as the tissue in them
         image[:, channel] = np.where(within[keep], canvas / np.maximum(part[keep], 0.5), 0)
         if shown is not None:
@@ -123,10 +129,10 @@ def from_volumes(
     return Slices(
         image=image.clip(0, 1),
         brain=inside[keep][:, None],
-        index=np.flatnonzero(keep),
+        index=box[2].start + np.flatnonzero(keep),
         contrasts=tuple(c for c in CONTRASTS if c in ras),
-        rows=_up(mask, 1, grid.spacing[1], spec, size[0]),
-        columns=_up(mask, 0, grid.spacing[0], spec, size[1]),
+        rows=_up(box, 1, grid, spec, size[0]),
+        columns=_up(box, 0, grid, spec, size[1]),
         grid=first,
         ras=grid,
         brain_volume=mask,
@@ -153,18 +159,21 @@ def on_one_grid(volumes: Sequence[Volume]) -> list[str]:
 
 def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarray:
     """(X, Y, Z) float32 in [0, 1], 0 outside ``brain``; a constant image becomes all 0."""
+    whole = np.zeros_like(data, dtype=np.float32)
+    box = bounding_box(brain)
+    data, brain, result = as_stored(data[box], brain[box], whole[box])
     inside = data[brain]
-    result = np.zeros(data.shape, dtype=np.float32)
     if not inside.size:
-        return result
+        return whole
     if spec.normalisation == "equalise":
-        order = np.sort(inside)
-        result[brain] = np.searchsorted(order, inside, side="left") / len(order)
-        return result
+        kinds, counts = np.unique(inside, return_counts=True)  # scans of whole numbers have few: quick to look up in
+        below = np.cumsum(counts) - counts
+        result[brain] = below[np.searchsorted(kinds, inside)] / len(inside)
+        return whole
     low, high = np.percentile(inside, spec.percentiles)
     if high > low:
         result[brain] = ((inside - low) / (high - low)).clip(0, 1)
-    return result
+    return whole
 
 
 def load_case(case: Case, spec: SliceSpec, *, stride: int = 1) -> tuple[Slices, np.ndarray | None]:
@@ -182,11 +191,6 @@ def load_case(case: Case, spec: SliceSpec, *, stride: int = 1) -> tuple[Slices, 
     return slices, slices.to_canvas(reorient(lesion).data > 0, spec)
 
 
-def _resample(data: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) -> (Z, H, W) with rows anterior to posterior."""
-    return _separable(data.transpose(2, 1, 0)[:, ::-1], rows, columns)
-
-
 def _separable(stack: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(S, h, w) float32 -> (S, H, W): ``rows`` (H, h) and ``columns`` (W, w) applied to every slice.
 
@@ -196,42 +200,41 @@ def _separable(stack: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
     return np.ascontiguousarray(np.tensordot(rows.astype(np.float32), wide, (1, 1)).transpose(1, 0, 2))
 
 
-def _box(mask: np.ndarray, axis: int) -> tuple[int, int]:
-    used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-    return int(used[0]), int(used[-1])
+def _backwards(part: slice, size: int) -> slice:
+    """``part`` of an axis of ``size`` in the coordinates of the reversed axis, as y runs on the canvas."""
+    return slice(size - part.stop, size - part.start)
 
 
-def _canvas_size(mask: np.ndarray, spacing: Sequence[float], spec: SliceSpec, stride: int) -> tuple[int, int]:
+def _canvas_size(box: Box, spacing: Sequence[float], spec: SliceSpec, stride: int) -> tuple[int, int]:
     """(H, W): the training canvas, or the next multiple of ``stride`` that holds the brain with a pixel to spare."""
     size = []
     for axis, least in ((1, spec.size[0]), (0, spec.size[1])):
-        low, high = _box(mask, axis)
-        needed = int(np.ceil((high - low + 1) * spacing[axis] / spec.pixel_mm)) + 2
+        needed = int(np.ceil((box[axis].stop - box[axis].start) * spacing[axis] / spec.pixel_mm)) + 2
         size.append(max(least, -(-needed // stride) * stride))
     return size[0], size[1]
 
 
-def _centre(mask: np.ndarray, axis: int) -> float:
+def _centre(box: Box, axis: int, length: int) -> float:
     """Middle of the brain's box along an axis of the stack (the y axis runs backwards there)."""
-    low, high = _box(mask, axis)
-    middle = (low + high) / 2
-    return mask.shape[1] - 1 - middle if axis == 1 else middle
+    middle = (box[axis].start + box[axis].stop - 1) / 2
+    return length - 1 - middle if axis == 1 else middle
 
 
 def _canvas(
-    mask: np.ndarray, spacing: Sequence[float], spec: SliceSpec, size: tuple[int, ...]
+    box: Box, shape: Sequence[int], spacing: Sequence[float], spec: SliceSpec, size: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices (H, Y) and (W, X) from the grid to the canvas."""
+    """Matrices (H, Y) and (W, X) from a grid of ``shape`` to the canvas."""
     down = [
-        _weights(mask.shape[axis], spacing[axis], _centre(mask, axis), length, spec.pixel_mm, (length - 1) / 2)
+        _weights(shape[axis], spacing[axis], _centre(box, axis, shape[axis]), length, spec.pixel_mm, (length - 1) / 2)
         for axis, length in ((1, size[0]), (0, size[1]))
     ]
     return down[0], down[1]
 
 
-def _up(mask: np.ndarray, axis: int, spacing: float, spec: SliceSpec, length: int) -> np.ndarray:
-    """Matrix (n, length) from the canvas back to the grid."""
-    return _weights(length, spec.pixel_mm, (length - 1) / 2, mask.shape[axis], spacing, _centre(mask, axis))
+def _up(box: Box, axis: int, grid: Volume, spec: SliceSpec, length: int) -> np.ndarray:
+    """Matrix (n, length) from the canvas back to ``grid``."""
+    n, spacing = grid.shape[axis], grid.spacing[axis]
+    return _weights(length, spec.pixel_mm, (length - 1) / 2, n, spacing, _centre(box, axis, n))
 
 
 def _weights(

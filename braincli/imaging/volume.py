@@ -6,7 +6,6 @@ or sform.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from braincli.imaging import checks
 from braincli.imaging.checks import HeaderFacts, Level, Problem
 from braincli.imaging.checks.geometry import corner_distance
 from braincli.runtime import files
+from braincli.runtime.packing import packed
 
 __all__ = [
     "HeaderFacts",
@@ -32,9 +32,10 @@ __all__ = [
     "resample",
     "same_grid",
     "save",
+    "view_along",
+    "view_onto",
 ]
 
-GZIP_LEVEL = 4
 TOLERANCE_VOXELS = 0.05  # corners of one grid in two files
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -121,9 +122,9 @@ def is_readable(path: Path) -> bool:
 def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
     """Write ``volume`` atomically with its own affine and header facts.
 
-    bool becomes uint8, floats float32, integers keep their type; no intensity scaling. The same volume gives
-    the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform that no
-    longer describes ``volume.affine`` is not written.
+    bool becomes uint8, floats float32, integers keep their type; no intensity scaling. On one machine the same
+    volume gives the same bytes. Of the input's header only :class:`HeaderFacts` survive; a stored qform or sform
+    that no longer describes ``volume.affine`` is not written.
 
     Raises:
         UsageError: ``path`` exists and ``overwrite`` is false.
@@ -135,8 +136,8 @@ def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterabl
     image = _nifti(volume)
     with files.atomic_path(path) as temporary, temporary.open("wb") as raw:
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0) as packed:
-                image.to_stream(packed)
+            with packed(raw) as stream:
+                image.to_stream(stream)
         else:
             image.to_stream(raw)
 
@@ -146,9 +147,15 @@ def reorient(volume: Volume, axes: str = "RAS") -> Volume:
 
     The header facts are dropped (they describe the old axes); use :func:`onto_grid_of` to come back.
     """
+    turned = view_along(volume, axes)
+    return turned.with_data(np.ascontiguousarray(turned.data))
+
+
+def view_along(volume: Volume, axes: str = "RAS") -> Volume:
+    """Like :func:`reorient`, without copying: data is a view of ``volume``'s, in whatever order that lies in memory."""
     now = orientations.io_orientation(volume.affine)
     change = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(axes)))
-    data = np.ascontiguousarray(orientations.apply_orientation(volume.data, change))
+    data = orientations.apply_orientation(volume.data, change)
     affine = volume.affine @ orientations.inv_ornt_aff(change, volume.shape)
     return replace(volume, data=data, affine=affine, header=HeaderFacts())
 
@@ -156,6 +163,15 @@ def reorient(volume: Volume, axes: str = "RAS") -> Volume:
 def onto_grid_of(volume: Volume, target: Volume) -> Volume:
     """Undo :func:`reorient`: permute and flip ``volume`` to ``target``'s axes, with ``target``'s affine and
     header.
+
+    Raises:
+        InputError: the two do not cover the same grid.
+    """
+    return target.with_data(np.ascontiguousarray(view_onto(volume, target).data))
+
+
+def view_onto(volume: Volume, target: Volume) -> Volume:
+    """Like :func:`onto_grid_of`, without copying: it undoes :func:`view_along`.
 
     Raises:
         InputError: the two do not cover the same grid.
@@ -173,7 +189,7 @@ def onto_grid_of(volume: Volume, target: Volume) -> Volume:
         )
     if problem := same_grid(flipped, target):
         raise InputError(problem.message, problem.hint)
-    return target.with_data(np.ascontiguousarray(flipped.data))
+    return target.with_data(flipped.data)
 
 
 def same_grid(a: Volume, b: Volume, *, tolerance_voxels: float = TOLERANCE_VOXELS) -> Problem | None:

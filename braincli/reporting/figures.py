@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from braincli import RESEARCH_USE_ONLY
+from braincli.imaging.box import values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.imaging.volume import Volume, reorient
+from braincli.imaging.volume import Volume, view_along
 from braincli.runtime import files
 
 NAMES = {Contrast.T1: "T1", Contrast.T1CE: "T1ce", Contrast.T2: "T2", Contrast.FLAIR: "FLAIR"}
@@ -22,6 +23,8 @@ MASK, REFERENCE = "#ff5a4f", "#45d3c4"
 APART_MM = 8.0  # least distance between the slices shown
 MARGIN_MM = 6.0
 CELL_INCH = 1.55
+TITLE_PAD_INCH = 3 / 72
+PNG_LEVEL = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class _Panel:
     window: tuple[float, float]
     colours: str = "gray"
     outlined: bool = False
+    blank: bool = False  # what lies outside the brain is as dark as the window goes
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,11 @@ def restoration_figure(
         ResourceError: the disk is full or the folder cannot be written.
     """
     files.refuse_overwrite(path, overwrite=overwrite)
-    grid = reorient(mask)
-    inside = reorient(mask.with_data(brain)).data if brain is not None else _inside(images)
+    grid = view_along(mask)
+    inside = view_along(mask.with_data(brain)).data if brain is not None else _inside(images)
     marked = grid.data > 0
-    known = None if reference is None else reorient(reference).data > 0
-    score = None if anomaly is None else reorient(anomaly).data
+    known = None if reference is None else view_along(reference).data > 0
+    score = None if anomaly is None else view_along(anomaly).data
     panels = _panels(images, inside, restored or {}, score, threshold)
     chosen = pick_slices(marked, score, grid.spacing[2], rows)
     _draw(path, panels, marked, known, inside, chosen, grid, title)
@@ -121,7 +125,7 @@ def pick_slices(mask: np.ndarray, score: np.ndarray | None, step_mm: float, coun
 
 
 def _inside(images: Mapping[Contrast, Volume]) -> np.ndarray:
-    return np.logical_or.reduce([reorient(image).data != 0 for image in images.values()])
+    return np.logical_or.reduce([view_along(image).data != 0 for image in images.values()])
 
 
 def _panels(
@@ -133,19 +137,25 @@ def _panels(
 ) -> list[_Panel]:
     panels = []
     for contrast in (c for c in CONTRASTS if c in images):
-        data = reorient(images[contrast]).data
-        low, high = np.percentile(data[inside], [1, 99]) if inside.any() else (0.0, 1.0)
-        panels.append(_Panel(NAMES[contrast], np.where(inside, data, low), (float(low), float(max(high, low + 1e-6)))))
+        data = view_along(images[contrast]).data
+        panels.append(_Panel(NAMES[contrast], data, _window(data, inside), blank=True))
     best = next(contrast for contrast in SHOWN_BEST_ON if contrast in images)
     if shown := next((contrast for contrast in SHOWN_BEST_ON if contrast in restored), None):
-        panels.append(_Panel(f"{NAMES[shown]} restored", reorient(restored[shown]).data, (0.0, 1.0)))
+        panels.append(_Panel(f"{NAMES[shown]} restored", view_along(restored[shown]).data, (0.0, 1.0)))
     if score is not None:
         highest = float(score.max()) or 1.0
         top = min(2 * threshold, max(highest, 1.2 * threshold)) if threshold else highest
         panels.append(_Panel("anomaly map", score, (0.0, top), "inferno"))
     base = next(panel for panel in panels if panel.title == NAMES[best])
-    panels.append(_Panel(f"mask on {NAMES[best]}", base.data, base.window, outlined=True))
+    panels.append(_Panel(f"mask on {NAMES[best]}", base.data, base.window, outlined=True, blank=True))
     return panels
+
+
+def _window(data: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """1st and 99th percentile of ``data`` where ``inside``, both (X, Y, Z)."""
+    values = values_in(data, inside)
+    low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
+    return float(low), float(max(high, low + 1e-6))
 
 
 def slices_figure(
@@ -188,8 +198,10 @@ def _draw(
         place = (*box, index)
         outlines = [(marked[place], MASK)] + ([] if known is None else [(known[place], REFERENCE)])
         planes = [
-            Plane(p.title, p.data[place], p.window, p.colours, tuple(outlines) if p.outlined else ()) for p in panels
-        ]
+            Plane(p.title, np.where(inside[place], p.data[place], p.window[0]) if p.blank else p.data[place], p.window,
+                  p.colours, tuple(outlines) if p.outlined else ())
+            for p in panels
+        ]  # fmt: skip
         rows.append(Row(f"z {height_mm(grid, index):+.0f} mm", planes))
     figure = _paint(rows, tall / wide, dy / dx)
     _words(figure, title, marked, known, grid.voxel_ml)
@@ -197,25 +209,37 @@ def _draw(
 
 
 def _paint(rows: Sequence[Row], tallness: float, aspect: float) -> Any:
-    """A figure with one cell per plane; ``tallness`` is a cell's height by its width."""
+    """A figure with one cell per plane; ``tallness`` is a cell's height by its width.
+
+    All cells lie in one matplotlib Axes measured in inches: an Axes for each took longer than all that is in them.
+    """
     columns = len(rows[0].planes)
     head, foot = 0.62, 0.36
-    width, cell = CELL_INCH * columns, CELL_INCH * tallness
-    height = head + foot + cell * len(rows)
+    wide, tall = CELL_INCH, CELL_INCH * tallness
+    width, height = wide * columns, head + foot + tall * len(rows)
     figure = new_figure(figsize=(width, height), dpi=130, facecolor=DARK)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
     for number, row in enumerate(rows):
-        bottom = (foot + cell * (len(rows) - 1 - number)) / height
+        bottom = foot + tall * (len(rows) - 1 - number)
         for column, plane in enumerate(row.planes):
-            axes = figure.add_axes((column / columns, bottom, 1 / columns, cell / height))
-            axes.set_axis_off()
             if plane is not None:
-                _show(axes, plane, aspect, titled=number == 0)
-            if column == 0:
-                _label(axes, 0.03, 0.02, row.label, "left")
-                _label(axes, 0.03, 0.97, "R", "left")
-            if column == columns - 1:
-                _label(axes, 0.97, 0.97, "L", "right")
+                _show(axes, plane, _centred(plane, aspect, (column * wide, bottom, wide, tall)))
+                if number == 0:
+                    _title(axes, plane.title, (column + 0.5) * wide, bottom + tall)
+        _label(axes, 0.03 * wide, bottom + 0.02 * tall, row.label, "left", "bottom")
+        _label(axes, 0.03 * wide, bottom + 0.97 * tall, "R", "left", "top")
+        _label(axes, width - 0.03 * wide, bottom + 0.97 * tall, "L", "right", "top")
     return figure
+
+
+def _centred(plane: Plane, aspect: float, cell: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """(left, right, bottom, top) of a picture as large as fits into ``cell`` (left, bottom, width, height)."""
+    left, bottom, wide, tall = cell
+    x, y = plane.data.shape
+    scale = min(wide / x, tall / (y * aspect))
+    across, up = scale * x / 2, scale * y * aspect / 2
+    return left + wide / 2 - across, left + wide / 2 + across, bottom + tall / 2 - up, bottom + tall / 2 + up
 
 
 def new_figure(**options: Any) -> Any:
@@ -235,20 +259,25 @@ def new_figure(**options: Any) -> Any:
     return figure
 
 
-def _show(axes: Any, plane: Plane, aspect: float, *, titled: bool) -> None:
+def _show(axes: Any, plane: Plane, extent: tuple[float, float, float, float]) -> None:
+    """A picture with its outlines; ``extent`` is (left, right, bottom, top)."""
     low, high = plane.window
     axes.imshow(
-        _upright(plane.data), cmap=plane.colours, vmin=low, vmax=high, aspect=aspect, interpolation="bilinear"
+        _upright(plane.data), cmap=plane.colours, vmin=low, vmax=high, extent=extent, aspect="auto",
+        interpolation="bilinear",
     )  # fmt: skip
     for mask, colour in plane.outlines:
-        _outline(axes, mask, colour)
-    if titled:
-        axes.set_title(_plain(plane.title), color=LIGHT, fontsize=8, pad=3, parse_math=False)
+        _outline(axes, mask, colour, extent)
 
 
 def _save(figure: Any, path: Path) -> None:
+    """Draw ``figure`` as PNG; written without its alpha channel, which says nothing, in half the time."""
+    from PIL import Image
+
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
     with files.atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor=DARK, metadata={"Software": None})
+        picture.save(temporary, format="png", compress_level=PNG_LEVEL, dpi=(figure.dpi, figure.dpi))
 
 
 def _heading(figure: Any, title: str, note: str, colour: str) -> None:
@@ -286,15 +315,26 @@ def _upright(plane: np.ndarray) -> np.ndarray:
     return plane.T[::-1, ::-1]
 
 
-def _outline(axes: Any, plane: np.ndarray, colour: str) -> None:
-    if plane.any():
-        axes.contour(_upright(plane).astype(float), levels=[0.5], colors=[colour], linewidths=0.9)
+def _outline(axes: Any, plane: np.ndarray, colour: str, extent: tuple[float, float, float, float]) -> None:
+    """The contour of a mask (X, Y) whose picture fills ``extent``."""
+    if not plane.any():
+        return
+    left, right, bottom, top = extent
+    values = _upright(plane).astype(float)
+    rows, columns = values.shape
+    x = left + (right - left) * (np.arange(columns) + 0.5) / columns
+    y = top - (top - bottom) * (np.arange(rows) + 0.5) / rows
+    axes.contour(x, y, values, levels=[0.5], colors=[colour], linewidths=0.9)
 
 
-def _label(axes: Any, x: float, y: float, text: str, align: str) -> None:
-    vertical = "top" if y > 0.5 else "bottom"
+def _title(axes: Any, text: str, x: float, y: float) -> None:
+    style = {"color": LIGHT, "fontsize": 8, "ha": "center", "va": "baseline", "parse_math": False}
+    axes.text(x, y + TITLE_PAD_INCH, _plain(text), **style)
+
+
+def _label(axes: Any, x: float, y: float, text: str, align: str, vertical: str) -> None:
     style = {"color": FAINT, "fontsize": 6.5, "ha": align, "va": vertical, "parse_math": False}
-    axes.text(x, y, _plain(text), transform=axes.transAxes, **style)
+    axes.text(x, y, _plain(text), **style)
 
 
 def _plain(text: str) -> str:

@@ -120,7 +120,6 @@ def test_phi_is_listed_on_request(tmp_path: Path) -> None:
     assert "private: descrip = Time=101010" in listed and "private: extension 1 = comment, 16 bytes" in listed
 
 
-@pytest.mark.real
 def test_raw_scans_show_their_heads(shared_data: Path) -> None:
     result = check(shared_data / "raw" / "TCGA-FG-6692", "--quiet")
     assert result.exit_code == 0 and result.stdout.count("shows the head") == 4 and "another grid" in result.stdout

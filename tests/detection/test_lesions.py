@@ -61,3 +61,20 @@ def test_tables_agree_and_are_plain_json() -> None:
     assert tuple(rows[0]) == TSV_COLUMNS
     assert [float(row[2]) for row in rows[1:]] == [lesion["volume_ml"] for lesion in content["lesions"]]
     assert all(len(row) == len(TSV_COLUMNS) for row in rows)
+
+
+def test_many_pieces_agree_with_scipy() -> None:
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    mask = Volume(np.asfortranarray(ndimage.gaussian_filter(rng.normal(size=(30, 25, 20)), 1) > 0.25), GRID)
+    score = mask.with_data(rng.random(mask.shape).astype(np.float32))
+    labels, count = ndimage.label(mask.data, np.ones((3, 3, 3)))
+    lesions = lesion_table(mask, score)
+    assert count == len(lesions) > 5
+    numbers = range(1, count + 1)
+    centres = np.array(ndimage.center_of_mass(mask.data, labels, numbers)) @ GRID[:3, :3].T + GRID[:3, 3]
+    means, peaks = (measure(score.data, labels, numbers) for measure in (ndimage.mean, ndimage.maximum))
+    wanted = sorted(map(tuple, np.column_stack([centres.round(2), np.round(means, 5), np.round(peaks, 5)])))
+    table = np.array(sorted((*x.centroid_mm, x.mean_score, x.max_score) for x in lesions))
+    assert table == pytest.approx(np.array(wanted), abs=2e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braincli.detection.maps import fuse, renormalise, segment, smooth
+from braincli.detection.maps import core, fuse, renormalise, segment, smooth
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.model.info import MapOptions
 
@@ -63,3 +63,13 @@ def test_where_a_contrast_shows_nothing_the_others_have_its_weight() -> None:
     np.testing.assert_allclose(fused[0], (0.01 + 0.04 + 0.06) / 0.5, rtol=1e-5)
     assert not fused[1, 0].any()
     assert np.array_equal(fused[1, 1:], fuse(maps, weights)[1, 1:]), "to the bit where everything counts"
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 2.0, 2.0), (5.0, 0.9, 0.9), (1.2, 1.2, 1.2)])
+@pytest.mark.parametrize("rim", [0.5, 2.0, 3.6, 12.0])
+def test_the_rim_is_that_of_the_distance_transform(spacing: tuple[float, float, float], rim: float) -> None:
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    inside = gaussian_filter(np.random.default_rng(0).normal(size=(9, 30, 24)), 3) > -0.1
+    expected = distance_transform_edt(inside, sampling=spacing) > rim
+    assert np.array_equal(core(inside, spacing, MapOptions(erode_mm=rim)), expected)

@@ -13,7 +13,9 @@ from braincli.imaging.brain import (
     NOISE_SHARE,
     SHELL_SHARE,
     background_value,
+    fill_holes,
     foreground,
+    foregrounds,
     has_skull,
     shows_skull,
     skull_evidence,
@@ -111,7 +113,6 @@ def test_the_case_decides_and_not_its_worst_contrast() -> None:
 WITH_SKULL = ("TCGA-FG-6692", "ms-patient04", "isbi-training01", "isbi-training02")
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("folder", [*(f"raw/{id}" for id in WITH_SKULL), "raw/nfbs-A00028185", "ms/patient19",
                                     "partial/brats_2013_pat0001_1", "tumour/val/Brats18_2013_2_1",
                                     "tumour/unlabelled/BraTS-GLI-00001-000"])  # fmt: skip
@@ -127,3 +128,22 @@ def test_real_scans_on_the_right_side_with_a_margin(folder: str, shared_data: Pa
         else:
             assert evidence.object_ml < HEAD_ML / 1.2 and evidence.air_noise < NOISE_SHARE / 20
             assert evidence.shell < SHELL_SHARE
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_holes_are_filled_as_scipy_fills_them(order: str) -> None:
+    from scipy import ndimage
+
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(20, 25, 15)), 1.5)
+    mask = np.asarray(np.abs(noise) > 0.03, order=order)  # type: ignore[call-overload]
+    filled = fill_holes(mask)
+    assert np.array_equal(filled, ndimage.binary_fill_holes(mask))
+    assert filled.sum() > mask.sum()
+
+
+def test_scans_stripped_with_one_mask_have_one_foreground_and_others_their_own() -> None:
+    first, second, other = (np.zeros((20, 20, 20), np.float32) for _ in range(3))
+    first[4:16, 4:16, 4:16], second[4:16, 4:16, 4:16], other[4:16, 4:16, 4:12] = 5, 7, 9
+    volumes = [Volume(data, np.eye(4)) for data in (first, second, other)]
+    assert [int(mask.sum()) for mask in foregrounds(volumes)] == [12**3, 12**3, 12 * 12 * 8]
+    assert all(np.array_equal(mask, foreground(v)) for mask, v in zip(foregrounds(volumes), volumes, strict=True))

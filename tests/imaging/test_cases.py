@@ -312,7 +312,6 @@ def test_bytes_that_are_no_text_in_names(tmp_path: Path) -> None:
     assert [case.id for case in find_cases(tmp_path)] == ["Müller"]
 
 
-@pytest.mark.real
 def test_real_folders(shared_data: Path) -> None:
     assert [len(find_cases(shared_data / name)) for name in ("tumour/train", "tumour/val", "tumour/unlabelled")] == [
         9,

@@ -307,7 +307,6 @@ def test_volume_figures() -> None:
     assert np.allclose(volume.spacing, (0.5, 2.0, 3.0)) and np.isclose(volume.voxel_ml, 0.003)
 
 
-@pytest.mark.real
 def test_real_scans_come_back_as_they_were(shared_data: Path, tmp_path: Path) -> None:
     for name in (
         "raw/nfbs-A00028185/nfbs-A00028185_t1",

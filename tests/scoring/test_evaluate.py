@@ -321,7 +321,6 @@ def test_comparison_with_a_folder_equals_that_with_its_scores(tmp_path: Path) ->
         api.score(run, ref, compare=tmp_path / "bad.json", config=config)
 
 
-@pytest.mark.real
 def test_real_reference_against_itself_and_a_shift(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "ms/patient19/patient19_seg.nii.gz"
     (case,) = api.score(path, path).cases
