@@ -68,6 +68,7 @@ class PreprocessConfig(Options):
     percentiles: tuple[float, float] = (1.0, 99.0)
     keep_intermediates: bool = False
     strict_qc: bool = False
+    precision: choices.Precision = "auto"
     overwrite: bool = False
     resume: bool = False
     jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory

@@ -21,6 +21,7 @@ from braincli.cli.options import (
     NumParts,
     Overwrite,
     PartId,
+    PrecisionName,
     Prefer,
     Quiet,
     Resume,
@@ -94,6 +95,7 @@ def command(
         bool | None, option("Exit 7 where a quality figure lies outside its limits.", "--strict-qc")
     ] = None,
     config_file: ConfigFile = None,
+    precision: PrecisionName = None,
     seed: Seed = None,
     threads: Threads = None,
     jobs: Jobs = None,

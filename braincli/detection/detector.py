@@ -186,7 +186,7 @@ class Detector:
         options = PreprocessConfig(
             already_stripped=not record.facts["skull"]["shown"] and case.brain is None,
             assume_skull=config.assume_skull, brain_mask=case.brain, volume=config.volume, prefer=config.prefer,
-            seed=config.seed, threads=config.threads, device=config.device,
+            seed=config.seed, threads=config.threads, device=config.device, precision=config.precision,
         )  # fmt: skip
         with record.timed("preprocess"):
             ready = preprocess_case(case, folder, options, _StepsOnly(self.reporter))

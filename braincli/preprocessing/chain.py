@@ -52,7 +52,8 @@ def preprocess_case(
     """
     config, reporter = config or PreprocessConfig(), reporter or Reporter()
     torch_device = device.prepare(config.device, config.threads)
-    extractor = Extractor(config.bet_mode, config.bet_backend, torch_device)
+    dtype = device.precision(torch_device, config.precision)
+    extractor = Extractor(config.bet_mode, config.bet_backend, torch_device, dtype)
     names = naming.Names(out, case.id, space_of(config))
     with locked(names.folder, f"{out.name}/{names.folder.name}"):
         report = Report(case.id, _new_record(case, config, extractor), reporter)
@@ -154,6 +155,7 @@ def _find_brain(
     else:
         probability = extractor.probability(scans.fixed, report.reporter)
         mask = to_mask(probability).data
+        report.record.facts["precision"] = device.precision_name(extractor.dtype)
         report.record.facts["uncertain_voxels"] = int(((probability.data > 0.1) & (probability.data < 0.9)).sum())
         # without what was cut off as islands; holes are filled after resampling
         probability = probability.with_data(np.where(mask | (probability.data < 0.5), probability.data, np.float32(0)))
@@ -179,8 +181,9 @@ def _given_brain(path: Path, scans: Scans, config: PreprocessConfig, report: Rep
 def _process(scans: Scans, case: Case, config: PreprocessConfig, report: Report) -> tuple[Alignment, Images]:
     """Align, interpolate and correct. Intensities of one scan are corrected beside the registration of the next.
 
-    Registration runs on one thread and N4 needs none of Python, so that two cores are busy. Each image is computed by
-    one thread, whatever their number.
+    Registration runs on one thread and holds Python's lock, so that two at a time would wait for each other; N4 and
+    interpolation need none of Python, so that two cores are busy. Each image is computed by one thread, whatever their
+    number.
     """
     others = [contrast for contrast in scans.images if contrast is not scans.reference]
     threads = config.threads or device.available_threads()
@@ -193,7 +196,7 @@ def _process(scans: Scans, case: Case, config: PreprocessConfig, report: Report)
                 to_scan[contrast] = align.to_reference(scans, contrast, config, report) @ start
                 place = Place(grid, to_scan[contrast])
                 if contrast is scans.reference:
-                    mask = _mask(scans, place)
+                    mask = pool.submit(_mask, scans, place)
                 jobs[contrast] = pool.submit(_correct, scans, contrast, place, mask, config, report)
                 step.advance(note=contrast)
         with (
@@ -206,7 +209,7 @@ def _process(scans: Scans, case: Case, config: PreprocessConfig, report: Report)
                 step.advance(note=contrast)
     heads, finished = ({c: pair[k] for c, pair in pairs.items()} for k in (0, 1))
     alignment = Alignment(grid, to_scan)
-    return alignment, Images(heads, finished, mask, _carry_lesion(case, scans, alignment, config, report))
+    return alignment, Images(heads, finished, mask.result(), _carry_lesion(case, scans, alignment, config, report))
 
 
 def _mask(scans: Scans, place: Place) -> Volume | None:
@@ -218,12 +221,22 @@ def _mask(scans: Scans, place: Place) -> Volume | None:
 
 
 def _correct(
-    scans: Scans, contrast: Contrast, place: Place, mask: Volume | None, config: PreprocessConfig, report: Report
+    scans: Scans,
+    contrast: Contrast,
+    place: Place,
+    pending: Future[Volume | None],
+    config: PreprocessConfig,
+    report: Report,
 ) -> tuple[Volume, Volume]:
-    """One scan on the output grid: as it is (with skull), and bias-corrected and normalised inside the brain."""
+    """One scan on the output grid: as it is (with skull), and bias-corrected and normalised inside the brain.
+
+    Args:
+        pending: the brain mask on that grid, which may still be computed.
+    """
     scan = scans.images[contrast]
     background = ~brain.foreground(scan) if scans.stripped else None
     head = place.bring(scan.with_data(intensity.positive(scan.data, background)))
+    mask = pending.result()
     keep = None if mask is None else mask.data
     seen = head.data != 0  # outside of the field of view is 0
     within = seen if keep is None else seen & keep

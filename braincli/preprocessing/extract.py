@@ -40,11 +40,13 @@ class Extractor:
         mode: ``fast`` (one fold, no mirroring) or ``accurate`` (all folds, eight mirrorings).
         backend: ``minimal`` (HD-BET 1.x, comes with braincli) or ``hd-bet`` (HD-BET 2.x, fetched by the user).
         device: where the network runs.
+        dtype: autocast type of ``minimal``, None for float32; ``hd-bet`` decides for itself.
     """
 
     mode: Literal["fast", "accurate"]
     backend: Literal["minimal", "hd-bet"]
     device: torch.device
+    dtype: torch.dtype | None = None
 
     def weights(self) -> str:
         """What identifies the weights in run records; empty folds are not read.
@@ -84,6 +86,7 @@ class Extractor:
         with (
             reporter.step("Brain extraction", len(self.folds()) * len(mirrors)) as step,
             torch.inference_mode(),
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
         ):
             for fold in self.folds():
                 network = load_network(fold).to(self.device)

@@ -87,7 +87,7 @@ class HDBetNetwork(nn.Module):
         self.seg_layer = nn.Conv3d(2 * width, 2, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.init_conv(x)
+        x = self._enter(x)
         skips = []
         for level in range(1, 5):
             skip, x = self.get_submodule(f"down{level}")(self.get_submodule(f"context{level}")(x))
@@ -100,7 +100,17 @@ class HDBetNetwork(nn.Module):
         x = _act(self.end_conv_1_bn, self.end_conv_1(x), END_SLOPE)
         x = _act(self.end_conv_2_bn, self.end_conv_2(x), END_SLOPE)
         background, brain = self.seg_layer(x).unbind(dim=1)
-        return torch.sigmoid(brain - background)  # the softmax of two classes
+        return torch.sigmoid((brain - background).float())  # the softmax of two classes
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """The first convolution. In 16 bits it gets an empty channel more: for one alone the CPU has no fast kernel."""
+        if not torch.is_autocast_enabled(x.device.type):
+            return self.init_conv(x)  # type: ignore[no-any-return]
+        pair, weight = (
+            functional.pad(part, (0, 0, 0, 0, 0, 0, 0, 1)).contiguous(memory_format=torch.channels_last_3d)
+            for part in (x, self.init_conv.weight)
+        )
+        return functional.conv3d(pair, weight, self.init_conv.bias, padding=1)
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Load a published checkpoint; RuntimeError where a needed parameter is missing or misshapen."""

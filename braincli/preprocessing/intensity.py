@@ -45,9 +45,9 @@ def n4(image: np.ndarray, inside: np.ndarray, spacing: tuple[float, float, float
     import SimpleITK as sitk
 
     box = _box(inside)
-    if box is None or image[inside].std() == 0:
+    if box is None or (values := image[box][inside[box]]).std() == 0:
         return image
-    floor = FLOOR * float(np.median(image[inside]))
+    floor = FLOOR * float(np.median(values))
     cut = np.maximum(image[box], floor or 1e-6)
     whole, mask = sitk.GetImageFromArray(cut.T), sitk.GetImageFromArray(inside[box].T.astype(np.uint8))
     for item in (whole, mask):
@@ -58,12 +58,13 @@ def n4(image: np.ndarray, inside: np.ndarray, spacing: tuple[float, float, float
         return image
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
     corrector.SetMaximumNumberOfIterations(N4_ITERATIONS)
-    corrector.SetNumberOfThreads(1)
+    # Of the filters inside, too: with each number of threads they sum in another order. ITK keeps it for the process.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     corrector.Execute(small, small_mask)
     field = np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(whole)).T)
     corrected = image.copy()
     corrected[box] = image[box] / np.maximum(field, 1e-3)
-    scale = float(image[inside].mean()) / max(float(corrected[inside].mean()), 1e-12)
+    scale = float(values.mean()) / max(float(corrected[box][inside[box]].mean()), 1e-12)
     return np.asarray(corrected * np.float32(scale), dtype=np.float32)
 
 
@@ -86,8 +87,9 @@ def normalise(
     low, high = np.percentile(image[inside], percentiles)
     if high <= low:
         return np.zeros(image.shape, np.float32)
-    scaled = np.clip((image - low) / (high - low), 0.0, 1.0).astype(np.float32)
-    return np.where(keep, scaled, np.float32(0))
+    scaled = np.zeros(image.shape, np.float32)
+    scaled[keep] = np.clip((image[keep] - low) / (high - low), 0.0, 1.0)
+    return scaled
 
 
 def _box(mask: np.ndarray) -> tuple[slice, ...] | None:

@@ -28,7 +28,8 @@ def draw(images: Images, reference: Contrast, path: Path, *, in_atlas_space: boo
     Args:
         in_atlas_space: the atlas brain and its edges are shown, too.
     """
-    shown = {contrast: volume.reorient(_near(head, images.brain)) for contrast, head in images.heads.items()}
+    far = _far(images.brain) if images.brain else np.zeros((1, 1, 1), bool)
+    shown = {c: volume.reorient(head.with_data(np.where(far, 0, head.data))) for c, head in images.heads.items()}
     outline = volume.reorient(images.brain) if images.brain else None
     lesion = volume.reorient(images.lesion) if images.lesion else None
     centre = _centre(outline or shown[reference])
@@ -50,18 +51,16 @@ def draw(images: Images, reference: Contrast, path: Path, *, in_atlas_space: boo
         figure.savefig(temporary, dpi=80, format="png", metadata={"Software": None})
 
 
-def _near(image: Volume, mask: Volume | None) -> Volume:
-    """``image`` without what is far from the brain; all of it where there is no mask."""
+def _far(mask: Volume) -> np.ndarray:
+    """(X, Y, Z) bool: what lies further than :data:`SHOWN_MM` from the brain ``mask``."""
     from scipy import ndimage
 
-    if mask is None:
-        return image
     step = [max(1, round(2.0 / size)) for size in mask.spacing]  # on a grid of about 2 mm: the limit is no sharp one
     small = mask.data[tuple(slice(None, None, s) for s in step)]
     far = ndimage.distance_transform_edt(~small, sampling=np.asarray(step) * mask.spacing) > SHOWN_MM
     for axis, repeat in enumerate(step):
         far = np.repeat(far, repeat, axis)
-    return image.with_data(np.where(far[tuple(map(slice, mask.shape))], np.float32(0), image.data))
+    return np.asarray(far[tuple(map(slice, mask.shape))])
 
 
 def _centre(image: Volume) -> tuple[int, int, int]:

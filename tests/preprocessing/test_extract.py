@@ -14,6 +14,7 @@ from braincli.imaging.volume import Volume
 from braincli.preprocessing import extract
 from braincli.preprocessing.atlas import load_atlas
 from braincli.preprocessing.quality import dice
+from braincli.runtime import device
 from braincli.runtime.progress import Reporter
 from braincli.weights import hdbet
 
@@ -63,3 +64,40 @@ def test_brain_of_the_atlas_is_found_in_any_orientation(capfd: pytest.CaptureFix
     mask = extract.to_mask(found)
     brain = volume.reorient(load_atlas(stripped=True), "PIR").data > 0
     assert dice(mask.data, brain) > 0.93
+
+
+RAW = ["TCGA-FG-6692_t1", "TCGA-FG-6692_t2", "ms-patient04_t1", "isbi-training02_flair"]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RAW)
+def test_bf16_gives_the_mask_of_float32(name: str, shared_data: Path) -> None:
+    import torch
+
+    cpu = torch.device("cpu")
+    if device.precision(cpu) is not torch.bfloat16:
+        pytest.skip("this processor gains nothing from bf16")
+    scan = volume.load(shared_data / "raw" / name.rpartition("_")[0] / f"{name}.nii.gz")
+    one, other = (
+        extract.to_mask(extract.Extractor("fast", "minimal", cpu, dtype).probability(scan, Reporter())).data
+        for dtype in (None, torch.bfloat16)
+    )
+    assert one.any() and dice(one, other) >= 0.999
+
+
+def test_the_first_convolution_is_the_same_in_16_bits() -> None:
+    import torch
+
+    from braincli.preprocessing.hdbet_network import HDBetNetwork
+
+    torch.manual_seed(0)
+    network, head = HDBetNetwork(width=2).eval(), torch.randn(1, 1, 16, 16, 32)
+    with torch.inference_mode():
+        full = network.init_conv(head)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network._enter(head)
+            probability = network(head)
+    assert half.dtype is torch.bfloat16 and half.shape == full.shape
+    torch.testing.assert_close(half.float(), full, atol=0.02, rtol=0.02)
+    assert probability.dtype is torch.float32 and probability.shape == (1, 16, 16, 32)

@@ -69,3 +69,24 @@ def test_a_large_lesion_is_not_taken_for_bias(ball: tuple[np.ndarray, np.ndarray
 def test_z_scores_have_no_bias_field() -> None:
     scores = np.random.default_rng(0).normal(size=(8, 8, 8))
     assert intensity.has_bias(scores + 10) and not intensity.has_bias(scores)
+
+
+def test_the_bias_field_does_not_depend_on_itks_threads(ball: tuple[np.ndarray, np.ndarray]) -> None:
+    import SimpleITK as sitk
+
+    clean, inside = ball
+    image = clean * np.exp(np.linspace(-0.4, 0.4, 24))[:, None, None].astype(np.float32)
+    results = set()
+    for threads in (1, 2, 7):
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        results.add(intensity.n4(image, inside, (5.0, 5.0, 5.0)).tobytes())
+    assert len(results) == 1
+
+
+def test_normalisation_leaves_what_is_outside_of_the_field_of_view_but_inside_the_brain() -> None:
+    image = np.linspace(0, 10, 1000, dtype=np.float32).reshape(10, 10, 10)
+    seen, brain = np.zeros((10, 10, 10), bool), np.zeros((10, 10, 10), bool)
+    seen[2:6], brain[2:8] = True, True
+    scaled = intensity.normalise(image, seen, (0, 100), brain)
+    assert scaled[2, 0, 0] == 0 and scaled[5, 9, 9] == 1 and (scaled[6:8] == 1).all()
+    assert not scaled[:2].any() and not scaled[8:].any()

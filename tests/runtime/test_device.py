@@ -1,4 +1,4 @@
-"""How many threads a process may use, whatever the environment says."""
+"""How many threads a process may use, whatever the environment says, and at which precision it computes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from braincli.errors import UsageError
 from braincli.runtime import device
@@ -71,3 +72,29 @@ def test_memory_is_what_the_tightest_of_all_limits_leaves(
 def test_memory_of_this_machine() -> None:
     assert 0 < device.available_memory_gb() < 10**5
     assert all(folder.is_absolute() for folder in device._cgroups())
+
+
+@pytest.mark.parametrize(("gain", "wanted"), [(5.0, torch.bfloat16), (1.2, None), (0.1, None)])
+def test_a_cpu_computes_in_bf16_where_that_is_faster(
+    gain: float, wanted: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(device, "bf16_gain", lambda: gain)
+    assert device.precision(cpu) is device.precision(cpu, "auto") is wanted
+    assert device.precision(cpu, "fp32") is None and device.precision(cpu, "bf16") is torch.bfloat16
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert device.precision(cpu) is None
+
+
+def test_the_gain_is_measured_once_and_draws_no_random_number() -> None:
+    before = torch.get_rng_state()
+    device.bf16_gain.cache_clear()
+    gain = device.bf16_gain()
+    assert gain > 0 and device.bf16_gain() == gain and device.bf16_gain.cache_info().misses == 1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_precisions_are_called_as_the_option_calls_them() -> None:
+    names = [device.precision_name(device.precision(torch.device("cpu"), name)) for name in ("fp32", "bf16", "fp16")]
+    assert names == ["fp32", "bf16", "fp16"]
