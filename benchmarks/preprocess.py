@@ -101,8 +101,9 @@ def main(options: argparse.Namespace) -> None:
     """Print both chains and their ratio."""
     (case,) = find_cases(options.case)
     print(f"{case.id}: {', '.join(case.images)}\nbraincli preprocess")
-    mode = "accurate" if options.accurate else "fast"
-    config = PreprocessConfig(precision=options.precision, bet_mode=mode, threads=options.threads)
+    config = PreprocessConfig(
+        precision=options.precision, bet_mode="accurate" if options.accurate else "fast", threads=options.threads
+    )
     with tempfile.TemporaryDirectory() as folder:
         wall, cpu = ours(case, Path(folder), config)
     if options.ours_only:

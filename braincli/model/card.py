@@ -6,14 +6,11 @@ What stands below the line :data:`NOTES` is written by hand and survives; so doe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from braincli import RESEARCH_USE_ONLY
 from braincli.methods.registry import METHODS
+from braincli.model.info import WORTHLESS, Healthy, ModelInfo
 from braincli.runtime import files
-
-if TYPE_CHECKING:
-    from braincli.model.info import Healthy, ModelInfo
 
 NOTES = "<!-- notes: what stands below is kept when the card is written again -->"
 
@@ -122,7 +119,8 @@ def _subsets(info: ModelInfo) -> list[str]:
         return []
     lines = [
         "Scans that have these contrasts alone get values of their own, fitted on the same cases cut down to them "
-        "(last column: each half with values fitted on the other). All others get the values above.\n",
+        "(last column: each half with values fitted on the other). Other scans are judged by the set that keeps most "
+        f"of the weight above; where none is left, or it reached less than {WORTHLESS:g}, they are refused.\n",
         "| contrasts | weights | threshold | smallest lesion | DSC, fitted | DSC, cross-fitted |",
         "|---" * 6 + "|",
     ]
