@@ -14,7 +14,7 @@ from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.slices import Slices, load_case
-from braincli.imaging.volume import Volume, load, mask_on_grid_of, reorient
+from braincli.imaging.volume import Volume, load, mask_on_grid_of, reorient, warned
 from braincli.model.folder import LoadedModel
 from braincli.model.info import Calibration, ModelInfo
 from braincli.runtime import files
@@ -120,7 +120,7 @@ def gather(
     def mask_of(case: Case) -> Volume | None:
         if masks and case.lesion is None:
             raise InputError(f"{case.id} has no lesion mask.", "Put <case>_seg.nii.gz beside the scans.")
-        return _lesion(case)
+        return _lesion(case, reporter)
 
     def evidence(case: Case) -> Evidence:
         slices, _ = load_case(replace(case, lesion=None), spec, stride=model.method.stride)
@@ -150,11 +150,13 @@ def gather(
     return outcomes
 
 
-def _lesion(case: Case) -> Volume | None:
+def _lesion(case: Case, reporter: Reporter) -> Volume | None:
     """The case's lesion mask as bool, on its own grid."""
     if case.lesion is None:
         return None
     labels = load(case.lesion, labels=True)
+    for text in warned(labels):
+        reporter.warn(f"{case.id}: {text}")
     return labels.with_data(labels.data > 0)
 
 

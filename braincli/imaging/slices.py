@@ -8,7 +8,7 @@ columns from left to right. Resampling is separable and linear, so that it is tw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from braincli.imaging.volume import (
     reorient,
     same_grid,
     view_along,
+    warned,
 )
 
 Box = tuple[slice, ...]
@@ -185,10 +186,14 @@ def load_case(case: Case, spec: SliceSpec, *, stride: int = 1) -> tuple[Slices, 
     volumes = load_images(case)
     brain = load(case.brain, labels=True) if case.brain else None
     slices = from_volumes(volumes, spec, brain=brain, stride=stride)
-    if case.lesion is None:
+    lesion = load(case.lesion, labels=True) if case.lesion else None
+    read = [volume for volume in (*volumes.values(), brain, lesion) if volume is not None]
+    slices = replace(slices, warnings=(*warned(*read), *slices.warnings))
+    if lesion is None:
         return slices, None
-    lesion, _ = mask_on_grid_of(load(case.lesion, labels=True), slices.grid)
-    return slices, slices.to_canvas(reorient(lesion).data > 0, spec)
+    placed, problem = mask_on_grid_of(lesion, slices.grid)
+    slices = replace(slices, warnings=(*slices.warnings, *([problem.message] if problem else [])))
+    return slices, slices.to_canvas(reorient(placed).data > 0, spec)
 
 
 def _separable(stack: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -296,10 +296,8 @@ def _load_mask(path: Path, config: ScoreConfig) -> Volume:
     if "fractional-labels" in codes:
         hint = "Score a mask; an anomaly map goes to --anomaly-map."
         raise InputError(f"{name} is no mask: it has fractions.", hint)
-    lowest = int(loaded.data.min())
-    if "non-finite" in codes or lowest < 0:
-        what = f"values below 0 (down to {lowest})" if lowest < 0 else "NaN or infinite values"
-        raise InputError(f"{name} is no mask: it has {what}.", "Background is 0, and every label above it.")
+    if "non-finite" in codes:
+        raise InputError(f"{name} is no mask: it has NaN or infinite values.", "Write 0 for background.")
     return loaded
 
 

@@ -193,7 +193,9 @@ class _Training:
         tissue = type(self.method).tissue
         if self.first and not is_built(folder):
             with locked(folder), self.reporter.step("cut slices"):
-                build_store(self.cases, self.spec, folder, stride=self.method.stride, tissue=tissue)
+                build_store(
+                    self.cases, self.spec, folder, stride=self.method.stride, tissue=tissue, reporter=self.reporter
+                )
         while not is_built(folder):  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)

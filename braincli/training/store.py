@@ -11,10 +11,11 @@ import numpy as np
 
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import Case
-from braincli.imaging.slices import SliceSpec, load_case
+from braincli.imaging.slices import Slices, SliceSpec, load_case
 from braincli.imaging.tissue import of_case
 from braincli.runtime import files
 from braincli.runtime.locks import NAME as LOCK
+from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import fingerprint
 
 DONE = "store.json"  # written last
@@ -57,7 +58,13 @@ class SliceStore:
 
 
 def build_store(
-    cases: Sequence[Case], spec: SliceSpec, folder: Path, *, stride: int = 1, tissue: bool = False
+    cases: Sequence[Case],
+    spec: SliceSpec,
+    folder: Path,
+    *,
+    stride: int = 1,
+    tissue: bool = False,
+    reporter: Reporter | None = None,
 ) -> SliceStore:
     """Write the store of ``cases`` to ``folder`` and open it.
 
@@ -65,6 +72,7 @@ def build_store(
 
     Args:
         tissue: keep tissue probabilities, too; some seconds per case without maps of its own.
+        reporter: is told what is odd about the scans.
 
     Raises:
         UsageError: the folder holds anything else.
@@ -75,7 +83,10 @@ def build_store(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     sources = identity(cases)  # before they are read: what changes meanwhile is noticed the next time
     for number, case in enumerate(cases):
-        for name, row in zip(names, _rows(case, number, spec, stride, tissue), strict=True):
+        slices, lesion = load_case(case, spec, stride=stride)
+        for text in slices.warnings:
+            (reporter or Reporter()).warn(f"{case.id}: {text}")
+        for name, row in zip(names, _rows(case, number, slices, lesion, spec, tissue), strict=True):
             parts[name].append(row)
     for name, rows in parts.items():
         with files.atomic_path(folder / f"{name}.npy") as temporary:
@@ -142,9 +153,10 @@ def _claim(folder: Path) -> None:
     files.sweep(folder)
 
 
-def _rows(case: Case, number: int, spec: SliceSpec, stride: int, tissue: bool) -> list[np.ndarray]:
+def _rows(
+    case: Case, number: int, slices: Slices, lesion: np.ndarray | None, spec: SliceSpec, tissue: bool
+) -> list[np.ndarray]:
     """The slices of one case, in order of :data:`ARRAYS` and then tissue."""
-    slices, lesion = load_case(case, spec, stride=stride)
     image, brain = (_fit(part, spec.size) for part in (slices.image, slices.brain))
     label: np.ndarray
     if lesion is None:

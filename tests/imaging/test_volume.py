@@ -177,8 +177,9 @@ def test_scaling_is_applied_to_images_and_labels(tmp_path: Path) -> None:
     stored = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
     path = write(tmp_path / "in.nii", stored, slope=(2.0, -3.0))
     assert np.allclose(load(path).data, nib.load(path).get_fdata())
-    labels = load(path, labels=True).data
-    assert labels.dtype == np.int32 and np.array_equal(labels, nib.load(path).get_fdata())
+    positive = write(tmp_path / "labels.nii", stored, slope=(2.0, 3.0))  # labels below 0 are refused
+    labels = load(positive, labels=True).data
+    assert labels.dtype == np.int32 and np.array_equal(labels, nib.load(positive).get_fdata())
     save(load(path), tmp_path / "out.nii")
     assert np.array_equal(nib.load(tmp_path / "out.nii").get_fdata(), nib.load(path).get_fdata())
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phantoms import affine, brain, lesion, write
 from tinytraining import train, write_case, write_cases
 
-from braincli.errors import UsageError
+from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import find_cases
 from braincli.imaging.spec import SliceSpec
 from braincli.runtime import files
+from braincli.runtime.progress import Reporter
 from braincli.training import store as stores
 from braincli.training.store import BEGUN, DONE, build_store, identity, open_store
 
@@ -117,3 +119,21 @@ def test_a_damaged_store_is_said(damage: str, cohort: Path, tmp_path: Path) -> N
         (folder / DONE).write_text("{" if damage == "no JSON" else '{"cases": {}, "spec": {}}')
     with pytest.raises(UsageError, match="The slices in slices cannot be used"):
         open_store(folder)
+
+
+def test_what_is_odd_about_scans_is_said_before_they_are_learnt_from(tmp_path: Path) -> None:
+    """qform and sform apart, and a lesion mask of -1: a warning, and a refusal."""
+    case, grid = tmp_path / "a", affine("LPS", (3.0, 3.0, 4.0))
+    moved = grid.copy()
+    moved[0, 3] += 12
+    shape = (40, 48, 16)
+    write(case / "a_flair.nii.gz", brain(shape), grid, qform=moved)
+    write(case / "a_seg.nii.gz", lesion(shape), grid)
+    heard: list[str] = []
+    reporter = Reporter()
+    reporter.warn = heard.append  # type: ignore[method-assign]
+    build_store(find_cases(case), SPEC, tmp_path / "store", reporter=reporter)
+    assert any(text.startswith("a: a_flair.nii.gz") and "qform" in text for text in heard), heard
+    write(case / "a_seg.nii.gz", -lesion(shape).astype("int16"), grid)
+    with pytest.raises(InputError, match=r"a_seg.nii.gz has values below 0 \(down to -1\): that is no mask"):
+        build_store(find_cases(case), SPEC, tmp_path / "other")

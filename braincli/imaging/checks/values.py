@@ -47,10 +47,11 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
     everything else becomes int32, a block at a time.
 
     Raises:
-        Refused: more than 0.1 % of the voxels are not finite, or a label does not fit into 32 bits.
+        Refused: more than 0.1 % of the voxels are not finite, a label is negative or does not fit into 32 bits.
     """
     plain = raw.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0)
     if plain and np.can_cast(raw.dtype, np.int32):
+        _refuse_negative(int(raw.min()))
         return raw.astype(raw.dtype.newbyteorder("="), copy=False), []
     labels = np.empty(raw.shape, np.int32, order="F")
     bad, fractions = 0, False
@@ -62,7 +63,8 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
         whole = scaled if plain else np.rint(scaled)
         lost = (whole == 0) & (np.abs(part) >= 1)  # by a slope that makes every label nearly 0
         fractions |= not plain and bool((np.abs(whole - scaled) > 1e-3).any() or (lost & (scaled != 0)).any())
-        if max(abs(int(whole.min())), abs(int(whole.max()))) > np.iinfo(np.int32).max:
+        _refuse_negative(int(whole.min()))
+        if int(whole.max()) > np.iinfo(np.int32).max:
             raise Refused("label-range", "has labels that do not fit into 32 bits.", "Is it a mask?")
         target[...] = whole
     problems = _judge_non_finite(bad, raw.size)
@@ -70,6 +72,13 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
         text = "is no label image (it has fractions); values are rounded."
         problems.append(Problem(Level.WARNING, "fractional-labels", text, "Is it a probability map, or a scan?"))
     return labels, problems
+
+
+def _refuse_negative(lowest: int) -> None:
+    """Half of the programs read -1 as lesion, the others as nothing: it is not an empty mask."""
+    if lowest < 0:
+        text = f"has values below 0 (down to {lowest}): that is no mask."
+        raise Refused("negative-labels", text, "Write 0 for background and positive whole numbers for labels.")
 
 
 def _blocks(source: np.ndarray, target: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
