@@ -162,7 +162,9 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
     files = [path for path in entries if is_nifti(path) and path not in below]
     own = own_outputs(folder) if files else set()
     below = [path for path in below if path.name not in NO_RAW_DATA] or below
-    for pattern in ("sub-*", "ses-*", "anat"):
+    # beside ``sub-*`` other folders are cases, too, unless the data set says that it is BIDS
+    bids = (folder / "dataset_description.json").exists()
+    for pattern in (*(["sub-*"] if bids else []), "ses-*", "anat"):
         matching = [path for path in below if path.match(pattern)]
         if not any(map(holds_prepared, matching)):  # else it may be we who made them, beside raw cases
             below = matching or below

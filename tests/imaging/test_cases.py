@@ -321,3 +321,12 @@ def test_real_folders(shared_data: Path) -> None:
     [case] = find_cases(shared_data / "partial")
     assert list(case.images) == [T1CE, FLAIR] and case.lesion is not None
     assert len({case.id for case in find_cases(shared_data)}) == 28
+
+
+def test_other_cases_beside_sub_folders_are_not_left_out(tmp_path: Path) -> None:
+    """Only a data set that says it is BIDS holds its cases in ``sub-*`` alone."""
+    for folder, name in (("sub-01/anat", "sub-01_FLAIR"), ("p02", "p02_flair"), ("code", "x_flair")):
+        write(tmp_path / folder / f"{name}.nii.gz")
+    assert [case.id for case in find_cases(tmp_path)] == ["p02", "sub-01"]
+    (tmp_path / "dataset_description.json").write_text("{}")
+    assert [case.id for case in find_cases(tmp_path)] == ["sub-01"]
