@@ -21,6 +21,8 @@ from braincli.cli import app
 from braincli.config import TrainConfig, load, parse
 from braincli.methods import registry
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (40, 48, 16)
 GRID = affine("LPS", (3.0, 3.0, 4.0))

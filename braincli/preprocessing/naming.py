@@ -128,7 +128,8 @@ def spatial_reference(space: str, reference: Path) -> str:
 
 
 def write_dataset_description(out: Path) -> None:
-    """Write ``dataset_description.json`` into ``out`` unless one is there."""
+    """Write ``dataset_description.json`` into ``out`` unless one is there, and remove what a killed attempt left."""
+    files.sweep(out)
     path = out / "dataset_description.json"
     if not path.exists():
         by = [{"Name": "braincli", "Version": __version__, "Description": RESEARCH_USE_ONLY}]

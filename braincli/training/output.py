@@ -22,6 +22,7 @@ from braincli.errors import UsageError
 from braincli.model.folder import read_info
 from braincli.model.info import ModelInfo
 from braincli.runtime import files
+from braincli.runtime.locks import NAME as LOCK
 
 MARKER = ".braincli-training.json"
 CONFIG = "train.toml"  # the resolved options, in ``work`` and then beside the model
@@ -194,7 +195,8 @@ def _remove(path: Path) -> None:
         return
     for place, _, names in os.walk(path, topdown=False):
         for name in names:
-            if any(fnmatch(name, pattern) for pattern in CONTENTS) or files.TEMPORARY.fullmatch(name):
+            known = any(fnmatch(name, pattern) for pattern in CONTENTS)
+            if known or files.TEMPORARY.fullmatch(name) or name == LOCK:  # of a dead run: this one holds the folder
                 (Path(place) / name).unlink()
         with suppress(OSError):  # not empty
             Path(place).rmdir()

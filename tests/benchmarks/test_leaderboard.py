@@ -19,6 +19,8 @@ from braincli.methods import registry
 from braincli.model.folder import read_info
 from braincli.scoring.statistics import sign_flip_test
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (40, 48, 16)
 GRID = affine("LPS", (3.0, 3.0, 4.0))

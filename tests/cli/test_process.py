@@ -17,6 +17,8 @@ import pytest
 from phantoms import affine, write_case
 from tinymodels import write_models
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 BRAINCLI = f"{sys.executable} -m braincli"
 SHAPE, GRID = (24, 28, 12), affine("LPS", (5.0, 5.0, 6.0))
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 from braincli.cli import app
 from braincli.model.folder import load_model, read_info
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)
 TINY = ["--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--device", "cpu"]

@@ -234,6 +234,7 @@ def test_what_a_contrast_does_not_show_is_not_marked_and_others_judge_it() -> No
     assert not part.restored(Contrast.FLAIR).data[below].any()
 
 
+@pytest.mark.slow
 def test_bias_fields_of_prepared_scans_are_corrected_on_request() -> None:
     x = np.linspace(-1, 1, SHAPE[0])[:, None, None]
     shaded = {c: v.with_data((v.data * np.exp(0.8 * x)).astype(np.float32)) for c, v in images().items()}

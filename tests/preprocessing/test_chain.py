@@ -70,6 +70,7 @@ def test_repeated_runs_are_bit_identical_whatever_the_threads(raw_case: Case, tm
         assert one.transforms[contrast].tobytes() == two.transforms[contrast].tobytes()
 
 
+@pytest.mark.slow
 def test_atlas_space_has_the_brats_grid(raw_case: Case, tmp_path: Path) -> None:
     config = PreprocessConfig(skip=frozenset({"n4"}), threads=2)
     done = preprocess_case(replace(raw_case, lesion=None), tmp_path / "out", config)

@@ -88,6 +88,7 @@ def test_an_input_that_bears_an_outputs_name_stays(raw_case: Case, tmp_path: Pat
     assert scan.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_leaves_the_old_state_or_an_incomplete_one(
     raw_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 from braincli.imaging.volume import load
 from reliability.shell import Ended, braincli
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 SHAPE = (64, 76, 60)
 GRID = phantoms.affine("RAS", (2.9, 2.9, 2.9), (-92.0, -110.0, -70.0))
 MODEL = ("--model", "threshold", "--no-figure", "--threads", "1")

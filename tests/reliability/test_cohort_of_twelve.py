@@ -11,6 +11,8 @@ import tinymodels
 
 from reliability.shell import GRID, PREPARED, SHAPE, braincli, contents
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 ODD = {"sub-03", "sub-05", "sub-07", "sub-09", "sub-11"}
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from reliability import kills
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

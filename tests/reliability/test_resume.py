@@ -12,6 +12,8 @@ import tinymodels
 
 from reliability.shell import GRID, PREPARED, SHAPE, Ended, braincli, contents
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -10,6 +10,8 @@ import tinymodels
 from braincli.training.output import MARKER
 from reliability.shell import PREPARED, TINY, braincli, cohort, contents, end, start
 
+pytestmark = pytest.mark.slow  # processes of their own, minutes in all
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -69,6 +69,7 @@ def test_labels_lost_by_their_scaling_are_warned_of(tmp_path: Path) -> None:
     assert [problem.code for problem in loaded.problems] == ["fractional-labels"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "limit"), [("u1", 250), ("f4", 800), ("f8", 1100)])
 def test_a_mask_takes_little_more_than_its_voxels(kind: str, limit: int, tmp_path: Path) -> None:
     """256 x 512 x 512 voxels, 64 MiB as bytes: 5.4 GB went to a mask of twice the size."""
