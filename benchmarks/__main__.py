@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measuring import Figure, machine, show
+from measuring import machine, measured, show
 
 NAMES = ("startup", "noise", "score", "subnormals", "detect")
-
-
-def measured(name: str) -> list[Figure]:
-    """What the benchmark ``name`` measures."""
-    return list(import_module(name).figures())
 
 
 def main(names: tuple[str, ...]) -> bool:
