@@ -61,6 +61,7 @@ class Labour:
 
     def stay(self, item: Item) -> None:
         """Hold a temporary folder for a minute."""
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), "Ctrl-C reaches a worker"
         with TemporaryDirectory(dir=self.folder):
             (self.folder / f"{item.id}.pid").write_text(str(os.getpid()))
             time.sleep(60)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -129,6 +130,7 @@ class _Crew:
         process = context.Process(target=_serve, args=(there, self.payload, self.jobs), daemon=True)
         worker = _Worker(process, here)
         self.workers.append(worker)
+        resource_tracker.ensure_running()  # a start of its own would let SIGINT through again
         with _no_interrupts():  # Ctrl-C reaches the whole group: the parent alone decides what it means
             process.start()
         there.close()
