@@ -20,6 +20,14 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny models; a module may write into its own."""
+    from tinymodels import write_models  # brings torch in, which braincli goes before
+
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Workers of a plain ``pytest``: one per CPU; none for a single file, which is done before they have started."""
     named = [Path(argument.partition("::")[0]) for argument in config.args]

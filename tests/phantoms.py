@@ -108,6 +108,15 @@ def pack(path: Path, content: bytes) -> Path:
     return path
 
 
+def touch(folder: Path, *names: str) -> Path:
+    """Empty files; cases are found by name alone."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
 def write_case(
     folder: Path,
     id: str = "p01",

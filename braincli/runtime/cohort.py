@@ -126,14 +126,14 @@ def _as_done(
     cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, jobs: Jobs
 ) -> Iterator[tuple[int, Outcome[R]]]:
     """Index and outcome of every case, in the order in which they come to their end."""
-    from braincli.runtime import workers  # costs a one-process run nothing
-
     memory_gb = device.available_memory_gb()
     processes = jobs.fitting(len(cases), memory_gb, reporter)
     task = partial(_guarded, work=work)
     if processes <= 1:
         yield from enumerate(map(task, cases))
         return
+    from braincli.runtime import workers  # a run of one process goes without
+
     for index, outcome in workers.spread(cases, task, reporter, jobs=processes, memory_gb=memory_gb):
         lost = isinstance(outcome, BraincliError)
         yield index, Outcome(cases[index].id, error=outcome) if lost else outcome

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phantoms import affine, brain, write, write_case
-from tinymodels import write_models
 from typer.testing import CliRunner, Result
 
 from braincli.cli import app
@@ -17,11 +16,6 @@ from braincli.imaging.volume import load
 
 SHAPE = (40, 48, 16)
 GRID = affine("LPS", (3.0, 3.0, 4.0))
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Two tiny models and a generated case."""
+"""A generated case."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from pathlib import Path
 
 import pytest
 from phantoms import affine, write_case
-from tinymodels import write_models
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

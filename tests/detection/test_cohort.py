@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phantoms import affine, brain, lesion, write, write_case
-from tinymodels import write_models
 from typer.testing import CliRunner, Result
 
 from braincli import api
@@ -19,11 +18,6 @@ from braincli.runtime.progress import Reporter
 
 SHAPE = (40, 48, 16)
 GRID = affine("LPS", (3.0, 3.0, 4.0))
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)

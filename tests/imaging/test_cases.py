@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms import brain, write, write_case
+from phantoms import brain, touch, write, write_case
 
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, gather_cases, sound
@@ -17,15 +17,6 @@ from braincli.imaging.checks.survey import check_set
 from braincli.imaging.reading import load_images
 
 T1, T1CE, T2, FLAIR = CONTRASTS
-
-
-def touch(folder: Path, *names: str) -> Path:
-    """Empty files; cases are found by name alone."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def test_folder_of_brats_names_with_its_masks(tmp_path: Path) -> None:

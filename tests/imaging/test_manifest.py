@@ -5,20 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from phantoms import touch
 
 from braincli.errors import InputError
 from braincli.imaging.cases import Contrast, find_cases
 
 T1, FLAIR = Contrast.T1, Contrast.FLAIR
-
-
-def touch(folder: Path, *names: str) -> Path:
-    """Empty files; cases are found by name alone."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def manifest(folder: Path, *rows: str) -> Path:

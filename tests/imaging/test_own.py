@@ -6,21 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from phantoms import touch
 
 from braincli.errors import InputError
 from braincli.imaging.cases import Contrast, find_cases
 from braincli.imaging.own import folders_below
 
 FLAIR = Contrast.FLAIR
-
-
-def touch(folder: Path, *names: str) -> Path:
-    """Empty files; cases are found by name alone."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def record(folder: Path, name: str, **content: object) -> None:

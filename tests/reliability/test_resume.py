@@ -8,16 +8,10 @@ from pathlib import Path
 
 import phantoms
 import pytest
-import tinymodels
 
 from reliability.shell import GRID, PREPARED, SHAPE, Ended, braincli, contents
 
 pytestmark = pytest.mark.slow  # processes of their own, minutes in all
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tinymodels.write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module", params=["detect", "preprocess"])

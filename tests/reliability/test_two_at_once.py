@@ -5,17 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tinymodels
 
 from braincli.training.output import MARKER
 from reliability.shell import PREPARED, TINY, braincli, cohort, contents, end, start
 
 pytestmark = pytest.mark.slow  # processes of their own, minutes in all
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tinymodels.write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("command", ["detect", "preprocess", "train"])

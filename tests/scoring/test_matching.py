@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from phantoms import touch
 
 from braincli.errors import InputError
 from braincli.scoring.matching import Pair, case_id, is_map, match
-
-
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
-    return root
 
 
 def names(pairs: tuple[Pair, ...]) -> dict[str, list[str]]:
