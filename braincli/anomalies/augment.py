@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from braincli.diffusion import draws
+
 
 @dataclass(frozen=True)
 class Variation:
@@ -49,24 +51,26 @@ def draw(
     b, c, h, w = shape
 
     def spread(size: float, *dims: int) -> Tensor:
-        return strength * size * (2 * torch.rand(*dims, generator=generator) - 1)
+        return strength * size * (2 * draws.rand(generator, *dims) - 1)
 
     angle, scale = spread(0.26, b), 1 + spread(0.12, b)
-    flip = torch.where(torch.rand(b, generator=generator) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(b, 2, 3)  # (x, y): w / h corrects the normalised axes for the canvas' shape
+    flip = torch.where(draws.rand(generator, b) < 0.5, -1.0, 1.0)
+    # (x, y): w / h corrects the normalised axes for the canvas' shape
+    theta = torch.zeros(b, 2, 3, device=generator.device)
     theta[:, 0, 0], theta[:, 0, 1] = flip * angle.cos() * scale, -flip * angle.sin() * scale * h / w
     theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * scale * w / h, angle.cos() * scale
     theta[:, :, 2] = spread(0.05, b, 2)
     grid = F.affine_grid(theta, [b, 1, h, w], align_corners=False)
     bend = F.interpolate(spread(0.025, b, 2, 5, 5), size=(h, w), mode="bicubic", align_corners=True)
-    keep = torch.rand(b, c, 1, 1, generator=generator) >= drop
-    first = torch.randint(c, (b,), generator=generator)
-    keep[torch.arange(b), first] |= ~keep.flatten(1).any(dim=1)[:, None, None]
+    keep = draws.rand(generator, b, c, 1, 1) >= drop
+    first = draws.randint(generator, 0, c, b)
+    one = (torch.arange(c, device=generator.device) == first[:, None])[:, :, None, None]
+    keep = torch.where(keep.any(dim=1, keepdim=True), keep, one)
     if alone:
-        lone = torch.rand(b, generator=generator) < alone
-        keep[lone] = F.one_hot(first[lone], c).bool()[:, :, None, None]
+        lone = draws.rand(generator, b) < alone
+        keep = torch.where(lone[:, None, None, None], one, keep)
     field = F.interpolate(spread(0.15, b, c, 3, 3), size=(h, w), mode="bicubic", align_corners=True)
-    noise = torch.randn(b, c, h, w, generator=generator) * spread(0.03, b, c, 1, 1).abs()
+    noise = draws.randn(generator, b, c, h, w) * spread(0.03, b, c, 1, 1).abs()
     return Variation(
         grid=grid + bend.permute(0, 2, 3, 1),
         gamma=spread(0.5, b, c, 1, 1).exp(),

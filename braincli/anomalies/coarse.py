@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from braincli.diffusion import draws
+
 
 def draw(shape: tuple[int, int, int, int], generator: torch.Generator, *, cells: int = 16, std: float = 0.2) -> Tensor:
     """Noise (B, C, H, W) for images of that ``shape``, of mean 0.
@@ -20,12 +22,12 @@ def draw(shape: tuple[int, int, int, int], generator: torch.Generator, *, cells:
         std: standard deviation on the grid; interpolation leaves two thirds of it on average.
     """
     b, c, h, w = shape
-    grid = std * torch.randn(b, c, cells, cells, generator=generator)
+    grid = std * draws.randn(generator, b, c, cells, cells)
     noise = F.interpolate(grid, size=(h, w), mode="bilinear", align_corners=True)
-    down, right = (torch.randint(length, (b,), generator=generator) for length in (h, w))
-    rows = (torch.arange(h) + down[:, None]) % h
-    columns = (torch.arange(w) + right[:, None]) % w
-    return noise[torch.arange(b)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    down, right = (draws.randint(generator, 0, length, b) for length in (h, w))
+    row, rows, columns = (torch.arange(length, device=generator.device) for length in (b, h, w))
+    rows, columns = (rows + down[:, None]) % h, (columns + right[:, None]) % w
+    return noise[row[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def apply(image: Tensor, brain: Tensor, noise: Tensor) -> Tensor:

@@ -16,12 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import perlin
+from braincli.diffusion import draws
+
+Augmentation = Callable[[Tensor, Tensor], Tensor]  # (rows (R, 1, H, W), amount (R, 1, 1, 1) in [0, 1])
 
 STEPS = 3  # augmentations of each texture
 FIXED = 0.5
@@ -31,7 +35,8 @@ FIXED = 0.5
 class Draem:
     """Parameters per row: ``noise`` (B, 1, H, W) Perlin noise; ``threshold`` (B,); ``opacity`` (B,) is g; ``step``
     (B, C, 3) which augmentations and ``amount`` (B, C, 3) how much, in [0, 1]; ``foreign`` (B,) bool, the texture is
-    another slice; ``planted`` (B,) bool, false for clean rows; ``least`` (B,) smallest share of the brain."""
+    another slice; ``planted`` (B,) bool, false for clean rows; ``least`` (B,) smallest share of the
+    brain, None for no bound."""
 
     noise: Tensor
     threshold: Tensor
@@ -40,11 +45,12 @@ class Draem:
     amount: Tensor
     foreign: Tensor
     planted: Tensor
-    least: Tensor
+    least: Tensor | None
 
     def to(self, device: torch.device) -> Draem:
         """The same parameters on ``device``."""
-        return Draem(**{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: v if v is None else v.to(device) for name, v in vars(self).items()}
+        return Draem(**moved)
 
 
 def draw(
@@ -69,20 +75,20 @@ def draw(
     b, c, h, w = shape
 
     def chance(share: float) -> Tensor:
-        return torch.rand(b, generator=generator) < share
+        return draws.rand(generator, b) < share
 
     noise = perlin.field((h, w), perlin.draw(b, generator, octaves=octaves))
-    moved = 0.5 * (torch.rand(b, generator=generator) - 0.5)
-    order = torch.rand(b, c, len(AUGMENTATIONS), generator=generator).argsort(dim=2)
+    moved = 0.5 * (draws.rand(generator, b) - 0.5)
+    order = draws.rand(generator, b, c, len(AUGMENTATIONS)).argsort(dim=2)
     return Draem(
         noise=noise,
         threshold=FIXED + moved * uniform_threshold,
-        opacity=0.2 + 0.8 * torch.rand(b, generator=generator),
+        opacity=0.2 + 0.8 * draws.rand(generator, b),
         step=order[..., :STEPS],
-        amount=torch.rand(b, c, STEPS, generator=generator),
+        amount=draws.rand(generator, b, c, STEPS),
         foreign=chance(foreign),
         planted=~chance(clean),
-        least=torch.full((b,), least),
+        least=torch.full((b,), least, device=generator.device) if least else None,
     )
 
 
@@ -98,8 +104,8 @@ def apply(image: Tensor, brain: Tensor, anomaly: Draem, donor: Tensor | None = N
         The anomalous image, and the mask M (B, 1, H, W) as 0.0 or 1.0.
     """
     anomaly = anomaly.to(image.device)
-    least = float(anomaly.least[0]) if len(image) else 0.0
-    masked = perlin.mask(anomaly.noise, brain, anomaly.threshold, least=least) & anomaly.planted[:, None, None, None]
+    masked = perlin.mask(anomaly.noise, brain, anomaly.threshold, least=anomaly.least)
+    masked = masked & anomaly.planted[:, None, None, None]
     texture = wrapped(anomaly.noise).expand_as(image)
     if donor is not None:
         texture = torch.where(anomaly.foreign[:, None, None, None], donor, texture)
@@ -115,14 +121,20 @@ def wrapped(noise: Tensor) -> Tensor:
 
 def augmented(texture: Tensor, anomaly: Draem) -> Tensor:
     """(B, C, H, W) in [0, 1] with the augmentations of ``anomaly``, each channel its own."""
-    flat = texture.flatten(0, 1)[:, None].clone()
+    flat = texture.flatten(0, 1)[:, None]
     step, amount = anomaly.step.flatten(0, 1), anomaly.amount.flatten(0, 1)[..., None, None, None]
     for turn in range(step.shape[1]):
         for kind, change in enumerate(AUGMENTATIONS):
-            rows = (step[:, turn] == kind).nonzero()[:, 0]
-            if len(rows):
-                flat[rows] = change(flat[rows], amount[rows, turn]).clamp(0, 1)
-    return flat.view_as(texture)
+            flat = _changed(flat, change, amount[:, turn], step[:, turn] == kind)
+    return flat.reshape(texture.shape)
+
+
+def _changed(flat: Tensor, change: Augmentation, amount: Tensor, chosen: Tensor) -> Tensor:
+    """``change`` in the rows that are ``chosen`` (R,). A CPU computes those alone; a GPU would wait for their count."""
+    if flat.device.type != "cpu":
+        return torch.where(chosen[:, None, None, None], change(flat, amount).clamp(0, 1), flat)
+    rows = chosen.nonzero()[:, 0]
+    return flat.index_copy(0, rows, change(flat[rows], amount[rows]).clamp(0, 1)) if len(rows) else flat
 
 
 def _gamma(x: Tensor, amount: Tensor) -> Tensor:
@@ -176,6 +188,6 @@ def _rotate(x: Tensor, amount: Tensor) -> Tensor:
 
 
 # The reference's list, but for the change of hue and saturation: there is no colour here.
-AUGMENTATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+AUGMENTATIONS: tuple[Augmentation, ...] = (
     _gamma, _brightness, _sharpness, _solarise, _posterise, _invert, _autocontrast, _equalise, _rotate,
 )  # fmt: skip

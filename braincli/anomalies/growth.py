@@ -10,22 +10,24 @@ one look. Lengths are in pixels. Everything runs on the image's device.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from braincli.anomalies import pixels
+from braincli.diffusion import draws
 
 FOCI = 6
 
 # Target intensity ranges in [0, 1] per compartment and contrast (T1, T1ce, T2, FLAIR), where 0 and 1 are the
 # 1st and 99th percentile of the brain.
 OEDEMA, RIM, CORE = 0, 1, 2
-LEVELS = torch.tensor(
-    [
-        [[0.15, 0.50], [0.15, 0.50], [0.55, 1.00], [0.60, 1.00]],
-        [[0.25, 0.65], [0.60, 1.00], [0.40, 0.95], [0.45, 1.00]],
-        [[0.05, 0.40], [0.05, 0.45], [0.55, 1.00], [0.15, 0.95]],
-    ]
+LEVELS = (
+    ((0.15, 0.50), (0.15, 0.50), (0.55, 1.00), (0.60, 1.00)),
+    ((0.25, 0.65), (0.60, 1.00), (0.40, 0.95), (0.45, 1.00)),
+    ((0.05, 0.40), (0.05, 0.45), (0.55, 1.00), (0.15, 0.95)),
 )
 
 
@@ -81,35 +83,36 @@ def draw(
     b, c, h, w = shape
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * torch.rand(*size, generator=generator)
+        return low + (high - low) * draws.rand(generator, *size)
 
-    low, high = torch.tensor(radius).log().tolist()
-    several = torch.rand(b, generator=generator) < 0.25
+    low, high = _logs(radius)
+    several = draws.rand(generator, b) < 0.25
     radii = uniform(low, high, b, FOCI).exp()
     radii = torch.where(several[:, None], radii.clamp_max(radius[0] * 2) * 0.8, radii)
-    count = torch.where(several, torch.randint(2, FOCI + 1, (b,), generator=generator), 1)
-    radii = radii * (torch.arange(FOCI)[None] < count[:, None])
+    count = torch.where(several, draws.randint(generator, 2, FOCI + 1, b), 1)
+    radii = radii * (torch.arange(FOCI, device=generator.device)[None] < count[:, None])
 
-    level = LEVELS[:, :, 0] + (LEVELS[:, :, 1] - LEVELS[:, :, 0]) * torch.rand(b, 3, 4, generator=generator)
+    low_level, high_level = _levels(generator.device).unbind(dim=2)
+    level = low_level + (high_level - low_level) * draws.rand(generator, b, 3, 4)
     level = level[:, :, :c] if c <= 4 else level.mean(dim=2, keepdim=True).expand(b, 3, c)
-    free = torch.rand(b, generator=generator) < arbitrary
-    level = torch.where(free[:, None, None], torch.rand(b, 3, c, generator=generator), level)
+    free = draws.rand(generator, b) < arbitrary
+    level = torch.where(free[:, None, None], draws.rand(generator, b, 3, c), level)
     opacity = uniform(0.5, 1.0, b, c)
-    faint = torch.rand(b, c, generator=generator) < 0.15
+    faint = draws.rand(generator, b, c) < 0.15
     opacity = torch.where(faint, opacity * 0.3, opacity)
-    with_core = (torch.rand(b, generator=generator) < 0.6) & ~several
-    with_necrosis = torch.rand(b, generator=generator) < 0.7
+    with_core = (draws.rand(generator, b) < 0.6) & ~several
+    with_necrosis = draws.rand(generator, b) < 0.7
     return Growth(
-        centre=torch.rand(b, FOCI, 2, generator=generator),
+        centre=draws.rand(generator, b, FOCI, 2),
         radius=radii,
         stretch=uniform(0.65, 1.4, b, FOCI, 2),
         angle=uniform(0, torch.pi, b, FOCI),
         core=uniform(0.3, 0.9, b) * with_core,
         necrosis=uniform(0.4, 0.85, b) * (with_core & with_necrosis),
         softness=uniform(0.4, 4.0, b),
-        spread=uniform(0.0, 1.0, b) * (torch.rand(b, generator=generator) < 0.6),
+        spread=uniform(0.0, 1.0, b) * (draws.rand(generator, b) < 0.6),
         outline=_clouds(b, 3, h, w, generator),
-        texture=_clouds(b, c, h, w, generator, fine=torch.rand(b, generator=generator)),
+        texture=_clouds(b, c, h, w, generator, fine=draws.rand(generator, b)),
         level=level,
         opacity=opacity,
         grain=uniform(0.0, 0.2, b),
@@ -130,7 +133,7 @@ def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]
     growth = growth.to(image.device)
     rows = torch.arange(h, dtype=torch.float32, device=image.device)[None, None, :, None]
     columns = torch.arange(w, dtype=torch.float32, device=image.device)[None, None, None, :]
-    centre = _in_brain(growth.centre, brain)
+    centre = pixels.positions(growth.centre[:, :, 0], brain)
     dy, dx = rows - centre[..., 0, None, None], columns - centre[..., 1, None, None]
     cos, sin = growth.angle.cos()[..., None, None], growth.angle.sin()[..., None, None]
     along = (dy * cos + dx * sin) / growth.stretch[..., 0, None, None]
@@ -166,16 +169,17 @@ def _tissue(image: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
     return 1 - spread[:, None, None, None] * (1 - alike)
 
 
-def _in_brain(share: Tensor, brain: Tensor) -> Tensor:
-    """(B, FOCI, 2) shares in [0, 1] -> pixel positions of brain pixels (any pixel where the brain is empty)."""
-    positions = torch.zeros_like(share)
-    for index, mask in enumerate(brain[:, 0]):
-        pixels = mask.nonzero()
-        if len(pixels) == 0:
-            pixels = torch.ones_like(mask).nonzero()
-        chosen = (share[index, :, 0] * len(pixels)).long().clamp_max(len(pixels) - 1)
-        positions[index] = pixels[chosen].to(share.dtype)
-    return positions
+@lru_cache(maxsize=8)
+def _logs(radius: tuple[float, float]) -> list[float]:
+    logs: list[float] = torch.tensor(radius).log().tolist()
+    return logs
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _levels(device: torch.device) -> Tensor:
+    """:data:`LEVELS` (3, 4, 2) on ``device``."""
+    return torch.tensor(LEVELS, device=device)
 
 
 def _clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator, fine: Tensor | None = None) -> Tensor:
@@ -183,11 +187,11 @@ def _clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator, f
 
     ``fine`` (B,) in [0, 1] mixes in grains down to two pixels.
     """
-    total = torch.zeros(b, channels, h, w)
+    total = torch.zeros(b, channels, h, w, device=generator.device)
     for cells, gain in ((4, 0.8), (8, 0.5), (20, 0.3)):
-        coarse = torch.randn(b, channels, cells, cells, generator=generator)
+        coarse = draws.randn(generator, b, channels, cells, cells)
         total += gain * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=True)
     if fine is not None:
-        grains = torch.randn(b, channels, (h + 1) // 2, (w + 1) // 2, generator=generator)
+        grains = draws.randn(generator, b, channels, (h + 1) // 2, (w + 1) // 2)
         total += fine[:, None, None, None] * F.interpolate(grains, size=(h, w), mode="bilinear", align_corners=True)
     return total

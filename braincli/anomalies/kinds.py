@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from braincli.anomalies import coarse, draem, growth, poisson, sinks
+from braincli.diffusion import draws
 
 Shape = tuple[int, int, int, int]
 Radius = tuple[float, float] | None
@@ -102,7 +103,7 @@ def plant(name: str, image: Tensor, brain: Tensor, donor: Tensor, generator: tor
     if name != "mixed":
         shape: Shape = tuple(image.shape)  # type: ignore[assignment]
         return KINDS[name].apply(image, brain, donor, KINDS[name].draw(shape, generator, None))
-    chosen = torch.randint(len(KINDS), (len(image),), generator=generator).to(image.device)[:, None, None, None]
+    chosen = draws.randint(generator, 0, len(KINDS), len(image)).to(image.device)[:, None, None, None]
     planted, alpha = image, torch.zeros_like(image[:, :1])
     for index, kind in enumerate(KINDS):
         made, where = plant(kind, image, brain, donor, generator)

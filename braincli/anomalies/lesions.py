@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from braincli.anomalies import growth, transplant
+from braincli.diffusion import draws
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Lesions:
 
 def draw(shape: tuple[int, int, int, int], generator: torch.Generator) -> Lesions:
     """Parameters for images of ``shape`` (B, C, H, W)."""
-    source = torch.rand(shape[0], generator=generator)[:, None, None, None]
+    source = draws.rand(generator, shape[0])[:, None, None, None]
     return Lesions(source, growth.draw(shape, generator), transplant.draw(shape, generator))
 
 

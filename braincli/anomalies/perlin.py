@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from braincli.diffusion import draws
+
 LATTICE = 64  # corners per axis; the lattice repeats beyond
 
 
@@ -40,10 +42,10 @@ def draw(rows: int, generator: torch.Generator, *, octaves: tuple[int, int] = (0
     """
     low, high = octaves
     return Perlin(
-        gradient=2 * math.pi * torch.rand(rows, LATTICE, LATTICE, generator=generator),
-        cell=0.5 ** torch.randint(low, high + 1, (rows, 2), generator=generator),
-        turn=math.radians(turn) * (2 * torch.rand(rows, generator=generator) - 1),
-        offset=LATTICE * torch.rand(rows, 2, generator=generator),
+        gradient=2 * math.pi * draws.rand(generator, rows, LATTICE, LATTICE),
+        cell=0.5 ** draws.randint(generator, low, high + 1, rows, 2),
+        turn=math.radians(turn) * (2 * draws.rand(generator, rows) - 1),
+        offset=LATTICE * draws.rand(generator, rows, 2),
     )
 
 
@@ -74,14 +76,14 @@ def field(size: tuple[int, int], perlin: Perlin) -> Tensor:
     return math.sqrt(2) * torch.lerp(top, bottom, weight_y)[:, None]
 
 
-def mask(noise: Tensor, brain: Tensor, threshold: Tensor, *, least: float = 0.0) -> Tensor:
+def mask(noise: Tensor, brain: Tensor, threshold: Tensor, *, least: float | Tensor | None = None) -> Tensor:
     """(B, 1, H, W) bool: where ``noise`` exceeds ``threshold`` (B,), inside the brain.
 
     A Perlin mask may be empty or lie beside the brain. Where less than the share ``least`` of the brain would be
-    masked, the row's threshold is lowered until it is.
+    (B,) masked, the row's threshold is lowered until it is.
     """
     limit = threshold[:, None, None, None]
-    if least > 0:
+    if least is not None:
         inside = torch.where(brain, noise, -torch.inf).flatten(1).sort(dim=1, descending=True).values
         rank = (least * brain.flatten(1).sum(dim=1)).long().clamp_max(inside.shape[1] - 1)
         limit = torch.minimum(limit, inside.gather(1, rank[:, None])[..., None, None])

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from braincli.diffusion import draws
+
 VISIBLE = 1e-3  # smaller changes are no anomaly
 
 
@@ -51,7 +53,7 @@ def draw(
     b = shape[0]
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * torch.rand(*size, generator=generator)
+        return low + (high - low) * draws.rand(generator, *size)
 
     return Patch(
         centre=uniform(0.1, 0.9, b, 2),
@@ -110,10 +112,8 @@ def partners(position: Tensor, generator: torch.Generator, *, spread: float = 0.
         spread: heights that differ by less are as good as equal.
     """
     b = len(position)
-    height = position.cpu()
-    distance = (height[:, None] - height[None]).abs() + spread * torch.rand(b, b, generator=generator)
-    distance.fill_diagonal_(math.inf)
-    return distance.argmin(dim=1).to(position.device)
+    distance = (position[:, None] - position[None]).abs() + spread * draws.rand(generator, b, b).to(position.device)
+    return distance.fill_diagonal_(math.inf).argmin(dim=1)
 
 
 def _seamless(a: Tensor, b: Tensor, both: Tensor, alpha: float) -> Tensor:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from braincli.anomalies import pixels
+from braincli.diffusion import draws
+
 
 @dataclass(frozen=True)
 class Sink:
@@ -47,13 +50,13 @@ def draw(
     b, c = shape[:2]
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * torch.rand(*size, generator=generator)
+        return low + (high - low) * draws.rand(generator, *size)
 
-    sign = torch.where(torch.rand(b, c, generator=generator) < 0.5, -1.0, 1.0)
+    sign = torch.where(draws.rand(generator, b, c) < 0.5, -1.0, 1.0)
     stretch = uniform(-0.35, 0.35, b)
     size = uniform(math.log(radius[0]), math.log(radius[1]), b)
     return Sink(
-        centre=torch.rand(b, generator=generator),
+        centre=draws.rand(generator, b),
         radius=torch.stack([size + stretch, size - stretch], dim=1).exp(),
         angle=uniform(0, math.pi, b),
         depth=sign * uniform(*depth, b, c),
@@ -80,7 +83,7 @@ def spot(brain: Tensor, sink: Sink) -> Tensor:
     """(B, 1, H, W) in [0, 1]: 1 at the centre, a half at the radius, 0 outside the brain."""
     h, w = brain.shape[2:]
     sink = sink.to(brain.device)
-    centre = position(sink.centre, brain)
+    centre = pixels.positions(sink.centre[:, None], brain)[:, 0]
     dy = torch.arange(h, device=brain.device)[None, :, None] - centre[:, 0, None, None]
     dx = torch.arange(w, device=brain.device)[None, None, :] - centre[:, 1, None, None]
     cos, sin = sink.angle.cos()[:, None, None], sink.angle.sin()[:, None, None]
@@ -89,12 +92,3 @@ def spot(brain: Tensor, sink: Sink) -> Tensor:
     distance = (along**2 + across**2).sqrt()
     alpha = torch.exp(-math.log(2) * distance ** sink.flatness[:, None, None])[:, None]
     return torch.where(alpha > 0.02, alpha, 0) * brain
-
-
-def position(share: Tensor, brain: Tensor) -> Tensor:
-    """(B,) shares in [0, 1] -> (B, 2) row and column of a brain pixel (of any pixel where the brain is empty)."""
-    positions = torch.zeros(len(share), 2, device=brain.device)
-    for row, mask in enumerate(brain[:, 0]):
-        pixels = mask.nonzero() if mask.any() else torch.ones_like(mask).nonzero()
-        positions[row] = pixels[min(int(share[row] * len(pixels)), len(pixels) - 1)]
-    return positions

@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from braincli.anomalies import pixels
+from braincli.diffusion import draws
+
+MARGIN = 3  # pixels, the most by which a donor's lesion is shrunk
+
 
 @dataclass(frozen=True)
 class Transplant:
@@ -32,20 +37,20 @@ def draw(shape: tuple[int, int, int, int], generator: torch.Generator) -> Transp
     b, c, h, w = shape
 
     def spread(size: float, *dims: int) -> Tensor:
-        return size * (2 * torch.rand(*dims, generator=generator) - 1)
+        return size * (2 * draws.rand(generator, *dims) - 1)
 
     angle, scale = spread(0.7, b), spread(0.4, b).exp()
-    flip = torch.where(torch.rand(b, generator=generator) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(b, 2, 3)
+    flip = torch.where(draws.rand(generator, b) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(b, 2, 3, device=generator.device)
     theta[:, 0, 0], theta[:, 0, 1] = flip * angle.cos() * scale, -flip * angle.sin() * scale * h / w
     theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * scale * w / h, angle.cos() * scale
     theta[:, :, 2] = spread(0.3, b, 2)
     bend = F.interpolate(spread(0.08, b, 2, 6, 6), size=(h, w), mode="bicubic", align_corners=True)
     return Transplant(
-        donor=torch.rand(b, generator=generator),
+        donor=draws.rand(generator, b),
         grid=F.affine_grid(theta, [b, 1, h, w], align_corners=False) + bend.permute(0, 2, 3, 1),
-        margin=torch.randint(1, 4, (b,), generator=generator),
-        opacity=1 - 0.5 * torch.rand(b, 1, 1, 1, generator=generator) * torch.rand(b, c, 1, 1, generator=generator),
+        margin=draws.randint(generator, 1, MARGIN + 1, b),
+        opacity=1 - 0.5 * draws.rand(generator, b, 1, 1, 1) * draws.rand(generator, b, c, 1, 1),
         gamma=spread(0.35, b, c, 1, 1).exp(),
         gain=1 + spread(0.15, b, c, 1, 1),
     )
@@ -63,10 +68,8 @@ def apply(image: Tensor, brain: Tensor, lesion: Tensor, transplant: Transplant) 
         The diseased image and the lesion's alpha (B, 1, H, W) in [0, 1]; all 0 where no other row has a lesion.
     """
     device = image.device
-    sick = lesion.flatten(1).any(dim=1).nonzero()[:, 0]
-    if len(sick) == 0:
-        return image.clone(), torch.zeros_like(image[:, :1])
-    chosen = sick[(transplant.donor.to(device) * len(sick)).long()]
+    sick = lesion.flatten(1).any(dim=1)
+    chosen = pixels.nth(transplant.donor.to(device)[None], sick[None])[0]
     alpha = _soft(_shrunk(lesion[chosen] & brain[chosen], transplant.margin.to(device)))
     grid = transplant.grid.to(device)
     donated = F.grid_sample(image[chosen], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -81,7 +84,7 @@ def apply(image: Tensor, brain: Tensor, lesion: Tensor, transplant: Transplant) 
 def _shrunk(mask: Tensor, margin: Tensor) -> Tensor:
     """(B, 1, H, W) bool -> float, eroded by ``margin`` (B,) pixels per row."""
     outside = 1 - mask.float()
-    for step in range(int(margin.max())):
+    for step in range(MARGIN):
         grown = F.max_pool2d(outside, 3, stride=1, padding=1)
         outside = torch.where((margin > step)[:, None, None, None], grown, outside)
     return 1 - outside

@@ -1,4 +1,5 @@
-"""Noise that belongs to a sample, not to a batch: row i is drawn from ``generators[i]`` alone, on the CPU.
+"""Noise that belongs to a sample, not to a batch: row i is drawn from ``generators[i]`` alone, on the CPU. In training
+one generator draws for the whole batch, on its own device.
 
 Simplex noise (Perlin 2001) is gradient noise on a lattice of triangles. Which three lattice points a pixel sees, and
 how far off they are, is the same for every image; only their gradients are random. So a whole stack of fractal fields
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from braincli.diffusion import draws
+
 Generators = Sequence[torch.Generator]
 SKEW, UNSKEW = (math.sqrt(3) - 1) / 2, (3 - math.sqrt(3)) / 6
 # OpenSimplex, which the papers take, has triangles this much larger at the same nominal wavelength ...
@@ -24,8 +27,10 @@ GAIN = 66.0  # ... and an amplitude that gives six octaves its standard deviatio
 DIRECTIONS = 256
 
 
-def gaussian(like: Tensor, generators: Generators) -> Tensor:
-    """Standard normal noise of ``like``'s shape (B, ...), device and dtype; one CPU generator per row."""
+def gaussian(like: Tensor, generators: torch.Generator | Generators) -> Tensor:
+    """Standard normal noise of ``like``'s shape (B, ...), device and dtype; one generator per row, or one for all."""
+    if isinstance(generators, torch.Generator):
+        return draws.randn(generators, *like.shape).to(like)
     _check(like, generators)
     rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
     return torch.stack(rows).to(like)
@@ -62,7 +67,7 @@ def simplex(
         generators, rows, channels = generators[:1], 1, 1
     plan = _plan(like.shape[2], like.shape[3], octaves, persistence, frequency, like.device)
     shape = (rows * channels, plan.points)
-    directions = torch.cat([torch.randint(DIRECTIONS, shape, generator=g, dtype=torch.uint8) for g in generators])
+    directions = torch.cat([draws.randint(g, 0, DIRECTIONS, *shape, dtype=torch.uint8) for g in generators])
     fields = plan.fields(directions.to(like.device))
     if normalised:
         variance, mean = torch.var_mean(fields, dim=0, correction=0)
@@ -94,6 +99,7 @@ class Plan:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _plan(height: int, width: int, octaves: int, persistence: float, frequency: float, device: torch.device) -> Plan:
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([x.flatten(), y.flatten()], dim=1).double()

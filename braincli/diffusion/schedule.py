@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -27,6 +27,7 @@ class Schedule:
     """
 
     abar: Tensor
+    _copies: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)  # by device
 
     @property
     def steps(self) -> int:
@@ -58,7 +59,7 @@ class Schedule:
 
         Levels beyond the trained ones take the nearest of them.
         """
-        table = self.sigma(torch.arange(1, self.steps + 1)).log().to(sigma.device)
+        table = self.sigma(torch.arange(1, self.steps + 1, device=sigma.device)).log()
         wanted = sigma.double().clamp_min(1e-12).log().clamp(table[0], table[-1])
         above = torch.searchsorted(table, wanted.contiguous()).clamp(1, self.steps - 1)
         low, high = table[above - 1], table[above]
@@ -96,7 +97,10 @@ class Schedule:
         return _column(small.log().float()), _column(beta.log().float())
 
     def _at(self, t: Tensor) -> Tensor:
-        return self.abar.to(t.device)[t]
+        if t.device not in self._copies:
+            with torch.inference_mode(False):
+                self._copies[t.device] = self.abar.to(t.device)
+        return self._copies[t.device][t]
 
 
 def linear(steps: int = 1000, first: float = 1e-4, last: float = 2e-2) -> Schedule:

@@ -52,7 +52,7 @@ class AE(Autoencoding):
         batch, image = self.training_pair(batch, generator)
         reconstruction = self.unfold(self.net.decode(self.net.encode(self.fold(image))["z"], generator))
         loss = masked_mean((reconstruction - batch.image).abs(), self.loss_mask(batch))
-        yield "net", loss, {"l1": loss.item()}
+        yield "net", loss, {"l1": loss.detach()}
 
     def reconstruct(self, image: Tensor) -> Tensor:
         return self.unfold(self.net.decode(self.net.encode(self.fold(image))["z"]))

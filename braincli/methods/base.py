@@ -16,8 +16,8 @@ from braincli.anomalies import augment
 from braincli.diffusion.samplers import Tick as Tick
 from braincli.diffusion.samplers import no_tick as no_tick
 
-Losses = Iterator[tuple[str, Tensor, dict[str, float]]]
-Sampling = Literal["healthy", "balanced", "any"]  # of training slices: healthy, half of each kind, all labelled
+Losses = Iterator[tuple[str, Tensor, dict[str, Tensor]]]
+Sampling = Literal["healthy", "balanced", "any"]  # of training slices: healthy, as many of each kind, all labelled
 Parameters = TypeVar("Parameters", bound=Any)
 
 
@@ -141,7 +141,11 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        """Yield (optimizer name, loss, logs). The loop steps that optimizer before it asks for the next."""
+        """Yield (optimizer name, loss, logs). The loop steps that optimizer before it asks for the next.
+
+        Everything is drawn by ``generator``, on its device. On a GPU nothing may wait for the GPU: no number is read
+        from a tensor, no shape and no branch depends on one; logs are tensors (), detached.
+        """
 
     @abstractmethod
     def predict(

@@ -105,4 +105,4 @@ class CDDPM(Denoising):
         reconstruction = self.decoder(self.encoder.maps(image, visible), visible, size)
         hidden = F.interpolate(visible, size=size, mode="nearest") == 0
         loss = masked_mean((reconstruction - image) ** 2, self.fold(self.loss_mask(batch)) & hidden)
-        yield "encoder", loss, {"masked_l2": loss.item()}
+        yield "encoder", loss, {"masked_l2": loss.detach()}

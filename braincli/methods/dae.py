@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from braincli.anomalies import coarse
+from braincli.diffusion import draws
 from braincli.methods.base import Batch, Losses, healthy_tissue, masked_mean, present
 from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
 from braincli.methods.presets import AUGMENTED, BEHRENDT_MAP, COMPACT_MAP, EPOCHS_1600, LESIONS_OUT, Preset
@@ -88,7 +89,7 @@ class DAE(Reconstruction):
         image = torch.where(with_growth, planted, noisy)
         loss = self._error(self.reconstruct(image), batch)
         identity = self._error(image, batch)  # of a network that changes nothing
-        yield "net", loss, {self.config.loss: loss.item(), "identity": identity.item()}
+        yield "net", loss, {self.config.loss: loss.detach(), "identity": identity.detach()}
 
     def _error(self, restored: Tensor, batch: Batch) -> Tensor:
         error = restored - batch.image
@@ -97,9 +98,10 @@ class DAE(Reconstruction):
     def noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Coarse noise (B, C, H, W) for ``batch``."""
         c = self.config
-        cells = c.cells[int(torch.randint(len(c.cells), (1,), generator=generator))]
-        noise = coarse.draw(tuple(batch.image.shape), generator, cells=cells, std=c.std)  # type: ignore[arg-type]
-        exponent = 2 * torch.rand(len(batch), 1, 1, 1, generator=generator) - 1
+        shape, chosen = tuple(batch.image.shape), draws.randint(generator, 0, len(c.cells), 1).to(batch.image.device)
+        kinds = [coarse.draw(shape, generator, cells=n, std=c.std) for n in c.cells]  # type: ignore[arg-type]
+        noise = torch.stack(kinds)[chosen][0]
+        exponent = 2 * draws.rand(generator, len(batch), 1, 1, 1) - 1
         return noise * c.std_range**exponent
 
     def loss_mask(self, batch: Batch) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from braincli.diffusion import samplers
+from braincli.diffusion import draws, samplers
 from braincli.diffusion.noise import gaussian
 from braincli.methods.base import Batch, Losses, Method, Prediction, Sampling, Tick, masked_mean, no_tick, present
 from braincli.methods.families.adm import ADMConfig, random_times
@@ -89,12 +89,12 @@ class DiffSeg(Method):
         image = self.fold(batch.image)
         x0 = self.per_row(c.scaled(batch.lesion.float()))
         t = random_times(len(x0), self.process, generator, x0.device)
-        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        noise = draws.randn(generator, *x0.shape).to(x0)
         x = self.process.schedule.noised(x0, t, noise)
         output = self.net(torch.cat([image, x], dim=1), t)
         visible = present(image).any(dim=1, keepdim=True)  # nothing can be learnt of a lesion that no contrast shows
         loss = masked_mean(c.error(self.process, output, x, x0, noise, t), visible)
-        yield "net", loss, {c.loss_name: loss.item()}
+        yield "net", loss, {c.loss_name: loss.detach()}
 
     def predict(
         self,

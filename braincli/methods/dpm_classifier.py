@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.diffusion import guidance
+from braincli.diffusion import draws, guidance
 from braincli.diffusion.samplers import Denoise
 from braincli.methods.base import Batch, Losses, Tick
 from braincli.methods.families.adm import random_times
@@ -114,16 +114,16 @@ class DPMClassifier(Guided):
         batch = self.augmented(batch, generator)
         image, label = batch.image, batch.label.clamp_min(HEALTHY)
         if c.planted:
-            chosen = (torch.rand(len(batch), generator=generator) < 0.5).to(image.device) & (label == HEALTHY)
+            chosen = (draws.rand(generator, len(batch)) < 0.5).to(image.device) & (label == HEALTHY)
             image = torch.where(chosen[:, None, None, None], self.with_lesions(batch, generator), image)
             label = torch.where(chosen, DISEASED, label)
         x0, label = c.scaled(self.fold(image)), self.per_row(label)
         t = random_times(len(x0), self.process, generator, x0.device)
-        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        noise = draws.randn(generator, *x0.shape).to(x0)
         logits = self.classifier(self.process.schedule.noised(x0, t, noise), t)
         loss = F.cross_entropy(logits, label)
         accuracy = (logits.argmax(dim=1) == label).float().mean()
-        yield "classifier", loss, {"cross_entropy": loss.item(), "accuracy": accuracy.item()}
+        yield "classifier", loss, {"cross_entropy": loss.detach(), "accuracy": accuracy.detach()}
 
     def encoder(self) -> Denoise:
         return self.process.denoiser(self.conditioned(LABELS[self.config.encode_label]))

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from braincli.anomalies import draem as anomalies
 from braincli.anomalies import growth
+from braincli.diffusion import draws
 from braincli.methods.base import (
     Batch,
     Losses,
@@ -127,7 +128,7 @@ class DRAEM(Method):
         l2 = masked_mean((restored - clean) ** 2, mask)
         dissimilarity = masked_mean(1 - ssim(restored, clean, window=c.window), mask)
         segmentation = focal(logits, self.per_row(anomalous), mask.any(dim=1, keepdim=True), c.focus)
-        logs = {"l2": l2.item(), "ssim": dissimilarity.item(), "focal": segmentation.item()}
+        logs = {"l2": l2.detach(), "ssim": dissimilarity.detach(), "focal": segmentation.detach()}
         yield "both", l2 + c.ssim_weight * dissimilarity + segmentation, logs
 
     @torch.no_grad()
@@ -144,7 +145,7 @@ class DRAEM(Method):
         planted, alpha = anomalies.apply(image, brain, anomaly, other_slices(batch, generator))
         if c.grown:
             grown, tumour = growth.apply(image, brain, growth.draw(shape, generator))
-            chosen = anomaly.planted & (torch.rand(len(batch), generator=generator) < c.grown)
+            chosen = anomaly.planted & (draws.rand(generator, len(batch)) < c.grown)
             instead = chosen.to(image.device)[:, None, None, None]
             planted, alpha = torch.where(instead, grown, planted), torch.where(instead, tumour, alpha)
         return planted, alpha > 0.5

@@ -98,7 +98,7 @@ class FAE(FeatureMethod):
         dissimilarity = self._dissimilarity(target, self._reconstruct(features))
         weight = cover(mask.flatten(0, 1)[:, None], dissimilarity).view_as(dissimilarity)
         loss = (dissimilarity * weight).sum() / weight.sum().clamp_min(1e-6)
-        yield "main", loss, {"ssim": loss.item()}
+        yield "main", loss, {"ssim": loss.detach()}
 
     def predict(
         self,

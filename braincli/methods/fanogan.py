@@ -32,6 +32,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from braincli.diffusion import draws
 from braincli.methods.base import Batch, Losses, healthy_tissue, masked_mean, present
 from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
 from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, WANG_MAP, Preset
@@ -104,10 +105,10 @@ class FAnoGAN(Autoencoding):
             real = self.fold(self.critic_input(part.image, part))
             with torch.no_grad():
                 fake = self.fold(self.critic_input(self.sample(part, generator), part))
-            along = torch.rand(len(real), generator=generator).to(real)
+            along = draws.rand(generator, len(real)).to(real)
             penalty = gradient_penalty(self.critic, real, fake, along)
             distance = self.critic(real).mean() - self.critic(fake).mean()
-            logs = {"wasserstein": distance.item(), "gradient_penalty": penalty.item()}
+            logs = {"wasserstein": distance.detach(), "gradient_penalty": penalty.detach()}
             yield "critic", c.penalty * penalty - distance, logs
         fake = self.fold(self.critic_input(self.sample(part, generator), part))
         yield "generator", -self.critic(fake).mean(), {}
@@ -121,12 +122,12 @@ class FAnoGAN(Autoencoding):
         fake, real = (self.critic.features(self.fold(x * mask)) for x in (reconstruction, batch.image))
         feature_distance = F.mse_loss(fake, real)
         loss = image_distance + self.config.kappa * feature_distance
-        yield "encoder", loss, {"image": image_distance.item(), "feature": feature_distance.item()}
+        yield "encoder", loss, {"image": image_distance.detach(), "feature": feature_distance.detach()}
 
     def sample(self, like: Batch, generator: torch.Generator) -> Tensor:
         """As many slices (B, C, H, W) as ``like`` has, from random latents."""
         rows = len(like) * like.image.shape[1] // self.folded
-        latent = torch.randn(rows, self.config.latent, generator=generator).to(like.image)
+        latent = draws.randn(generator, rows, self.config.latent).to(like.image)
         return self.unfold(self.net.decode(latent).sigmoid())
 
     def critic_input(self, image: Tensor, like: Batch) -> Tensor:

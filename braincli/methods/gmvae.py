@@ -82,7 +82,7 @@ class GMVAE(Variational):
         reconstruction, divergences = self.likelihood(rows, generator)
         l1 = masked_mean((self.unfold(reconstruction) - batch.image).abs(), self.loss_mask(batch))
         kl = divergences.mean()
-        yield "net", l1 + self.divergence_weight(rows) * kl, {"l1": l1.item(), "kl": kl.item()}
+        yield "net", l1 + self.divergence_weight(rows) * kl, {"l1": l1.detach(), "kl": kl.detach()}
 
     def likelihood(self, rows: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """The network's reconstruction of its input rows, and the sum of the three divergences (rows,)."""

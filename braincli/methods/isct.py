@@ -136,7 +136,7 @@ class ISCT(Method):
         """Cross-entropy with one-hot maps, over the background and all tissue that is known to be healthy."""
         error = F.cross_entropy(self.segmentor(batch.image), targets(batch).argmax(dim=1), reduction="none")[:, None]
         loss = masked_mean(error, healthy_tissue(batch).any(dim=1, keepdim=True) | ~batch.brain)
-        yield "segmentor", loss, {"cross_entropy": loss.item()}
+        yield "segmentor", loss, {"cross_entropy": loss.detach()}
 
     def _synthesise(self, batch: Batch, maps: Tensor) -> Losses:
         """Log-likelihood GAN and reconstruction; lesions are cut out of all images that count."""
@@ -151,9 +151,9 @@ class ISCT(Method):
         adversarial = likelihood(fake, True)
         l1 = masked_mean((fake - real).abs(), inside)
         total = adversarial + c.reconstruction_weight * l1
-        yield "generator", total, {"adversarial": adversarial.item(), "l1": l1.item()}
+        yield "generator", total, {"adversarial": adversarial.detach(), "l1": l1.detach()}
         discrimination = likelihood(real, True) + likelihood(fake.detach(), False)
-        yield "discriminator", discrimination, {"discriminator": discrimination.item()}
+        yield "discriminator", discrimination, {"discriminator": discrimination.detach()}
 
     def semantics(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4, H, W) probabilities of grey matter, white matter, fluid and background, or one-hot."""

@@ -26,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from braincli.diffusion import draws
 from braincli.methods.base import Tick
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, NoiseSource
 from braincli.methods.presets import (
@@ -68,17 +69,18 @@ class PDDPM(Denoising):
 
     def noised_part(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One patch per row is noised: of the grid, or with a corner anywhere in the slice, cut off at its border."""
-        c, shape = self.config, (noisy.shape[2], noisy.shape[3])
-        masks = []
-        for size in torch.randint(len(c.sizes), (len(noisy),), generator=generator).tolist():
-            size = c.sizes[size]
+        c, shape, rows = self.config, (noisy.shape[2], noisy.shape[3]), len(noisy)
+        chosen = draws.randint(generator, 0, len(c.sizes), rows).to(noisy.device)
+        share = draws.rand(generator, rows, 2).to(noisy.device)
+        masks = []  # of every size, for each row
+        for size in c.sizes:
             if c.positions == "random":
-                top, left = (int(torch.randint(length, (1,), generator=generator)) for length in shape)
-                masks.append(patches.window(shape, size, top, left))
+                corner = torch.stack([part * length for part, length in zip(share.unbind(1), shape, strict=True)], 1)
+                masks.append(patches.windows(shape, size, corner.long()))
             else:
-                grid = patches.masks(shape, size, c.step)
-                masks.append(grid[int(torch.randint(len(grid), (1,), generator=generator))])
-        mask = torch.stack(masks).to(noisy.device)
+                grid = patches.masks(shape, size, c.step, noisy.device)
+                masks.append(grid[(share[:, 0] * len(grid)).long().clamp_max(len(grid) - 1)])
+        mask = torch.stack(masks)[chosen, torch.arange(rows, device=noisy.device)]
         return torch.where(mask, noisy, clean), mask if c.inside else torch.ones_like(mask)
 
     def restore(self, x: Tensor, noise: NoiseSource, level: int, context: dict[str, Tensor], tick: Tick) -> Tensor:
@@ -88,7 +90,7 @@ class PDDPM(Denoising):
         return torch.stack(restored).mean(dim=0)
 
     def _inpaint(self, x: Tensor, noise: Tensor, level: int, size: int, tick: Tick) -> Tensor:
-        mask = patches.masks((x.shape[2], x.shape[3]), size, self.config.step).to(x.device)
+        mask = patches.masks((x.shape[2], x.shape[3]), size, self.config.step, x.device)
         t = torch.full((len(x),), level, device=x.device)
         noisy = self.process.schedule.noised(x, t, noise)
         rows = torch.where(mask, noisy[:, None], x[:, None]).flatten(0, 1)  # rows of a slice stay together

@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import growth, poisson
+from braincli.diffusion import draws
 from braincli.methods.base import Batch, Losses, Sampling, healthy_tissue
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, other_slices
 from braincli.methods.presets import SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
@@ -74,7 +75,7 @@ class PII(Segmenter):
         batch = self.augmented(batch, generator)
         blended, label = self.blended(batch, generator)
         loss = self.loss(blended, label, healthy_tissue(batch))
-        yield "network", loss, {"segmentation": loss.item()}
+        yield "network", loss, {"segmentation": loss.detach()}
 
     @torch.no_grad()
     def blended(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -86,7 +87,7 @@ class PII(Segmenter):
         if c.grown:
             brain = donor.ne(0).any(dim=1, keepdim=True)
             planted, where = growth.apply(donor, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
-            chosen = torch.rand(len(batch), generator=generator) < c.grown
+            chosen = draws.rand(generator, len(batch)) < c.grown
             donor = torch.where(chosen.to(donor.device)[:, None, None, None], planted, donor)
             patch = around(where, batch.brain, patch, chosen)
         blended, label = poisson.apply(batch.image, batch.brain, donor, patch)

@@ -101,7 +101,7 @@ class RD(FeatureMethod):
             distance = whole_map_distance(t * weight, s * weight) if self.config.flatten else cosine_distance(t, s)
             weight = weight.amax(dim=(2, 3, 4)) if self.config.flatten else weight[:, :, 0]
             loss = loss + (distance * weight).sum() / weight.sum().clamp_min(1e-6)
-        yield "main", loss, {"cosine": loss.item()}
+        yield "main", loss, {"cosine": loss.detach()}
 
     def predict(
         self,

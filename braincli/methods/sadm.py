@@ -45,6 +45,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from braincli.diffusion import draws
 from braincli.methods.base import Batch, Losses, Prediction, Sampling, Tick, healthy_tissue, no_tick, present
 from braincli.methods.cddpm import CDDPM, CDDPMConfig
 from braincli.methods.families.denoising import centred
@@ -129,7 +130,7 @@ class SADM(CDDPM):
         logits = self.logits(self.fold(image), restored)
         mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask)
         loss = segmentation_loss(logits, self.per_row(target), mask, self.config.dice)
-        yield "segmenter", loss, {"segmentation": loss.item()}
+        yield "segmenter", loss, {"segmentation": loss.detach()}
 
     def segmentation_inputs(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Slices (B, C, H, W), masks of their anomalies (B, 1, H, W), 0.0 or 1.0, and pixels that count (as slices)."""
@@ -146,7 +147,7 @@ class SADM(CDDPM):
         self.encoder.eval()  # its batch statistics are frozen as well
         rows = self.fold(image)
         low, high = self.config.segment_levels
-        t = torch.randint(low, high + 1, (len(rows),), generator=generator).to(rows.device)
+        t = draws.randint(generator, low, high + 1, len(rows)).to(rows.device)
         noise = self.fold(self.noise(image, generator))
         return self.restore_from(rows, t, noise, self.context(image)) * self.fold(brain & present(image))
 

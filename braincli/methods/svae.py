@@ -66,7 +66,7 @@ class SVAE(Variational):
         reconstruction = self.unfold(self.net.decode(sample(**latent, generator=generator), generator))
         l1 = masked_mean((reconstruction - batch.image).abs(), self.loss_mask(batch))
         kl = divergence(**latent).mean()
-        yield "net", l1 + self.divergence_weight(self.fold(image)) * kl, {"l1": l1.item(), "kl": kl.item()}
+        yield "net", l1 + self.divergence_weight(self.fold(image)) * kl, {"l1": l1.detach(), "kl": kl.detach()}
 
     def reconstruct(self, image: Tensor) -> Tensor:
         return self.unfold(self.net.decode(self.latent(image)["mean"]))

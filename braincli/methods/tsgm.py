@@ -38,7 +38,7 @@ from pydantic import Field
 from torch import Tensor
 
 from braincli.anomalies import lesions
-from braincli.diffusion import levels, samplers
+from braincli.diffusion import draws, levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
 from braincli.methods.base import (
     Batch,
@@ -143,14 +143,14 @@ class TSGM(Translation):
         c = self.config
         batch, diseased = self.augmented_pair(batch, self.partner(batch, generator), generator)
         healthy = batch.image
-        t = torch.rand(len(healthy), generator=generator).to(healthy.device)
+        t = draws.rand(generator, len(healthy)).to(healthy.device)
         sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
-        noise = torch.randn(healthy.shape, generator=generator).to(healthy)
+        noise = draws.randn(generator, *healthy.shape).to(healthy)
         noisy = healthy + sigma[:, None, None, None] * noise
         clean = self.precondition.denoise(self._network, noisy, sigma, diseased)
         error = self.precondition.weight(sigma)[:, None, None, None] * (clean - healthy) ** 2
         loss = masked_mean(error, healthy_tissue(batch))
-        yield "score", loss, {"score_matching": loss.item()}
+        yield "score", loss, {"score_matching": loss.detach()}
 
     @torch.no_grad()
     def partner(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -159,15 +159,13 @@ class TSGM(Translation):
         Stage 1 (the paper's), synthetic growth, or lesions of other slices of the batch; the options give the shares.
         """
         image, brain, c = batch.image, batch.brain, self.config
+        drawn = c.synthetic + c.transplanted
+        translated = self.translate(self.to_diseased, image, brain & present(image)) if drawn < 1 else image
+        if not drawn:
+            return translated
         lesion = lesions.draw(tuple(image.shape), generator)  # type: ignore[arg-type]
-        translated = lesion.source.to(image.device) >= c.synthetic + c.transplanted
-        partner = image
-        if not translated.all():
-            partner, _ = lesions.apply(image, brain, batch.lesion, lesion, transplanted=c.transplanted)
-        if translated.any():
-            diseased = self.translate(self.to_diseased, image, brain & present(image))
-            partner = torch.where(translated, diseased, partner)
-        return partner
+        partner, _ = lesions.apply(image, brain, batch.lesion, lesion, transplanted=c.transplanted)
+        return torch.where(lesion.source.to(image.device) >= drawn, translated, partner)
 
     def predict(
         self,

@@ -68,7 +68,7 @@ class UNet(Segmenter):
             image, target = self.planted(batch, generator)
             mask = healthy_tissue(batch)
         loss = self.loss(image, target, mask)
-        yield "network", loss, {"segmentation": loss.item()}
+        yield "network", loss, {"segmentation": loss.detach()}
 
     def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Slices of which half show a synthetic anomaly (B, C, H, W), and their masks (B, 1, H, W), 0.0 or 1.0."""

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from braincli.diffusion import draws
+
 SLOPE = 0.2
 
 
@@ -116,7 +118,7 @@ def dropout(values: Tensor, share: float, generator: torch.Generator | None) -> 
     """Dropout by ``generator``, so that a resumed training repeats; none without a generator."""
     if generator is None or share == 0:
         return values
-    kept = torch.rand(values.shape, generator=generator) >= share
+    kept = draws.rand(generator, *values.shape) >= share
     return values * kept.to(values) / (1 - share)
 
 
@@ -124,7 +126,7 @@ def sample(mean: Tensor, log_sigma: Tensor, generator: torch.Generator | None) -
     """A sample of N(mean, exp(log_sigma)^2); the mean itself without a generator."""
     if generator is None:
         return mean
-    return mean + log_sigma.exp() * torch.randn(mean.shape, generator=generator).to(mean)
+    return mean + log_sigma.exp() * draws.randn(generator, *mean.shape).to(mean)
 
 
 def divergence(mean: Tensor, log_sigma: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braincli.diffusion import draws
+
 
 class ResNetGenerator(nn.Module):
     """Reflect-padded 7 x 7, two halvings, residual blocks, two doublings, 7 x 7, tanh; instance norm.
@@ -81,23 +83,56 @@ class PatchGAN(nn.Sequential):
 
 
 class ReplayPool:
-    """Past generated images, half of which replace the newest ones before the discriminator (Shrivastava 2017)."""
+    """Past generated images, half of which replace the newest ones before the discriminator (Shrivastava 2017).
+
+    It lives on the images' device and never asks how full it is, so that a GPU need not wait. The images of one call
+    are swapped with different ones of the past.
+
+    Attributes:
+        images: (size + 1, C, H, W), None before the first; the last row takes what is not kept.
+        count: (), how many there are.
+    """
 
     def __init__(self, size: int = 50) -> None:
         self.size = size
-        self.images: list[Tensor] = []
+        self.images: Tensor | None = None
+        self.count: Tensor | None = None
 
     def swap(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, C, H, W) -> the same shape, some rows from the past."""
-        chosen = []
-        for image in images.detach():
-            if len(self.images) < self.size:
-                self.images.append(image)
-            elif torch.rand(1, generator=generator).item() < 0.5:
-                index = int(torch.randint(self.size, (1,), generator=generator))
-                image, self.images[index] = self.images[index], image
-            chosen.append(image)
-        return torch.stack(chosen)
+        """(B, C, H, W) -> the same shape, some rows from the past. The first ``size`` images only fill the pool."""
+        images, rows, device = images.detach(), len(images), images.device
+        past, count = self._begun(images[0])
+        wanted = draws.rand(generator, rows).to(device) < 0.5
+        order = draws.rand(generator, self.size).to(device).argsort()[:rows]
+        order = F.pad(order, (0, rows - len(order)), value=self.size)
+        full = count >= self.size
+        free = (count + torch.arange(rows, device=device)).clamp_max(self.size)
+        slot = torch.where(full, torch.where(wanted, order, self.size), free)
+        swapped = (full & (slot < self.size))[:, None, None, None]
+        chosen = torch.where(swapped, past[slot], images)
+        past.index_copy_(0, slot, images)
+        count.add_(rows).clamp_(max=self.size)
+        return chosen
+
+    def state(self) -> list[Tensor]:
+        """The images of the past, for :meth:`load`."""
+        return [] if self.images is None or self.count is None else list(self.images[: int(self.count)].clone())
+
+    def load(self, images: list[Tensor]) -> None:
+        """Take back what :meth:`state` gave."""
+        if not images:
+            self.images = self.count = None
+            return
+        past, count = self._begun(images[0])
+        past[: len(images)] = torch.stack(images)
+        count.fill_(len(images))
+
+    def _begun(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and count, made at the first ``image`` (C, H, W)."""
+        if self.images is None or self.count is None:
+            self.images = image.new_zeros(self.size + 1, *image.shape)
+            self.count = torch.zeros((), dtype=torch.long, device=image.device)
+        return self.images, self.count
 
 
 class _Residual(nn.Module):

@@ -140,9 +140,12 @@ class Standardise(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """(B, c, h, w); ``weight`` (B, 1, h, w) >= 0 takes its moments in first."""
-        if weight is not None and (total := weight.sum()) > 0:
-            self.seen += 1
-            rate = max(self.momentum, 1 / self.seen.item())
+        if weight is not None:
+            total = weight.sum()
+            some = total > 0  # nothing to learn from otherwise; asked on the device, which need not wait
+            self.seen += some
+            rate = torch.where(some, (1 / self.seen).clamp_min(self.momentum), 0)
+            total = total.clamp_min(1e-12)
             self.mean.lerp_((x * weight).sum(dim=(0, 2, 3)) / total, rate)
             self.square.lerp_((x * x * weight).sum(dim=(0, 2, 3)) / total, rate)
         deviation = (self.square - self.mean**2).clamp_min(1e-4).sqrt()

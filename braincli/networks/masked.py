@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braincli.diffusion import draws
 from braincli.networks.resnet import Bottleneck, ResNet
 
 
@@ -100,7 +101,7 @@ def cells(shape: tuple[int, int], rows: int, cell: int, share: float, generator:
     """(rows, 1, h, w) float: 1 in the cells of ``cell`` pixels that stay visible, ``share`` of them being hidden."""
     h, w = (-(-length // cell) for length in shape)
     kept = max(1, int(h * w * (1 - share)))
-    order = torch.rand(rows, h * w, generator=generator).argsort(dim=1)
+    order = draws.rand(generator, rows, h * w).argsort(dim=1)
     return (order < kept).float().reshape(rows, 1, h, w)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -17,21 +20,21 @@ def corners(length: int, size: int, step: int = 0) -> list[int]:
     return torch.linspace(0, length - size, count).round().long().tolist()
 
 
-def masks(shape: tuple[int, int], size: int, step: int = 0) -> Tensor:
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def masks(shape: tuple[int, int], size: int, step: int = 0, device: torch.device | None = None) -> Tensor:
     """(K, 1, H, W) bool: the patches of ``size`` x ``size`` pixels that cover ``shape`` (H, W)."""
-    windows = [
-        window(shape, size, top, left)
-        for top in corners(shape[0], size, step)
-        for left in corners(shape[1], size, step)
-    ]
-    return torch.stack(windows)
+    found = list(product(corners(shape[0], size, step), corners(shape[1], size, step)))
+    return windows(shape, size, torch.tensor(found)).to(device)
 
 
-def window(shape: tuple[int, int], size: int, top: int, left: int) -> Tensor:
-    """(1, H, W) bool: one patch, cut off at the border."""
-    mask = torch.zeros(1, *shape, dtype=torch.bool)
-    mask[:, top : top + size, left : left + size] = True
-    return mask
+def windows(shape: tuple[int, int], size: int, corner: Tensor) -> Tensor:
+    """(R, 1, H, W) bool: one patch per row, cut off at the border; ``corner`` (R, 2) is its first row and column."""
+    sides = []
+    for length, first in zip(shape, corner.unbind(dim=1), strict=True):
+        away = torch.arange(length, device=corner.device) - first[:, None]
+        sides.append((away >= 0) & (away < size))
+    return (sides[0][:, :, None] & sides[1][:, None, :])[:, None]
 
 
 def stitch(parts: Tensor, mask: Tensor) -> Tensor:

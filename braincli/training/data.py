@@ -47,7 +47,7 @@ class Source:
 
 
 class Draw(NamedTuple):
-    """One shard of one step, and the generator of everything random that is done with it."""
+    """One shard of one step, and the generator, on the same device, of everything random that is done with it."""
 
     batch: Batch
     generator: torch.Generator
@@ -90,8 +90,15 @@ class Feed:
             self._reader.shutdown(cancel_futures=True)
 
     def _draw(self, number: int) -> list[Draw]:
-        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds(number)]
-        return [Draw(self.source.batch(choose(self.pools, self.size, g, self.run)), g) for g in generators]
+        return [self._shard(seed) for seed in self.seeds(number)]
+
+    def _shard(self, seed: int) -> Draw:
+        """Slices are chosen on the CPU, which reads them; all else is drawn where it is needed."""
+        generator = torch.Generator().manual_seed(seed)
+        batch = self.source.batch(choose(self.pools, self.size, generator, self.run))
+        if self.source.device.type != "cpu":
+            generator = torch.Generator(self.source.device).manual_seed(seed)
+        return Draw(batch, generator)
 
 
 def pools(store: SliceStore, sampling: Sampling, stage: str) -> list[np.ndarray]:

@@ -83,7 +83,7 @@ def test_reconstruction_is_weighed_ten_times(conditional: bool) -> None:
     method, given = build(conditional=conditional), batch()
     (name, loss, logs), (discriminator, _, _) = method.losses(given, "synthesise", torch.Generator())
     assert (name, discriminator) == ("generator", "discriminator")
-    assert loss.item() == pytest.approx(logs["adversarial"] + 10 * logs["l1"], rel=1e-5)
+    assert loss.item() == pytest.approx(float(logs["adversarial"]) + 10 * float(logs["l1"]), rel=1e-5)
 
 
 def test_fine_tuning_hands_over_what_the_segmentor_gives() -> None:

@@ -47,4 +47,4 @@ def test_replay_pool_returns_old_images_once_full() -> None:
     assert torch.equal(pool.swap(first, generator), first)
     second = pool.swap(torch.ones(40, 1, 2, 2), generator)
     assert 0 < int((second == 0).all(dim=(1, 2, 3)).sum()) <= 4
-    assert len(pool.images) == 4
+    assert len(pool.state()) == 4

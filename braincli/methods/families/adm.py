@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from braincli.diffusion import draws
 from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
 from braincli.methods.base import MethodConfig
@@ -78,4 +79,4 @@ class ADMConfig(MethodConfig):
 
 def random_times(rows: int, process: VP, generator: torch.Generator, device: torch.device) -> Tensor:
     """(rows,) int64 in 1 ... T, uniform."""
-    return torch.randint(1, process.schedule.steps + 1, (rows,), generator=generator).to(device)
+    return draws.randint(generator, 1, process.schedule.steps + 1, rows).to(device)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from braincli.anomalies import coarse
+from braincli.diffusion import draws
 from braincli.diffusion import noise as noises
 from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
@@ -83,7 +84,7 @@ class Denoising(Restoring):
         batch, image = self.training_pair(batch, generator)
         x0, source = centred(self.fold(batch.image)), centred(self.fold(image))
         low, high = c.learnt
-        t = torch.randint(low, high + 1, (len(x0),), generator=generator).to(x0.device)
+        t = draws.randint(generator, low, high + 1, len(x0)).to(x0.device)
         noise = self.fold(self.noise(batch.image, generator))
         x = self.process.schedule.noised(source, t, noise)
         x, noised = self.noised_part(x, source, generator)
@@ -91,7 +92,7 @@ class Denoising(Restoring):
         error = output - self.process.training_target(x0, noise, t)
         mask = self.fold(self.loss_mask(batch)) & noised
         loss = masked_mean(error.abs() if c.loss == "l1" else error**2, mask)
-        yield "net", loss, {c.loss: loss.item()}
+        yield "net", loss, {c.loss: loss.detach()}
 
     def noised_part(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The network's input (R, C, H, W), and which pixels of it count in the loss (bool, broadcast to it)."""
@@ -147,10 +148,10 @@ class Denoising(Restoring):
             if c.shared_noise and not single:
                 generators = [torch.Generator().manual_seed(0)] * len(like)
             return noises.simplex(like, generators, normalised=c.normalised_noise, shared=c.shared_noise)
-        sources = [generators] * len(like) if isinstance(generators, torch.Generator) else generators
         if c.noise == "gauss":
-            return noises.gaussian(like, sources)
-        shape = (1, *like.shape[1:])
+            return noises.gaussian(like, generators)
+        sources = [generators] if isinstance(generators, torch.Generator) else generators
+        shape = (len(like) // len(sources), *like.shape[1:])
         field = torch.cat([coarse.draw(shape, source, std=1.0) for source in sources])  # type: ignore[arg-type]
         return (field / field.std(dim=(2, 3), keepdim=True).clamp_min(1e-6)).to(like)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import growth
+from braincli.diffusion import draws
 from braincli.errors import ModelError
 from braincli.methods.base import Batch, Method, MethodConfig, Sampling, healthy_tissue, present
 from braincli.networks.features import BACKBONES, CENTRED, Features, Standardise
@@ -109,7 +110,7 @@ class FeatureMethod(Method):
             return batch, batch.image
         shape = (len(batch), *batch.image.shape[1:])
         diseased, _ = growth.apply(batch.image, batch.brain, growth.draw(shape, generator))  # type: ignore[arg-type]
-        chosen = torch.rand(len(batch), generator=generator).to(diseased.device) < c.grown
+        chosen = draws.rand(generator, len(batch)).to(diseased.device) < c.grown
         return self.augmented_pair(batch, torch.where(chosen[:, None, None, None], diseased, batch.image), generator)
 
     def loss_mask(self, batch: Batch) -> Tensor:

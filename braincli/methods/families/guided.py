@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from braincli.anomalies import lesions
-from braincli.diffusion import samplers
+from braincli.diffusion import draws, samplers
 from braincli.diffusion.noise import gaussian
 from braincli.diffusion.samplers import Denoise
 from braincli.diffusion.vp import Network
@@ -94,20 +94,20 @@ class Guided(Method):
         x0, source = c.scaled(self.fold(batch.image)), c.scaled(self.fold(image))
         t = random_times(len(x0), self.process, generator, x0.device)
         schedule = self.process.schedule
-        x = schedule.noised(source, t, torch.randn(x0.shape, generator=generator).to(x0))
+        x = schedule.noised(source, t, draws.randn(generator, *x0.shape).to(x0))
         noise = (x - schedule.signal(t) * x0) / schedule.noise(t)  # the difference of x and the target
         output = self.net(x, t, label=self.per_row(label))
         error = c.error(self.process, output, x, x0, noise, t)
         changed = self.per_row((image != batch.image).flatten(1).any(dim=1))[:, None, None, None]
         error = torch.where(changed, schedule.noise(t) ** 2 * error, error)
         loss = masked_mean(error, self.fold(mask))
-        yield "net", loss, {c.loss_name: loss.item()}
+        yield "net", loss, {c.loss_name: loss.detach()}
 
     @torch.no_grad()
     def training_inputs(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Class (B,), the slice that is noised (B, C, H, W), and the pixels that count in the loss (the same, bool)."""
         c = self.config
-        hidden, relabelled, planted = torch.rand(3, len(batch), generator=generator).to(batch.image.device)
+        hidden, relabelled, planted = draws.rand(generator, 3, len(batch)).to(batch.image.device)
         label = torch.where(hidden < c.label_dropout, NULL, batch.label)
         image, mask = batch.image, present(batch.image).expand_as(batch.image)
         if c.known_only:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import lesions
+from braincli.diffusion import draws
 from braincli.methods.base import (
     Batch,
     Method,
@@ -65,7 +66,7 @@ class Restoring(Method):
         runs = -(-len(batch) // self.sequence)
         lesion = repeat_rows(lesions.draw((runs, *batch.image.shape[1:]), generator), self.sequence, len(batch))
         planted, _ = lesions.apply(batch.image, batch.brain, batch.lesion, lesion, transplanted=c.transplanted)
-        chosen = torch.rand(runs, generator=generator) < c.planted
+        chosen = draws.rand(generator, runs) < c.planted
         chosen = chosen.repeat_interleave(self.sequence)[: len(batch), None, None, None].to(planted.device)
         return batch, torch.where(chosen, planted, batch.image)
 

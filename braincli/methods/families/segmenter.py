@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import kinds, lesions, poisson
+from braincli.diffusion import draws
 from braincli.methods.base import Batch, Method, MethodConfig, Prediction, Tick, masked_mean, no_tick, present
 from braincli.networks.patched import Patched
 from braincli.networks.wsunet import WIDTHS, WSUNet
@@ -92,7 +93,7 @@ def plant(
         image, alpha = lesions.apply(batch.image, batch.brain, batch.lesion, lesion, transplanted=transplanted)
     else:
         image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
-    kept = (torch.rand(len(batch), generator=generator) < clean).to(image.device)[:, None, None, None]
+    kept = (draws.rand(generator, len(batch)) < clean).to(image.device)[:, None, None, None]
     return torch.where(kept, batch.image, image), ((alpha > 0.5) & ~kept).float()
 
 

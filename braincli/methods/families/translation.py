@@ -73,9 +73,11 @@ class Translation(Method):
     def translation_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3), then the discriminators'."""
         c = self.config
-        without, with_lesion = batch.rows(batch.label == 0), batch.rows(batch.label == 1)
-        if len(without) == 0 or len(with_lesion) == 0:
+        half = len(batch) // 2  # of either kind, as ``balanced`` promises
+        if half == 0:
             return
+        by_kind = batch.label.argsort(stable=True)
+        without, with_lesion = batch.rows(by_kind[:half]), batch.rows(by_kind[-half:])
         healthy, diseased = without.image, with_lesion.image
         in_healthy, in_diseased = (part.brain & present(part.image) for part in (without, with_lesion))
         fake_diseased = self.translate(self.to_diseased, healthy, in_healthy)
@@ -87,14 +89,14 @@ class Translation(Method):
         cycle_diseased = F.l1_loss(self.translate(self.to_diseased, fake_healthy, in_diseased), diseased)
         cycle = cycle_healthy + cycle_diseased
         total = adversarial + c.cycle_weight * cycle
-        logs = {"adversarial": adversarial.item(), "cycle": cycle.item()}
+        logs = {"adversarial": adversarial.detach(), "cycle": cycle.detach()}
         if c.identity_weight:
             identity_healthy = F.l1_loss(self.translate(self.to_healthy, healthy, in_healthy), healthy)
             identity_diseased = F.l1_loss(self.translate(self.to_diseased, diseased, in_diseased), diseased)
             total = total + c.identity_weight * (identity_healthy + identity_diseased)
         if c.keep_weight:
             keep = masked_mean((fake_healthy - diseased).abs(), healthy_tissue(with_lesion))
-            total, logs["keep"] = total + c.keep_weight * keep, keep.item()
+            total, logs["keep"] = total + c.keep_weight * keep, keep.detach()
         yield "generators", total, logs
         past_diseased = self.pools["diseased"].swap(fake_diseased, generator)
         past_healthy = self.pools["healthy"].swap(fake_healthy, generator)
@@ -104,14 +106,14 @@ class Translation(Method):
             + self._adversarial(self.discriminator_healthy, healthy, True)
             + self._adversarial(self.discriminator_healthy, past_healthy, False)
         ) / 2
-        yield "discriminators", discrimination, {"discriminator": discrimination.item()}
+        yield "discriminators", discrimination, {"discriminator": discrimination.detach()}
 
     def _adversarial(self, discriminator: PatchGAN, image: Tensor, real: bool) -> Tensor:
         return least_squares(discriminator(self.fold(image)), real=real)
 
     def resume_state(self) -> dict[str, Any]:
-        return {name: list(pool.images) for name, pool in self.pools.items()}
+        return {name: pool.state() for name, pool in self.pools.items()}
 
     def load_resume_state(self, state: dict[str, Any]) -> None:
         for name, images in state.items():
-            self.pools[name].images = list(images)
+            self.pools[name].load(images)
