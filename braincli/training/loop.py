@@ -6,7 +6,6 @@ optimisers and the method's own memory, which a checkpoint holds: a resumed trai
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -18,19 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from braincli.errors import ResourceError, UsageError
-from braincli.methods.base import Losses, Method
+from braincli.errors import UsageError
+from braincli.methods.base import Method
 from braincli.runtime.progress import Reporter
-from braincli.training import data, parallel
+from braincli.training import data, optimizers, parallel
 from braincli.training.average import Average
 from braincli.training.checkpoints import Checkpoints
 from braincli.training.log import Log
+from braincli.training.optimizers import Optimizers
 from braincli.training.signals import Request
+from braincli.training.step import Logs, Stepper, Watch
 from braincli.training.store import SliceStore
 
-Optimizers = dict[str, torch.optim.Optimizer]
-Made = tuple[str, Tensor, dict[str, float]]  # what Method.losses yields
 Snapshot = Callable[[str, int], None]  # (stage, step)
+NOTE_S = 1.0  # between figures beside the progress bar: each of them waits for a GPU to finish
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,11 @@ class _Stage:
     trained: dict[str, Tensor]
     average: Average
     feed: data.Feed
+    stepper: Stepper
+    watch: Watch
     rates: dict[str, list[float]]
     allowed: float  # seconds of compute time
     step: int = 0
-
-    def set_rates(self, factor: float) -> None:
-        for name, optimizer in self.optimizers.items():
-            for group, full in zip(optimizer.param_groups, self.rates[name], strict=True):
-                group["lr"] = full * factor
 
 
 class _Run:
@@ -152,6 +149,7 @@ class _Run:
         self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
         self.last_saved: float | None = None
         self.told = (time.monotonic(), 0, 0.0)  # when, step and seconds waited at the last entry of the log
+        self.noted = (0.0, "")  # when, and what stands beside the progress bar
         self.first, self.saved = 0, self.checkpoints.load(fabric.device, reporter)
         if self.saved is not None:
             self._take_back(self.saved)
@@ -165,16 +163,21 @@ class _Run:
             while (progress := self._progress(stage)) < 1:
                 if self._halted(stage):
                     return False
-                stage.set_rates(rate(stage.step, progress, config.warmup, config.decay))
+                optimizers.set_rates(
+                    stage.optimizers, stage.rates, rate(stage.step, progress, config.warmup, config.decay)
+                )
                 begin = self.clock()
-                logs = self._step(stage)
+                turns, logs = stage.stepper.take(stage.step, stage.feed.step(stage.step))
+                stage.watch.note(stage.step, turns)
                 stage.average.update(stage.trained)
                 self._spend(name, self.clock() - begin)
                 stage.step += 1
                 bar.advance(1, self._note(stage, logs))
                 if stage.step % self.options.log_every == 0 or self._progress(stage) >= 1:
+                    stage.watch.look()
                     self._tell(stage, logs)
                 self._take_snapshot(stage)
+        stage.watch.look()
         stage.average.copy_to(stage.trained)
         self.method.eval()
         self._save({"stage": index + 1, "step": 0})
@@ -183,8 +186,9 @@ class _Run:
     def _open(self, index: int, name: str) -> _Stage:
         """The stage at its beginning, or where the checkpoint left it."""
         method, config = self.method, self.method.config
-        optimizers = method.optimizers(name)
-        held = {id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]}
+        steppers = method.optimizers(name)
+        optimizers.prepare(steppers, self.fabric.device)
+        held = {id(p) for optimizer in steppers.values() for p in optimizers.parameters(optimizer)}
         trained: dict[str, Tensor] = {key: p for key, p in method.named_parameters() if id(p) in held}
 
         def seeds(step: int) -> list[int]:
@@ -194,7 +198,7 @@ class _Run:
             index=index,
             name=name,
             steps=self.options.steps.get(name, config.train_steps.get(name, 0)),
-            optimizers=optimizers,
+            optimizers=steppers,
             trained=trained,
             average=Average(trained, config.ema),
             feed=data.Feed(
@@ -204,70 +208,28 @@ class _Run:
                 method.sequence,
                 seeds,
             ),
-            rates={key: [group["lr"] for group in o.param_groups] for key, o in optimizers.items()},
+            stepper=Stepper(
+                method,
+                name,
+                steppers,
+                self.fabric,
+                self.shards,
+                self.mine,
+                self.memory,
+                lambda *path: parallel.seed(self.options.seed, index, *path),
+            ),
+            watch=Watch(name),
+            rates=optimizers.rates(steppers),
             allowed=self._allowed(index),
         )
         saved, self.saved = self.saved, None
         if saved is not None and saved["step"] > 0:
-            for key, optimizer in optimizers.items():
+            for key, optimizer in steppers.items():
                 optimizer.load_state_dict(saved["optimizers"][key])
+            optimizers.prepare(steppers, self.fabric.device)
             stage.average.shadow, stage.average.steps, stage.step = saved["shadow"], saved["averaged"], saved["step"]
         method.train()
         return stage
-
-    def _step(self, stage: _Stage) -> dict[str, float]:
-        """One loss after the other, each over all shards and followed by its optimiser's step."""
-        draws = stage.feed.step(stage.step)
-        sources = [self.method.losses(draw.batch, stage.name, draw.generator) for draw in draws]
-        logs: dict[str, float] = {}
-        for turn in itertools.count():
-            sums: list[Tensor | None] = []
-            for position, source in enumerate(sources):
-                made = self._next(source, position, (self.options.seed, stage.index, stage.step, turn))
-                if made is None:
-                    return logs
-                name, loss, more = made
-                parameters = [p for group in stage.optimizers[name].param_groups for p in group["params"]]
-                gradients: list[Tensor | None] = [
-                    *torch.autograd.grad(loss, parameters, allow_unused=True),
-                    loss.detach().float(),
-                ]
-                sums = [_plus(a, b) for a, b in zip(sums, gradients, strict=True)] if sums else gradients
-                for key, value in more.items():
-                    logs[key] = logs.get(key, 0.0) + value / len(sources)
-            self._descend(stage, name, parameters, sums)
-        raise AssertionError("unreachable")
-
-    def _next(
-        self, source: Losses, position: int, path: tuple[int, ...]
-    ) -> tuple[str, Tensor, dict[str, float]] | None:
-        """A shard's next loss, computed with random numbers and (where there are several) a memory of its own."""
-        several = len(self.mine) > 1
-        if several:
-            self.method.load_resume_state(self.memory[position])
-        torch.manual_seed(parallel.seed(*path, self.mine[position]))  # dropout has no generator of its own
-        with self.fabric.autocast():
-            made = next(source, None)
-        if several:
-            self.memory[position] = self.method.resume_state()
-        return made
-
-    def _descend(self, stage: _Stage, name: str, parameters: list[Tensor], sums: list[Tensor | None]) -> None:
-        """Step optimiser ``name`` along the mean over all shards of the gradients and, last, the loss."""
-        whole = iter(parallel.summed(self.fabric, [part for part in sums if part is not None]))
-        *gradients, loss = [None if part is None else next(whole) / self.shards for part in sums]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        assert loss is not None
-        if not torch.isfinite(loss + norm):
-            what = f"loss of {name} is {loss.item()}" if not torch.isfinite(loss) else f"gradient of {name} is {norm}"
-            raise ResourceError(
-                f"The {what} in stage {stage.name}, step {stage.step}.",
-                "The last checkpoint is kept; go on from it with --resume and a smaller learning rate (--set), or "
-                "with --precision fp32.",
-            )
-        stage.optimizers[name].step()
 
     def _progress(self, stage: _Stage) -> float:
         """Share of the stage that is done: of its steps or of its compute time, whichever is further."""
@@ -295,6 +257,7 @@ class _Run:
         due = self.last_saved is None or _minutes(self.last_saved) >= options.checkpoint_minutes
         halt, due = (votes > 0 for votes in parallel.total(self.fabric, [why is not None, due]))
         if halt or due:
+            stage.watch.look()
             self._save({
                 "stage": stage.index,
                 "step": stage.step,
@@ -328,14 +291,18 @@ class _Run:
         if self.fabric.is_global_zero:
             self.log.forget_after(self.method.stages, saved["stage"], saved["step"])
 
-    def _note(self, stage: _Stage, logs: dict[str, float]) -> str:
+    def _note(self, stage: _Stage, logs: Logs) -> str:
         """Losses and rate, beside the progress bar."""
-        when, step, _ = self.told
-        speed = (stage.step - step) / max(time.monotonic() - when, 1e-9)
-        return "  ".join([*(f"{name} {value:.4g}" for name, value in logs.items()), f"{speed:.2f} steps/s"])
+        now = time.monotonic()
+        if now - self.noted[0] > NOTE_S:
+            when, step, _ = self.told
+            speed = f"{(stage.step - step) / max(now - when, 1e-9):.2f} steps/s"
+            self.noted = now, "  ".join([*(f"{name} {value:.4g}" for name, value in _read(logs).items()), speed])
+        return self.noted[1]
 
-    def _tell(self, stage: _Stage, logs: dict[str, float]) -> None:
+    def _tell(self, stage: _Stage, tensors: Logs) -> None:
         """An entry of the log: means over all processes, speed, share of the time spent waiting for data."""
+        logs = _read(tensors)
         logs = dict(zip(logs, parallel.total(self.fabric, list(logs.values())), strict=True))
         (when, step, waited), now = self.told, time.monotonic()
         self.told = (now, stage.step, stage.feed.waited)
@@ -351,13 +318,20 @@ class _Run:
 
     def _take_snapshot(self, stage: _Stage) -> None:
         every = self.options.snapshot_every
-        if self.snapshot and every and stage.step % every == 0 and self.fabric.is_global_zero:
+        if not self.snapshot or not every or stage.step % every:
+            return
+        stage.watch.look()
+        if self.fabric.is_global_zero:
             with stage.average.in_place(self.method, stage.trained):
                 self.snapshot(stage.name, stage.step)
 
 
-def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return b if a is None else a if b is None else a + b
+def _read(logs: Logs) -> dict[str, float]:
+    """The figures as numbers; waits until the device has computed them."""
+    if not logs:
+        return {}
+    values = torch.stack([torch.as_tensor(value, dtype=torch.float32) for value in logs.values()]).tolist()
+    return dict(zip(logs, values, strict=True))
 
 
 def _minutes(since: float) -> float:

@@ -1,0 +1,148 @@
+"""One training step: each loss over all shards, its gradients, its optimiser's step. Nothing here reads from a GPU."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from braincli.errors import ResourceError
+from braincli.methods.base import Losses, Method
+from braincli.training import optimizers, parallel
+from braincli.training.data import Draw
+from braincli.training.optimizers import Optimizers
+
+Logs = dict[str, Tensor]
+LARGEST_NORM = 1.0  # of a gradient; longer ones are cut
+
+
+class Turn(NamedTuple):
+    """What became of one of a step's losses: the optimiser's name, and loss and gradient norm (2,)."""
+
+    name: str
+    figures: Tensor
+
+
+class Stepper:
+    """The steps of one stage.
+
+    Args:
+        mine: the shards that this process computes, of ``shards`` in all.
+        memory: of each of them; see ``Method.resume_state``.
+        seeds: of the random numbers at (step, turn, shard) that have no generator of their own.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        stage: str,
+        steppers: Optimizers,
+        fabric: Any,
+        shards: int,
+        mine: range,
+        memory: list[dict[str, Any]],
+        seeds: Callable[[int, int, int], int],
+    ) -> None:
+        self.method, self.stage, self.optimizers, self.fabric = method, stage, steppers, fabric
+        self.shards, self.mine, self.memory, self.seeds = shards, mine, memory, seeds
+
+    def take(self, step: int, draws: Sequence[Draw]) -> tuple[list[Turn], Logs]:
+        """Take the step; its turns, and the figures that the method logs (means over the shards)."""
+        sources = [self.method.losses(draw.batch, self.stage, draw.generator) for draw in draws]
+        turns: list[Turn] = []
+        logs: Logs = {}
+        for turn in itertools.count():
+            sums: list[Tensor | None] = []
+            for position, source in enumerate(sources):
+                made = self._next(source, position, step, turn)
+                if made is None:
+                    return turns, logs
+                name, loss, more = made
+                gradients = _gradients(loss, optimizers.parameters(self.optimizers[name]))
+                sums = [_plus(a, b) for a, b in zip(sums, gradients, strict=True)] if sums else gradients
+                for key, value in more.items():
+                    logs[key] = logs[key] + value / len(sources) if key in logs else value / len(sources)
+            turns.append(Turn(name, self._descend(name, sums)))
+        raise AssertionError("unreachable")
+
+    def _next(self, source: Losses, position: int, step: int, turn: int) -> tuple[str, Tensor, Logs] | None:
+        """A shard's next loss, computed with random numbers and (where there are several) a memory of its own."""
+        several = len(self.mine) > 1
+        if several:
+            self.method.load_resume_state(self.memory[position])
+        torch.manual_seed(self.seeds(step, turn, self.mine[position]))  # dropout has no generator of its own
+        with self.fabric.autocast():
+            made = next(source, None)
+        if several:
+            self.memory[position] = self.method.resume_state()
+        return made
+
+    def _descend(self, name: str, sums: Sequence[Tensor | None]) -> Tensor:
+        """Step optimiser ``name`` along the mean over all shards of the gradients and, last, the loss.
+
+        Returns:
+            Loss and gradient norm (2,).
+        """
+        there = parallel.summed(self.fabric, [part for part in sums if part is not None])
+        if self.shards > 1:
+            there = list(torch._foreach_div(there, self.shards))
+        *gradients, loss = there
+        whole = iter(gradients)
+        for parameter, part in zip(optimizers.parameters(self.optimizers[name]), sums, strict=False):
+            parameter.grad = None if part is None else next(whole)
+        norm = optimizers.clip(gradients, LARGEST_NORM)
+        self.optimizers[name].step()
+        return torch.stack([loss, norm.float()])
+
+
+class Watch:
+    """Ends a training whose loss or gradient is not finite; looks at many steps at once, as each look waits for a GPU.
+
+    The weights are spoilt until then: look before they are saved or shown.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.turns: list[tuple[int, Turn]] = []
+
+    def note(self, step: int, turns: Sequence[Turn]) -> None:
+        """Remember a step's figures."""
+        self.turns += [(step, turn) for turn in turns]
+
+    def look(self) -> None:
+        """Check all that was noted.
+
+        Raises:
+            ResourceError: a figure is not finite; the first such step is named.
+        """
+        noted, self.turns = self.turns, []
+        if not noted:
+            return
+        values = torch.stack([turn.figures for _, turn in noted])
+        if torch.isfinite(values).all():
+            return
+        (step, turn), (loss, norm) = next(
+            (at, figures) for at, figures in zip(noted, values.tolist(), strict=True) if not _finite(figures)
+        )
+        what = f"loss of {turn.name} is {loss}" if not _finite([loss]) else f"gradient of {turn.name} is {norm}"
+        raise ResourceError(
+            f"The {what} in stage {self.stage}, step {step}.",
+            "The last checkpoint is kept; go on from it with --resume and a smaller learning rate (--set), or "
+            "with --precision fp32.",
+        )
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of ``loss`` and, last, itself."""
+    return [*torch.autograd.grad(loss, parameters, allow_unused=True), loss.detach().float()]
+
+
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
+
+
+def _finite(values: Sequence[float]) -> bool:
+    return all(abs(value) < float("inf") for value in values)
