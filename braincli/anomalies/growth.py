@@ -162,9 +162,10 @@ def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]
 def _tissue(image: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1]: how willingly each pixel takes the growth (see ``Growth.spread``)."""
     first = image.ne(0).flatten(2).any(dim=2).int().argmax(dim=1)
-    tissue = F.avg_pool2d(image[torch.arange(len(image)), first][:, None], 3, stride=1, padding=1)
+    row = torch.arange(len(image), device=image.device)
+    tissue = F.avg_pool2d(image[row, first][:, None], 3, stride=1, padding=1)
     at = centre[:, 0].round().long()
-    begin = tissue[torch.arange(len(image)), 0, at[:, 0], at[:, 1]][:, None, None, None]
+    begin = tissue[row, 0, at[:, 0], at[:, 1]][:, None, None, None]
     alike = torch.exp(-(((tissue - begin) / 0.18) ** 2))
     return 1 - spread[:, None, None, None] * (1 - alike)
 

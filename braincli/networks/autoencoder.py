@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from braincli.diffusion import draws
+from braincli.networks.norms import GroupNorm
 
 SLOPE = 0.2
 
@@ -138,4 +139,4 @@ def normal(kind: str, channels: int) -> nn.Module:
     """A normalisation layer by name."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(1 if kind == "layer" else max(1, channels // 8), channels)
+    return GroupNorm(1 if kind == "layer" else max(1, channels // 8), channels)

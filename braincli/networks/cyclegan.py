@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.diffusion import draws
+from braincli.networks.norms import InstanceNorm2d
 
 
 class ResNetGenerator(nn.Module):
@@ -71,7 +72,7 @@ class PatchGAN(nn.Sequential):
             stride = 2 if index < layers else 1
             steps += [
                 nn.Conv2d(wide, following, 4, stride=stride, padding=1),
-                nn.InstanceNorm2d(following),
+                InstanceNorm2d(following),
                 nn.LeakyReLU(0.2),
             ]
             wide = following
@@ -140,7 +141,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), *_normed(channels),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels),
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), InstanceNorm2d(channels),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,4 +149,4 @@ class _Residual(nn.Module):
 
 
 def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
-    return nn.InstanceNorm2d(channels), nn.ReLU()
+    return InstanceNorm2d(channels), nn.ReLU()

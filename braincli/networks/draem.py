@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braincli.networks.norms import GroupNorm
+
 RESTORE = (1, 2, 4, 8, 8)  # widths by level, in multiples of the first
 COMPARE = (1, 2, 4, 8, 8, 8)
 
@@ -118,5 +120,5 @@ def _double(h: Tensor) -> Tensor:
 
 def _step(inputs: int, outputs: int, norm: str) -> list[nn.Module]:
     groups = math.gcd(max(outputs // 8, 1), outputs)
-    layer = nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(groups, outputs)
+    layer = nn.BatchNorm2d(outputs) if norm == "batch" else GroupNorm(groups, outputs)
     return [nn.Conv2d(inputs, outputs, 3, padding=1), layer, nn.ReLU(inplace=True)]

@@ -32,7 +32,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     Returns:
         The penalty. The norm is that of a whole image: over all pixels and channels of a row.
     """
-    between = torch.lerp(fake.detach(), real, share[:, None, None, None]).requires_grad_()
+    fake = fake.detach().to(real)  # autocast makes 16 bits of it, which cannot be mixed
+    between = torch.lerp(fake, real, share[:, None, None, None].to(real)).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.diffusion import draws
+from braincli.networks.norms import GroupNorm
 from braincli.networks.resnet import Bottleneck, ResNet
 
 
@@ -53,8 +54,8 @@ def plain(inputs: int, features: int, widths: Sequence[int]) -> ConditionEncoder
     """Strided convolutions with group normalisation, for small models."""
     stages = [
         nn.Sequential(
-            nn.Conv2d(entering, leaving, 3, stride=2, padding=1), nn.GroupNorm(1, leaving), nn.SiLU(),
-            nn.Conv2d(leaving, leaving, 3, padding=1), nn.GroupNorm(1, leaving), nn.SiLU(),
+            nn.Conv2d(entering, leaving, 3, stride=2, padding=1), GroupNorm(1, leaving), nn.SiLU(),
+            nn.Conv2d(leaving, leaving, 3, padding=1), GroupNorm(1, leaving), nn.SiLU(),
         )
         for entering, leaving in pairwise([inputs, *widths])
     ]  # fmt: skip
@@ -77,7 +78,7 @@ class MaskedDecoder(nn.Module):
             nn.Conv2d(wide, level, 1) for wide, level in zip(reversed(widths), levels, strict=True)
         )
         self.grow = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.GroupNorm(1, b), nn.SiLU())
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), GroupNorm(1, b), nn.SiLU())
             for a, b in pairwise([*levels, levels[-1]])
         )
         self.out = nn.Conv2d(levels[-1], outputs, 1)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FIR = (1.0, 3.0, 3.0, 1.0)
-FEW = 1024  # pixels
+from braincli.networks.fir import doubled, halved
+from braincli.networks.norms import GroupNorm
 
 
 class NCSNpp(nn.Module):
@@ -230,37 +230,14 @@ class Resample(nn.Module):
     def __init__(self, fir: bool) -> None:
         super().__init__()
         self.fir = fir
-        taps = torch.tensor(FIR)
-        kernel = taps[:, None] * taps[None]
-        self.kernel: Tensor
-        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
 
     def down(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H/2, W/2)."""
-        if not self.fir:
-            return F.avg_pool2d(x, 2)
-        kernel = self.kernel.to(x)[None, None].expand(x.shape[1], 1, -1, -1)
-        return F.conv2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+        return halved(x) if self.fir else F.avg_pool2d(x, 2)
 
     def up(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W)."""
-        if not self.fir:
-            return F.interpolate(x, scale_factor=2, mode="nearest")
-        kernel = 4 * self.kernel.to(x)[None, None].expand(x.shape[1], 1, -1, -1)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
-
-
-class GroupNorm(nn.GroupNorm):
-    """Group normalisation, by way of float32 where the CPU is slow at 16 bits; the result is the same to the bit.
-
-    Below :data:`FEW` pixels torch's channels-last kernel takes five times as long in bfloat16 as in float32.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same, of the same type."""
-        if x.device.type == "cpu" and x.dtype is torch.bfloat16 and x[0, 0].numel() < FEW:
-            return super().forward(x.float()).to(x.dtype)
-        return super().forward(x)
+        return doubled(x) if self.fir else F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def norm(channels: int) -> nn.GroupNorm:

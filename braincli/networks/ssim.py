@@ -19,6 +19,11 @@ def ssim(x: Tensor, y: Tensor, *, window: int = 11, sigma: float = 1.5, span: fl
     Returns:
         (B, C, H, W) in [-1, 1]: 1 where both are alike.
     """
+    with torch.autocast(x.device.type, enabled=False):  # variances are small differences of large sums
+        return _ssim(x.float(), y.float(), window, sigma, span)
+
+
+def _ssim(x: Tensor, y: Tensor, window: int, sigma: float, span: float) -> Tensor:
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     mean_x, mean_y, xx, yy, xy = (_blurred(part, window, sigma) for part in (x, y, x * x, y * y, x * y))
     # variances that rounding makes negative would leave the range

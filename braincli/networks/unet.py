@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braincli.networks.norms import GroupNorm
+
 Injection = Literal["add", "scale-shift"]
 
 
@@ -305,7 +307,7 @@ def norm(channels: int) -> nn.GroupNorm:
     In the published widths of 128 and more that is GroupNorm(32). Groups of one channel would normalise an added
     embedding away.
     """
-    return nn.GroupNorm(math.gcd(32, max(channels // 4, 1)), channels)
+    return GroupNorm(math.gcd(32, max(channels // 4, 1)), channels)
 
 
 def conv(inputs: int, outputs: int, *, kernel: int = 3) -> nn.Conv2d:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braincli.networks.norms import GroupNorm
+
 WIDTHS = (64, 128, 256, 512)  # of the papers
 
 
@@ -105,7 +107,7 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
     """Two convolutions, each followed by SiLU and then group norm."""
     layers: list[nn.Module] = []
     for entering in (inputs, outputs):
-        layers += [WSConv(entering, outputs), nn.SiLU(), nn.GroupNorm(groups(outputs), outputs)]
+        layers += [WSConv(entering, outputs), nn.SiLU(), GroupNorm(groups(outputs), outputs)]
     return nn.Sequential(*layers)
 
 

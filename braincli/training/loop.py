@@ -22,6 +22,7 @@ from braincli.methods.base import Method
 from braincli.runtime.progress import Reporter
 from braincli.training import data, optimizers, parallel
 from braincli.training.average import Average
+from braincli.training.captured import CapturedStepper
 from braincli.training.checkpoints import Checkpoints
 from braincli.training.log import Log
 from braincli.training.optimizers import Optimizers
@@ -47,6 +48,7 @@ class LoopOptions:
         snapshot_every: steps between snapshots of the averaged weights.
         checkpoint_minutes, keep_checkpoints: how often the state is saved, how many of the newest stay.
         log_every: steps between entries of the log.
+        graphs: steps are recorded as CUDA graphs where that is possible, see :mod:`captured`; it changes no result.
     """
 
     steps: dict[str, int]
@@ -59,6 +61,7 @@ class LoopOptions:
     keep_checkpoints: int = 2
     log_every: int = 20
     seed: int = 0
+    graphs: bool = True
 
 
 def fit(
@@ -139,6 +142,8 @@ class _Run:
         self.method, self.store, self.options, self.reporter = method, store, options, reporter
         self.fabric, self.log, self.stop, self.snapshot = fabric, log, stop, snapshot
         self.source = data.Source(store, fabric.device)
+        if fabric.device.type == "cuda":
+            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as tensor cores want it
         self.batch = options.batch or method.config.train_batch
         self.shards, self.mine = parallel.shards_of(fabric, options.shards, self.batch)
         self.memory = [method.resume_state() for _ in self.mine]
@@ -208,7 +213,7 @@ class _Run:
                 method.sequence,
                 seeds,
             ),
-            stepper=Stepper(
+            stepper=self._stepper(
                 method,
                 name,
                 steppers,
@@ -230,6 +235,12 @@ class _Run:
             stage.average.shadow, stage.average.steps, stage.step = saved["shadow"], saved["averaged"], saved["step"]
         method.train()
         return stage
+
+    def _stepper(self, *given: Any) -> Stepper:
+        """On a GPU with one shard steps are recorded and replayed."""
+        if self.fabric.device.type == "cuda" and self.shards == 1 and self.options.graphs:
+            return CapturedStepper(*given, say=self.reporter.say)
+        return Stepper(*given)
 
     def _progress(self, stage: _Stage) -> float:
         """Share of the stage that is done: of its steps or of its compute time, whichever is further."""

@@ -22,7 +22,7 @@ def prepare(optimizers: Optimizers, device: torch.device) -> None:
         if not isinstance(optimizer, torch.optim.Adam):
             continue
         for group in optimizer.param_groups:
-            group |= {"foreach": False, "fused": device.type in FUSED, "capturable": device.type == "cuda"}
+            group |= {"foreach": False, "fused": device.type in FUSED, "capturable": False}
             group["lr"] = _rate(group["lr"], device)
         for state in optimizer.state.values():
             state["step"] = torch.as_tensor(state["step"], dtype=torch.float32).to(device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -54,26 +53,41 @@ class Stepper:
         sources = [self.method.losses(draw.batch, self.stage, draw.generator) for draw in draws]
         turns: list[Turn] = []
         logs: Logs = {}
-        for turn in itertools.count():
-            sums: list[Tensor | None] = []
-            for position, source in enumerate(sources):
-                made = self._next(source, position, step, turn)
-                if made is None:
-                    return turns, logs
-                name, loss, more = made
-                gradients = _gradients(loss, optimizers.parameters(self.optimizers[name]))
-                sums = [_plus(a, b) for a, b in zip(sums, gradients, strict=True)] if sums else gradients
-                for key, value in more.items():
-                    logs[key] = logs[key] + value / len(sources) if key in logs else value / len(sources)
-            turns.append(Turn(name, self._descend(name, sums)))
-        raise AssertionError("unreachable")
+        while made := self.turn(sources, logs, lambda shard: self.seed(step, len(turns), shard)):
+            turns.append(made)
+        return turns, logs
 
-    def _next(self, source: Losses, position: int, step: int, turn: int) -> tuple[str, Tensor, Logs] | None:
-        """A shard's next loss, computed with random numbers and (where there are several) a memory of its own."""
+    def turn(
+        self, sources: Sequence[Losses], logs: Logs, begin: Callable[[int], None] = lambda shard: None
+    ) -> Turn | None:
+        """The next loss of all shards, followed by its optimiser's step; None where there is none left.
+
+        Args:
+            logs: gets the figures that the method logs.
+            begin: called with each shard's position before its loss is computed.
+        """
+        sums: list[Tensor | None] = []
+        for position, source in enumerate(sources):
+            begin(position)
+            made = self._next(source, position)
+            if made is None:
+                return None
+            name, loss, more = made
+            gradients = _gradients(loss, optimizers.parameters(self.optimizers[name]))
+            sums = [_plus(a, b) for a, b in zip(sums, gradients, strict=True)] if sums else gradients
+            for key, value in more.items():
+                logs[key] = logs[key] + value / len(sources) if key in logs else value / len(sources)
+        return Turn(name, self._descend(name, sums))
+
+    def seed(self, step: int, turn: int, position: int) -> None:
+        """Seed what has no generator of its own, as dropout."""
+        torch.manual_seed(self.seeds(step, turn, self.mine[position]))
+
+    def _next(self, source: Losses, position: int) -> tuple[str, Tensor, Logs] | None:
+        """A shard's next loss, computed with (where there are several) a memory of its own."""
         several = len(self.mine) > 1
         if several:
             self.method.load_resume_state(self.memory[position])
-        torch.manual_seed(self.seeds(step, turn, self.mine[position]))  # dropout has no generator of its own
         with self.fabric.autocast():
             made = next(source, None)
         if several:
@@ -89,11 +103,15 @@ class Stepper:
         there = parallel.summed(self.fabric, [part for part in sums if part is not None])
         if self.shards > 1:
             there = list(torch._foreach_div(there, self.shards))
-        *gradients, loss = there
-        whole = iter(gradients)
-        for parameter, part in zip(optimizers.parameters(self.optimizers[name]), sums, strict=False):
-            parameter.grad = None if part is None else next(whole)
+        *whole, loss = there
+        parameters = optimizers.parameters(self.optimizers[name])
+        stepped = [parameter for parameter, part in zip(parameters, sums[:-1], strict=True) if part is not None]
+        gradients = [_laid_out_like(parameter, part) for parameter, part in zip(stepped, whole, strict=True)]
         norm = optimizers.clip(gradients, LARGEST_NORM)
+        for parameter in parameters:
+            parameter.grad = None
+        for parameter, gradient in zip(stepped, gradients, strict=True):
+            parameter.grad = gradient
         self.optimizers[name].step()
         return torch.stack([loss, norm.float()])
 
@@ -138,6 +156,13 @@ class Watch:
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """Gradients of ``loss`` and, last, itself."""
     return [*torch.autograd.grad(loss, parameters, allow_unused=True), loss.detach().float()]
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """``gradient`` with the strides of ``parameter``, as the fused Adam wants them."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
