@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
-from nibabel import orientations
 
 from braincli import __version__
 from braincli.errors import InputError
@@ -21,6 +20,9 @@ from braincli.imaging.checks import HeaderFacts, Level, Problem
 from braincli.imaging.checks.geometry import corner_distance
 from braincli.runtime import files
 from braincli.runtime.packing import packed
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 __all__ = [
     "HeaderFacts",
@@ -153,6 +155,8 @@ def reorient(volume: Volume, axes: str = "RAS") -> Volume:
 
 def view_along(volume: Volume, axes: str = "RAS") -> Volume:
     """Like :func:`reorient`, without copying: data is a view of ``volume``'s, in whatever order that lies in memory."""
+    from nibabel import orientations
+
     now = orientations.io_orientation(volume.affine)
     change = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(axes)))
     data = orientations.apply_orientation(volume.data, change)
@@ -176,6 +180,8 @@ def view_onto(volume: Volume, target: Volume) -> Volume:
     Raises:
         InputError: the two do not cover the same grid.
     """
+    from nibabel import orientations
+
     steps = (np.linalg.inv(volume.affine) @ target.affine)[:3, :3]  # target index -> volume index
     whole = np.rint(steps)
     flipped = volume
@@ -278,6 +284,8 @@ def _name(volume: Volume) -> str:
 
 def _nifti(volume: Volume) -> nib.Nifti1Image:
     """The NIfTI image that :func:`save` writes."""
+    import nibabel as nib
+
     facts = volume.header if _describes(volume) else HeaderFacts(nifti2=volume.header.nifti2)
     kinds = (nib.Nifti2Header, nib.Nifti2Image) if facts.nifti2 else (nib.Nifti1Header, nib.Nifti1Image)
     header = kinds[0](endianness=">" if facts.big_endian else "<")

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import product
 
-import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 
 from braincli.imaging.checks.header import Header
 from braincli.imaging.checks.problem import Level, Problem, Refused
@@ -138,6 +136,8 @@ def _read_forms(header: Header) -> tuple[dict[str, np.ndarray], list[Problem]]:
 
 def _qform(header: Header) -> np.ndarray:
     """The qform matrix; ValueError where its quaternion is none."""
+    from nibabel.spatialimages import HeaderDataError
+
     numbers = [float(header[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
     if not np.isfinite(numbers).all():
         raise ValueError("quaternion not finite")
@@ -152,7 +152,9 @@ def _qform(header: Header) -> np.ndarray:
 
 
 def _base_affine(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
-    plain = nib.Nifti1Header()
+    from nibabel import Nifti1Header
+
+    plain = Nifti1Header()
     plain.set_data_shape(shape)
     plain.set_zooms([float(size) for size in header["pixdim"][1:4]])
     return np.asarray(plain.get_base_affine())

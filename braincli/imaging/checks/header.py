@@ -7,7 +7,6 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from braincli.imaging.checks.problem import Level, Problem, Refused
@@ -54,6 +53,8 @@ def parse(block: bytes) -> Header:
     Raises:
         Refused: not NIfTI, or a pair whose voxels lie in another file.
     """
+    import nibabel as nib
+
     if len(block) == 348 and block[344:348] != MAGIC_1:
         if block[344:348] == b"ni1\0":
             raise Refused("pair", "is the header of a NIfTI pair (.hdr/.img).", "Convert the pair to one .nii.gz file.")

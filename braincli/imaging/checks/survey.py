@@ -10,7 +10,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from braincli.errors import InputError
@@ -204,6 +203,8 @@ def _check_case(case: Case, files: Mapping[str, Path], *, volume: int | None, pr
 
 
 def _describe(file: FileReport, volume: Volume, *, skull: bool) -> None:
+    import nibabel as nib
+
     file.shape, file.axes = volume.shape, "".join(nib.aff2axcodes(volume.affine))
     file.spacing_mm = tuple(round(size, 4) for size in volume.spacing)
     if skull and has_skull(volume):
