@@ -312,10 +312,13 @@ WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
 }
 
 
+TABLES = ("steps", "lesson", "slices", "map")  # whose entries are named with them
+
+
 def _complaint(error: ErrorDetails, names: Mapping[str, str]) -> str:
     """One sentence: the option under the name that the user knows, what was given, and what is wrong with it."""
     key, *inner = [str(part) for part in error["loc"]] or ["options"]
-    name = names.get(key, ".".join([key, *(part for part in inner if part.isidentifier() and key in ("steps",))]))
+    name = names.get(key, ".".join([key, *(part for part in inner if part.isidentifier() and key in TABLES)]))
     words = WORDS.get(error["type"], error["msg"]).format(**(error.get("ctx") or {}))
     value = error["input"]
     shown = value if isinstance(value, str | int | float | Path) else repr(value)

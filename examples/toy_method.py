@@ -3,7 +3,8 @@
 It keeps one image, the mean of all healthy tissue at each pixel, and takes it for the restoration of every slice: what
 differs from the mean shows in the residual. A real method differs in what stands in ``losses`` and ``predict``.
 
-Presets: all learn from every labelled slice and leave known lesions out; ``tiny`` takes fewer steps.
+Presets: ``paper`` learns from healthy slices; ``compact`` from all that are labelled, with known lesions left out;
+``tiny`` takes fewer steps.
 """
 
 from __future__ import annotations
@@ -16,20 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.methods.base import (
-    Batch,
-    Losses,
-    Method,
-    MethodConfig,
-    Prediction,
-    Sampling,
-    Tick,
-    healthy_tissue,
-    masked_mean,
-    no_tick,
-    present,
-)
-from braincli.methods.presets import COMPACT_MAP, Preset
+from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
+from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, Preset
 
 
 class MeanImageConfig(MethodConfig):
@@ -46,24 +35,21 @@ class MeanImage(Method):
     Config = MeanImageConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {},
-        "compact": {"contrasts": "stacked", "map": COMPACT_MAP},
-        "tiny": {"contrasts": "stacked", "train_steps": {"main": 60}, "train_batch": 8, "ema": 0.0},
-    }
+        "compact": {"contrasts": "stacked", "lesson": LEFT_OUT, "map": COMPACT_MAP},
+        "tiny": {
+            "contrasts": "stacked", "lesson": LEFT_OUT, "train_steps": {"main": 60}, "train_batch": 8, "ema": 0.0,
+        },
+    }  # fmt: skip
 
     def __init__(self, config: MeanImageConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
         self.mean = nn.Parameter(torch.full((1, channels, *size), 0.5))
 
-    def sampling(self, stage: str) -> Sampling:
-        """Lesions are left out of the loss, so that diseased slices teach, too."""
-        return "any"
-
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {"mean": torch.optim.Adam([self.mean], lr=self.config.rate)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.augmented(batch, generator)
-        loss = masked_mean((self.mean - batch.image) ** 2, healthy_tissue(batch))
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        loss = masked_mean((self.mean - batch.target) ** 2, batch.counts)
         yield "mean", loss, {"l2": loss.item()}
 
     def predict(

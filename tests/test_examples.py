@@ -119,7 +119,7 @@ def test_configurations_fit_their_preset(preset: str) -> None:
     options = load(TrainConfig, ROOT / "examples" / "configs" / f"tsgm-{preset}.toml")
     assert (options.method, options.preset) == ("tsgm", preset)
     kind = registry.method_class("tsgm")
-    given = parse(kind.Config, {**kind.PRESETS[preset], **options.settings})
+    given = registry.options("tsgm", preset, options.settings)
     assert given == parse(kind.Config, kind.PRESETS[preset]), "the file says what the preset does"
     assert {**given.train_steps, **options.steps} == given.train_steps
 

@@ -25,7 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from braincli.methods.base import Batch, Losses, masked_mean
+from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
 from braincli.methods.presets import AUTOENCODER_BAUR, AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, Preset
 
@@ -48,10 +48,9 @@ class AE(Autoencoding):
         super().__init__(config, channels=channels, size=size)
         self.build_network({"z": config.latent})
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, image = self.training_pair(batch, generator)
-        reconstruction = self.unfold(self.net.decode(self.net.encode(self.fold(image))["z"], generator))
-        loss = masked_mean((reconstruction - batch.image).abs(), self.loss_mask(batch))
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        reconstruction = self.unfold(self.net.decode(self.net.encode(self.fold(batch.image))["z"], generator))
+        loss = masked_mean((reconstruction - batch.target).abs(), batch.counts)
         yield "net", loss, {"l1": loss.detach()}
 
     def reconstruct(self, image: Tensor) -> Tensor:

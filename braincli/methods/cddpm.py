@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Losses, masked_mean
+from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, centred
 from braincli.methods.presets import COMPACT_MAP, DENOISING_COMPACT, DENOISING_REFERENCE, DENOISING_TINY, Preset
 from braincli.networks import masked
@@ -34,8 +34,6 @@ from braincli.networks import masked
 
 class CDDPMConfig(DenoisingConfig):
     """Options of the condition and its pre-training; the defaults are the paper's."""
-
-    renamed_options: ClassVar[dict[str, str]] = {"painter": "decoder_width"}
 
     train_steps: dict[str, int] = Field(default={"pretrain": 13_200, "main": 17_600})
     levels: tuple[int, ...] = Field(default=(250, 500, 750), min_length=1)
@@ -88,7 +86,7 @@ class CDDPM(Denoising):
         betas = (0.9, 0.95)
         return {"encoder": torch.optim.AdamW(learnt, lr=c.pretrain_rate, betas=betas, weight_decay=0.05)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         if stage == "pretrain":
             yield from self._masked_modelling(batch, generator)
         else:
@@ -97,12 +95,11 @@ class CDDPM(Denoising):
     def context(self, image: Tensor) -> dict[str, Tensor]:
         return {"condition": self.encoder(centred(self.fold(image)))}
 
-    def _masked_modelling(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _masked_modelling(self, batch: Task, generator: torch.Generator) -> Losses:
         """L2 of the hidden cells, decoded from the visible ones."""
-        batch = self.augmented(batch, generator)
-        image, size = centred(self.fold(batch.image)), (batch.image.shape[2], batch.image.shape[3])
+        image, size = centred(self.fold(batch.target)), (batch.image.shape[2], batch.image.shape[3])
         visible = masked.cells(size, len(image), self.encoder.cell, self.config.hidden, generator).to(image.device)
         reconstruction = self.decoder(self.encoder.maps(image, visible), visible, size)
         hidden = F.interpolate(visible, size=size, mode="nearest") == 0
-        loss = masked_mean((reconstruction - image) ** 2, self.fold(self.loss_mask(batch)) & hidden)
+        loss = masked_mean((reconstruction - image) ** 2, self.fold(batch.counts) & hidden)
         yield "encoder", loss, {"masked_l2": loss.detach()}

@@ -23,19 +23,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.methods.base import Batch, Losses, Prediction, Tick, no_tick, present
+from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick, present
 from braincli.methods.families.translation import Translation, TranslationConfig
-from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, Preset
+from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
 
 
 class CycleGANConfig(TranslationConfig):
     """The shared options; one stage."""
+
+    lessons: ClassVar[tuple[str, ...]] = ("vary", "drop", "alone", "leave_out")  # diseased slices are there as they are
 
     train_steps: dict[str, int] = Field(default={"translate": 1_000_000})
     train_batch: int = 1  # of each kind
 
 
 COMPACT: Preset = CYCLEGAN_COMPACT | {
+    "lesson": LEFT_OUT,
     "keep_weight": 10.0, "translate_rate": 4e-4, "train_steps": {"translate": 650}, "warmup": 50, "decay": True,
     "ema": 0.99,
 }  # fmt: skip
@@ -54,8 +57,8 @@ class CycleGAN(Translation):
     stages = ("translate",)
     optional_weights = ("discriminator_", "to_diseased")
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        yield from self.translation_losses(self.augmented(batch, generator), generator)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        yield from self.translation_losses(batch, generator)
 
     def predict(
         self,

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from braincli.anomalies import coarse
 from braincli.diffusion import draws
-from braincli.methods.base import Batch, Losses, healthy_tissue, masked_mean, present
+from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
-from braincli.methods.presets import AUGMENTED, BEHRENDT_MAP, COMPACT_MAP, EPOCHS_1600, LESIONS_OUT, Preset
+from braincli.methods.presets import BEHRENDT_MAP, COMPACT_MAP, EPOCHS_1600, RESTORED, Preset
 from braincli.networks.wsunet import WIDTHS, WSUNet
 
 
@@ -48,7 +48,8 @@ class DAEConfig(ReconstructionConfig):
     weight_decay: float = 1e-5
 
 
-COMPACT: Preset = AUGMENTED | LESIONS_OUT | {
+COMPACT: Preset = {
+    "lesson": RESTORED,
     "widths": (24, 48, 96, 192), "change": True, "cells": (4, 8, 16), "std": 0.3, "std_range": 2.0, "loss": "l1",
     "rate": 1e-3, "warmup": 50, "train_batch": 8, "train_steps": {"main": 900}, "map": COMPACT_MAP,
 }  # fmt: skip
@@ -82,20 +83,19 @@ class DAE(Reconstruction):
         c = self.config
         return {"net": torch.optim.Adam(self.net.parameters(), c.rate, weight_decay=c.weight_decay, amsgrad=True)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, planted = self.training_pair(batch, generator)
-        with_growth = (planted != batch.image).flatten(1).any(dim=1)[:, None, None, None]
-        noisy = coarse.apply(batch.image, batch.brain, self.noise(batch, generator))
-        image = torch.where(with_growth, planted, noisy)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        noisy = coarse.apply(batch.target, batch.brain, self.noise(batch, generator))
+        image = torch.where(batch.with_planted[:, None, None, None], batch.image, noisy)
         loss = self._error(self.reconstruct(image), batch)
         identity = self._error(image, batch)  # of a network that changes nothing
         yield "net", loss, {self.config.loss: loss.detach(), "identity": identity.detach()}
 
-    def _error(self, restored: Tensor, batch: Batch) -> Tensor:
-        error = restored - batch.image
-        return masked_mean(error.abs() if self.config.loss == "l1" else error**2, self.loss_mask(batch))
+    def _error(self, restored: Tensor, batch: Task) -> Tensor:
+        """Mean error in the foreground."""
+        error = restored - batch.target
+        return masked_mean(error.abs() if self.config.loss == "l1" else error**2, batch.counts & batch.brain)
 
-    def noise(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def noise(self, batch: Task, generator: torch.Generator) -> Tensor:
         """Coarse noise (B, C, H, W) for ``batch``."""
         c = self.config
         shape, chosen = tuple(batch.image.shape), draws.randint(generator, 0, len(c.cells), 1).to(batch.image.device)
@@ -103,10 +103,6 @@ class DAE(Reconstruction):
         noise = torch.stack(kinds)[chosen][0]
         exponent = 2 * draws.rand(generator, len(batch), 1, 1, 1) - 1
         return noise * c.std_range**exponent
-
-    def loss_mask(self, batch: Batch) -> Tensor:
-        """The foreground, without known lesions if they are to be left out."""
-        return healthy_tissue(batch) if self.config.known_only else batch.brain & present(batch.image)
 
     def reconstruct(self, image: Tensor) -> Tensor:
         output = self.unfold(self.net(self.fold(image)))

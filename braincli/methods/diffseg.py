@@ -26,7 +26,7 @@ from torch import Tensor
 
 from braincli.diffusion import draws, samplers
 from braincli.diffusion.noise import gaussian
-from braincli.methods.base import Batch, Losses, Method, Prediction, Sampling, Tick, masked_mean, no_tick, present
+from braincli.methods.base import Losses, Method, Prediction, Sampling, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.adm import ADMConfig, random_times
 from braincli.methods.families.segmenter import pooled
 from braincli.methods.presets import ADM_COMPACT, ADM_TINY, SMOOTH_SCORE, WHOLE_SCORE, Preset
@@ -34,6 +34,8 @@ from braincli.methods.presets import ADM_COMPACT, ADM_TINY, SMOOTH_SCORE, WHOLE_
 
 class DiffSegConfig(ADMConfig):
     """Options of training and sampling; the defaults are the paper's."""
+
+    lessons: ClassVar[tuple[str, ...]] = ("vary", "drop", "alone", "plant", "transplant")  # lesions are what is learnt
 
     train_steps: dict[str, int] = Field(default={"main": 60_000})
     balanced: bool = False  # half of a batch shows a lesion; else any slice that has a mask
@@ -82,12 +84,11 @@ class DiffSeg(Method):
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {"net": self.config.optimizer(self.net.parameters())}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Hybrid or simple loss of the mask at a random level per row; the whole canvas counts, as noise fills it."""
         c = self.config
-        batch = self.augmented(batch, generator)
         image = self.fold(batch.image)
-        x0 = self.per_row(c.scaled(batch.lesion.float()))
+        x0 = self.per_row(c.scaled(batch.sick.float()))
         t = random_times(len(x0), self.process, generator, x0.device)
         noise = draws.randn(generator, *x0.shape).to(x0)
         x = self.process.schedule.noised(x0, t, noise)

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from braincli.diffusion import draws, guidance
 from braincli.diffusion.samplers import Denoise
-from braincli.methods.base import Batch, Losses, Tick
+from braincli.methods.base import Losses, Task, Tick
 from braincli.methods.families.adm import random_times
 from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
 from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WANG_MAP, Preset
@@ -102,20 +102,20 @@ class DPMClassifier(Guided):
             return super().optimizers(stage)
         return {"classifier": self.config.optimizer(self.classifier.parameters())}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         if stage == "diffusion":
             yield from super().losses(batch, stage, generator)
         else:
             yield from self._classification_losses(batch, generator)
 
-    def _classification_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _classification_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Cross-entropy of the class of slices at random levels."""
         c = self.config
-        batch = self.augmented(batch, generator)
-        image, label = batch.image, batch.label.clamp_min(HEALTHY)
-        if c.planted:
-            chosen = (draws.rand(generator, len(batch)) < 0.5).to(image.device) & (label == HEALTHY)
-            image = torch.where(chosen[:, None, None, None], self.with_lesions(batch, generator), image)
+        image, label = batch.target, batch.label.clamp_min(HEALTHY)
+        if c.lesson.plant:
+            half = draws.rand(generator, len(batch)).to(image.device) < 0.5
+            chosen = half & (label == HEALTHY) & batch.with_planted
+            image = torch.where(chosen[:, None, None, None], batch.image, image)
             label = torch.where(chosen, DISEASED, label)
         x0, label = c.scaled(self.fold(image)), self.per_row(label)
         t = random_times(len(x0), self.process, generator, x0.device)

@@ -30,23 +30,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.anomalies import draem as anomalies
-from braincli.anomalies import growth
-from braincli.diffusion import draws
-from braincli.methods.base import (
-    Batch,
-    Losses,
-    Method,
-    MethodConfig,
-    Prediction,
-    Sampling,
-    Tick,
-    healthy_tissue,
-    masked_mean,
-    no_tick,
-    present,
-)
+from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.segmenter import other_slices, pooled
-from braincli.methods.presets import STACKED, Preset
+from braincli.methods.presets import LEFT_OUT, STACKED, Preset
 from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
 from braincli.networks.ssim import ssim
 
@@ -70,18 +56,17 @@ class DRAEMConfig(MethodConfig):
     window: int = 11
     focus: float = 2.0  # gamma of the focal loss
     # anomalies
-    clean: float = Field(default=0.5, ge=0, le=1)
+    clean: float = Field(default=0.5, ge=0, le=1)  # share of rows without one, of those that the lesson planted none in
     foreign: float = Field(default=0.5, ge=0, le=1)
     uniform_threshold: bool = False
     least: float = Field(default=0.0, ge=0, le=1)
     octaves: tuple[int, int] = (0, 6)
-    grown: float = Field(default=0.0, ge=0, le=1)  # share of the anomalies that are tumour-like growth
 
 
 COMPACT: Preset = STACKED | {
     "restore_width": 32, "restore_levels": (1, 2, 4, 4), "compare_width": 32,
     "compare_levels": (1, 2, 4, 4), "norm": "group", "patch": 2, "rate": 1e-3, "least": 0.01, "octaves": (1, 5),
-    "clean": 0.3, "grown": 0.7,
+    "clean": 0.6, "lesson": LEFT_OUT | {"plant": 0.5},
     "train_steps": {"main": 800}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
 }  # fmt: skip
 
@@ -112,18 +97,13 @@ class DRAEM(Method):
         )
         self.stride = max(self.restorer.stride, self.comparer.stride)
 
-    def sampling(self, stage: str) -> Sampling:
-        """The paper learns health from healthy slices; growth may be planted beside lesions."""
-        return "any" if self.config.grown else "healthy"
-
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {"both": torch.optim.Adam(self.parameters(), lr=self.config.rate)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         c = self.config
-        batch = self.augmented(batch, generator)
         planted, anomalous = self.planted(batch, generator)
-        clean, mask = self.fold(batch.image), self.fold(healthy_tissue(batch))
+        clean, mask = self.fold(batch.target), self.fold(batch.counts)
         restored, logits = self._networks(self.fold(planted))
         l2 = masked_mean((restored - clean) ** 2, mask)
         dissimilarity = masked_mean(1 - ssim(restored, clean, window=c.window), mask)
@@ -132,23 +112,18 @@ class DRAEM(Method):
         yield "both", l2 + c.ssim_weight * dissimilarity + segmentation, logs
 
     @torch.no_grad()
-    def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def planted(self, batch: Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Slices with anomalies (B, C, H, W), and where they are (B, 1, H, W) bool."""
         c = self.config
-        image, brain = batch.image, batch.brain
-        rows, channels, height, width = image.shape
-        shape = (rows, channels, height, width)
+        shape = tuple(batch.image.shape)
         anomaly = anomalies.draw(
-            shape, generator, octaves=c.octaves, uniform_threshold=c.uniform_threshold, foreign=c.foreign,
+            shape, generator, octaves=c.octaves,  # type: ignore[arg-type]
+            uniform_threshold=c.uniform_threshold, foreign=c.foreign,
             clean=c.clean, least=c.least,
         )  # fmt: skip
-        planted, alpha = anomalies.apply(image, brain, anomaly, other_slices(batch, generator))
-        if c.grown:
-            grown, tumour = growth.apply(image, brain, growth.draw(shape, generator))
-            chosen = anomaly.planted & (draws.rand(generator, len(batch)) < c.grown)
-            instead = chosen.to(image.device)[:, None, None, None]
-            planted, alpha = torch.where(instead, grown, planted), torch.where(instead, tumour, alpha)
-        return planted, alpha > 0.5
+        image, alpha = anomalies.apply(batch.target, batch.brain, anomaly, other_slices(batch, generator))
+        kept = batch.with_planted[:, None, None, None]
+        return torch.where(kept, batch.image, image), torch.where(kept, batch.planted, alpha) > 0.5
 
     def predict(
         self,

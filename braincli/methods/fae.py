@@ -35,9 +35,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Losses, Prediction, Tick, no_tick
+from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
-from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, Preset
+from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, LEFT_OUT, Preset
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
 
@@ -62,7 +62,8 @@ class FAEConfig(FeatureConfig):
 
 
 COMPACT: Preset = FEATURE_COMPACT | {
-    "grown": 0.75, "normalisation": "percentile", "grid": 4, "widths": (128, 192), "kernel": 3, "dropout": 0.0,
+    "lesson": LEFT_OUT | {"plant": 0.75},
+    "normalisation": "percentile", "grid": 4, "widths": (128, 192), "kernel": 3, "dropout": 0.0,
     "rate": 2e-3, "train_steps": {"main": 320},
 }  # fmt: skip
 
@@ -89,14 +90,12 @@ class FAE(FeatureMethod):
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {"main": torch.optim.Adam(self.autoencoder.parameters(), lr=self.config.rate)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """1 - SSIM of the reproduced features and the healthy slice's own."""
-        batch, image = self.training_pair(batch, generator)
-        mask = self.loss_mask(batch)
-        target = self.stack(batch.image, mask)
-        features = target if image is batch.image else self.stack(image)
+        target = self.stack(batch.target, batch.counts)
+        features = target if batch.image is batch.target else self.stack(batch.image)
         dissimilarity = self._dissimilarity(target, self._reconstruct(features))
-        weight = cover(mask.flatten(0, 1)[:, None], dissimilarity).view_as(dissimilarity)
+        weight = cover(batch.counts.flatten(0, 1)[:, None], dissimilarity).view_as(dissimilarity)
         loss = (dissimilarity * weight).sum() / weight.sum().clamp_min(1e-6)
         yield "main", loss, {"ssim": loss.detach()}
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.diffusion import draws
-from braincli.methods.base import Batch, Losses, healthy_tissue, masked_mean, present
+from braincli.methods.base import Losses, Task, masked_mean, present
 from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
 from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, WANG_MAP, Preset
 from braincli.networks.gan import Critic, gradient_penalty
@@ -93,16 +93,16 @@ class FAnoGAN(Autoencoding):
             for name, modules in parts.items()
         }
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         yield from self._gan(batch, generator) if stage == "gan" else self._encode(batch, generator)
 
-    def _gan(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _gan(self, batch: Task, generator: torch.Generator) -> Losses:
         """Wasserstein losses with gradient penalty (Gulrajani et al. 2017)."""
         c = self.config
         shares = torch.arange(len(batch), device=batch.image.device).tensor_split(min(c.critic_steps, len(batch)))
         for step in range(c.critic_steps):
-            part = self.augmented(batch.rows(shares[step % len(shares)]), generator)
-            real = self.fold(self.critic_input(part.image, part))
+            part = batch.rows(shares[step % len(shares)])
+            real = self.fold(self.critic_input(part.target, part))
             with torch.no_grad():
                 fake = self.fold(self.critic_input(self.sample(part, generator), part))
             along = draws.rand(generator, len(real)).to(real)
@@ -113,27 +113,24 @@ class FAnoGAN(Autoencoding):
         fake = self.fold(self.critic_input(self.sample(part, generator), part))
         yield "generator", -self.critic(fake).mean(), {}
 
-    def _encode(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _encode(self, batch: Task, generator: torch.Generator) -> Losses:
         """Image and feature distance of the encoder's reconstruction; only the encoder is stepped."""
-        batch, image = self.training_pair(batch, generator)
-        mask = self.loss_mask(batch)
-        reconstruction = self.reconstruct(image)
-        image_distance = masked_mean((reconstruction - batch.image) ** 2, mask)
-        fake, real = (self.critic.features(self.fold(x * mask)) for x in (reconstruction, batch.image))
+        reconstruction = self.reconstruct(batch.image)
+        image_distance = masked_mean((reconstruction - batch.target) ** 2, batch.counts)
+        fake, real = (self.critic.features(self.fold(x * batch.counts)) for x in (reconstruction, batch.target))
         feature_distance = F.mse_loss(fake, real)
         loss = image_distance + self.config.kappa * feature_distance
         yield "encoder", loss, {"image": image_distance.detach(), "feature": feature_distance.detach()}
 
-    def sample(self, like: Batch, generator: torch.Generator) -> Tensor:
+    def sample(self, like: Task, generator: torch.Generator) -> Tensor:
         """As many slices (B, C, H, W) as ``like`` has, from random latents."""
         rows = len(like) * like.image.shape[1] // self.folded
         latent = draws.randn(generator, rows, self.config.latent).to(like.image)
         return self.unfold(self.net.decode(latent).sigmoid())
 
-    def critic_input(self, image: Tensor, like: Batch) -> Tensor:
+    def critic_input(self, image: Tensor, like: Task) -> Tensor:
         """``image``, real or generated, with the holes of ``like``: absent contrasts and, where asked for, lesions."""
-        there = present(like.image)
-        return image * (there & (healthy_tissue(like) | ~like.brain) if self.config.known_only else there)
+        return image * (present(like.target) & (like.counts | ~like.brain))
 
     def reconstruct(self, image: Tensor) -> Tensor:
         latent = self.net.encode(self.fold(image))["z"].tanh()

@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Losses, Prediction, Tick, masked_mean, no_tick, present
+from braincli.methods.base import Losses, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.autoencoding import Variational, VariationalConfig
 from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BAUR_MAP, Preset
 from braincli.networks.autoencoder import divergence, sample
@@ -76,11 +76,10 @@ class GMVAE(Variational):
         self.build_network({"mean": c.latent, "log_sigma": c.latent, "w_mean": c.w_length, "w_log_sigma": c.w_length})
         self.means, self.log_sigmas = (nn.Linear(c.w_length, c.components * c.latent) for _ in range(2))
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, image = self.training_pair(batch, generator)
-        rows = self.fold(image)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        rows = self.fold(batch.image)
         reconstruction, divergences = self.likelihood(rows, generator)
-        l1 = masked_mean((self.unfold(reconstruction) - batch.image).abs(), self.loss_mask(batch))
+        l1 = masked_mean((self.unfold(reconstruction) - batch.target).abs(), batch.counts)
         kl = divergences.mean()
         yield "net", l1 + self.divergence_weight(rows) * kl, {"l1": l1.detach(), "kl": kl.detach()}
 

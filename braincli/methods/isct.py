@@ -34,20 +34,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.errors import InputError
-from braincli.methods.base import (
-    Batch,
-    Losses,
-    Method,
-    MethodConfig,
-    Prediction,
-    Sampling,
-    Tick,
-    healthy_tissue,
-    masked_mean,
-    no_tick,
-    present,
-)
-from braincli.methods.presets import AUGMENTED, Preset
+from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
+from braincli.methods.presets import LEFT_OUT, Preset
 from braincli.networks.cyclegan import PatchGAN, ResNetGenerator
 from braincli.networks.gan import log_likelihood
 from braincli.networks.wsunet import WSUNet
@@ -72,12 +60,12 @@ class ISCTConfig(MethodConfig):
     temperature: float = Field(default=1.0, gt=0)  # of the segmentor's probabilities
     reconstruction_weight: float = 10.0
     rate: float = 2e-4
-    with_lesions: bool = False  # learn from the healthy tissue of diseased slices, too
 
 
-COMPACT: Preset = AUGMENTED | {
+COMPACT: Preset = {
+    "lesson": LEFT_OUT,
     "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
-    "rate": 1e-3, "with_lesions": True, "train_batch": 8,
+    "rate": 1e-3, "train_batch": 8,
     "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": True, "ema": 0.99,
     "map": {"residual": "positive"},
 }  # fmt: skip
@@ -113,9 +101,6 @@ class ISCT(Method):
         self.discriminator = PatchGAN(inputs, width=c.discriminator_width, layers=c.discriminator_layers)
         self.stride = max(4, self.segmentor.stride)
 
-    def sampling(self, stage: str) -> Sampling:
-        return "any" if self.config.with_lesions else "healthy"
-
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         parts: dict[str, torch.nn.Module] = {"segmentor": self.segmentor}
         if stage != "segment":
@@ -123,8 +108,7 @@ class ISCT(Method):
         rate = self.config.rate
         return {n: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999)) for n, part in parts.items()}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.augmented(batch, generator)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         if stage == "segment":
             yield from self._segment(batch)
         else:
@@ -132,18 +116,18 @@ class ISCT(Method):
                 maps = self.semantics(batch.image) if stage == "finetune" else self._discretised(targets(batch))
             yield from self._synthesise(batch, maps)
 
-    def _segment(self, batch: Batch) -> Losses:
+    def _segment(self, batch: Task) -> Losses:
         """Cross-entropy with one-hot maps, over the background and all tissue that is known to be healthy."""
         error = F.cross_entropy(self.segmentor(batch.image), targets(batch).argmax(dim=1), reduction="none")[:, None]
-        loss = masked_mean(error, healthy_tissue(batch).any(dim=1, keepdim=True) | ~batch.brain)
+        loss = masked_mean(error, batch.counts.any(dim=1, keepdim=True) | ~batch.brain)
         yield "segmentor", loss, {"cross_entropy": loss.detach()}
 
-    def _synthesise(self, batch: Batch, maps: Tensor) -> Losses:
+    def _synthesise(self, batch: Task, maps: Tensor) -> Losses:
         """Log-likelihood GAN and reconstruction; lesions are cut out of all images that count."""
         c = self.config
-        inside = healthy_tissue(batch)
+        inside = batch.counts & batch.brain
         condition = [maps] if c.conditional else []
-        real, fake = batch.image * inside, self.generator(maps) * inside
+        real, fake = batch.target * inside, self.generator(maps) * inside
 
         def likelihood(image: Tensor, real: bool) -> Tensor:
             return log_likelihood(self.discriminator(torch.cat([image, *condition], dim=1)), real=real)
@@ -181,7 +165,7 @@ class ISCT(Method):
         return 2
 
 
-def targets(batch: Batch) -> Tensor:
+def targets(batch: Task) -> Tensor:
     """(B, 4, H, W) tissue probabilities and, outside the brain, background.
 
     Raises:

@@ -29,11 +29,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import growth, poisson
-from braincli.diffusion import draws
-from braincli.methods.base import Batch, Losses, Sampling, healthy_tissue
-from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, other_slices
-from braincli.methods.presets import SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
+from braincli.anomalies import poisson
+from braincli.methods.base import Losses, Task
+from braincli.methods.families.segmenter import Segmenter, SegmenterConfig
+from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 
@@ -46,13 +45,12 @@ class PIIConfig(SegmenterConfig):
     rate: float = 1e-3
     half: tuple[float, float] = (0.05, 0.2)
     alpha: tuple[float, float] = (0.05, 0.95)
-    grown: float = Field(default=0.0, ge=0, le=1)  # share of rows whose partner gets a growth
     label: Literal["alpha", "change"] = "alpha"
     full_change: float = Field(default=0.25, gt=0)  # change of intensity that is a label of 1
 
 
 COMPACT: Preset = SEGMENTER_COMPACT | {
-    "dice": 0.5, "alpha": (0.6, 1.0), "half": (0.08, 0.25), "grown": 0.75, "label": "change",
+    "dice": 0.5, "alpha": (0.6, 1.0), "half": (0.08, 0.25), "label": "change", "lesson": LEFT_OUT | {"plant": 0.75},
 }  # fmt: skip
 
 
@@ -67,32 +65,26 @@ class PII(Segmenter):
         "tiny": COMPACT | SEGMENTER_TINY,
     }
 
-    def sampling(self, stage: str) -> Sampling:
-        """Growths and changes of intensity need no healthy slices; the paper's alpha does."""
-        return "any" if self.config.grown else "healthy"
-
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.augmented(batch, generator)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         blended, label = self.blended(batch, generator)
-        loss = self.loss(blended, label, healthy_tissue(batch))
+        loss = self.loss(blended, label, batch.counts)
         yield "network", loss, {"segmentation": loss.detach()}
 
     @torch.no_grad()
-    def blended(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The slices with a blended patch (B, C, H, W), and the network's target (B, 1, H, W)."""
+    def blended(self, batch: Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The slices with a patch of another one (B, C, H, W), and the network's target (B, 1, H, W).
+
+        The patch lies around the lesion that the lesson has planted into the other one, if it has.
+        """
         c = self.config
-        donor = other_slices(batch, generator)
+        other = poisson.partners(batch.position, generator)
         shape = tuple(batch.image.shape)
         patch = poisson.draw(shape, generator, half=c.half, alpha=c.alpha)  # type: ignore[arg-type]
-        if c.grown:
-            brain = donor.ne(0).any(dim=1, keepdim=True)
-            planted, where = growth.apply(donor, brain, growth.draw(shape, generator))  # type: ignore[arg-type]
-            chosen = draws.rand(generator, len(batch)) < c.grown
-            donor = torch.where(chosen.to(donor.device)[:, None, None, None], planted, donor)
-            patch = around(where, batch.brain, patch, chosen)
-        blended, label = poisson.apply(batch.image, batch.brain, donor, patch)
+        if c.lesson.plant:
+            patch = around(batch.planted[other], batch.brain, patch, batch.with_planted[other])
+        blended, label = poisson.apply(batch.target, batch.brain, batch.image[other], patch)
         if c.label == "change":
-            change = (blended - batch.image).abs().amax(dim=1, keepdim=True) / c.full_change
+            change = (blended - batch.target).abs().amax(dim=1, keepdim=True) / c.full_change
             label = F.avg_pool2d(change, 3, stride=1, padding=1).clamp_max(1) * batch.brain
         return blended, label
 

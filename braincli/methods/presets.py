@@ -20,15 +20,18 @@ SMOOTH_SCORE: Preset = {"smooth_mm": 2.0, "erode_mm": 2.0}
 
 # Behrendt et al.: 358 volumes in batches of 32 give 11 steps an epoch, 1600 epochs
 EPOCHS_1600: dict[str, int] = {"main": 17_600}
-# heads and scanners differ, and scans lack contrasts: every compact preset with all contrasts in one stack
-AUGMENTED: Preset = {"variation": 1.0, "contrast_dropout": 0.15}
-STACKED: Preset = {"contrasts": "stacked"} | AUGMENTED
-# lesions are left out of the loss, and planted ones are to be restored
-LESIONS_OUT: Preset = {"known_only": True, "planted": 0.5}
+# lessons (methods.lesson): heads and scanners differ, and scans lack contrasts
+VARIED: Preset = {"vary": 1.0, "drop": 0.15}
+# known lesions are left out of the loss as well
+LEFT_OUT: Preset = VARIED | {"leave_out": True}
+# and planted ones are to be restored
+RESTORED: Preset = LEFT_OUT | {"plant": 0.5}
+STACKED: Preset = {"contrasts": "stacked", "lesson": VARIED}
 
 # autoencoders (families.autoencoding)
 AUTOENCODER_BAUR: Preset = {"train_batch": 128, "map": BAUR_MAP}
-AUTOENCODER_COMPACT: Preset = STACKED | LESIONS_OUT | {
+AUTOENCODER_COMPACT: Preset = STACKED | {
+    "lesson": RESTORED,
     "norm": "group", "dropout": 0.0, "rate": 1e-3, "train_batch": 8, "train_steps": {"main": 1800}, "warmup": 50,
     "decay": True, "map": COMPACT_MAP,
 }  # fmt: skip
@@ -41,7 +44,8 @@ KL_OF_SUMS: Preset = {"kl_weight": 1.0, "reduction": "sum"}
 DENOISING_REFERENCE: Preset = {
     "multipliers": (1, 2, 2), "schedule": "cosine", "rate": 1e-4, "shared_noise": True, "normalised_noise": False,
 }  # fmt: skip
-DENOISING_COMPACT: Preset = STACKED | LESIONS_OUT | {
+DENOISING_COMPACT: Preset = STACKED | {
+    "lesson": RESTORED,
     "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "patch": 2, "schedule": "cosine", "learnt": (100, 800),
     "rate": 1e-3, "warmup": 50, "decay": True,
 }  # fmt: skip
@@ -59,7 +63,7 @@ ADM_COMPACT: Preset = STACKED | {
 ADM_TINY: Preset = {"width": 8, "multipliers": (1, 2), "train_batch": 4, "warmup": 2}
 # guided restoration (families.guided)
 GUIDED_COMPACT: Preset = ADM_COMPACT | {
-    "known_only": True, "planted": 1.0, "transplanted": 0.5, "level": 600, "steps": 4, "map": COMPACT_MAP,
+    "lesson": LEFT_OUT | {"plant": 1.0, "transplant": 0.5}, "level": 600, "steps": 4, "map": COMPACT_MAP,
 }  # fmt: skip
 
 # segmenters (families.segmenter)
@@ -81,7 +85,7 @@ CYCLEGAN_TINY: Preset = {
 
 # ImageNet features (families.feature); the shares of contrasts are TSGM's weights
 FEATURE_COMPACT: Preset = STACKED | {
-    "backbone": "efficientnet_lite0", "standardise": True, "inside": True, "shares": (0.07, 0.19, 0.30, 0.44),
+    "backbone": "efficientnet_lite0", "standardise": True, "shares": (0.07, 0.19, 0.30, 0.44),
     "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
 }  # fmt: skip
 FEATURE_TINY: Preset = {"backbone": "random", "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2}

@@ -35,9 +35,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Losses, Prediction, Tick, no_tick
+from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
-from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, SMOOTH_SCORE, Preset
+from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, RESTORED, SMOOTH_SCORE, Preset
 from braincli.networks.resnet import OneClassBottleneck, Student
 
 
@@ -60,7 +60,7 @@ class RDConfig(FeatureConfig):
 
 
 COMPACT: Preset = FEATURE_COMPACT | {
-    "levels": (0, 1, 2), "grown": 0.5, "zoom": 1, "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1),
+    "lesson": RESTORED, "levels": (0, 1, 2), "zoom": 1, "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1),
     "signed": True, "rate": 1e-3, "train_steps": {"main": 450}, "map": SMOOTH_SCORE,
 }  # fmt: skip
 
@@ -89,15 +89,13 @@ class RD(FeatureMethod):
         trained = [p for p in self.parameters() if p.requires_grad]
         return {"main": torch.optim.Adam(trained, lr=self.config.rate, betas=(0.5, 0.999))}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Cosine distance of the student's features to the healthy slice's own (Deng & Li 2022, Eq. 2)."""
-        batch, image = self.training_pair(batch, generator)
-        mask = self.loss_mask(batch)
-        target = self.features(batch.image, mask)
-        given = target if image is batch.image else self.features(image)
+        target = self.features(batch.target, batch.counts)
+        given = target if batch.image is batch.target else self.features(batch.image)
         loss = torch.zeros((), device=batch.image.device)
         for t, s in zip(target, self._student_features(given), strict=True):
-            weight = cover(mask.flatten(0, 1)[:, None], t[0]).view(*t.shape[:2], 1, *t.shape[3:])
+            weight = cover(batch.counts.flatten(0, 1)[:, None], t[0]).view(*t.shape[:2], 1, *t.shape[3:])
             distance = whole_map_distance(t * weight, s * weight) if self.config.flatten else cosine_distance(t, s)
             weight = weight.amax(dim=(2, 3, 4)) if self.config.flatten else weight[:, :, 0]
             loss = loss + (distance * weight).sum() / weight.sum().clamp_min(1e-6)

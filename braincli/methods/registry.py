@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -276,7 +277,7 @@ def build(
 
 
 def options(name: str, preset: str = "compact", settings: dict[str, Any] | None = None) -> MethodConfig:
-    """The preset's options, overridden by ``settings`` (which may come from a model of an earlier version).
+    """The preset's options, overridden by ``settings``, table by table.
 
     Raises:
         UsageError: unknown method, preset or option.
@@ -286,5 +287,10 @@ def options(name: str, preset: str = "compact", settings: dict[str, Any] | None 
     kind = method_class(name)
     if preset not in kind.PRESETS:
         raise UsageError(f"{name} has no preset {preset!r}.", f"Presets: {', '.join(kind.PRESETS)}.")
-    current = {kind.Config.renamed_options.get(key, key): value for key, value in (settings or {}).items()}
-    return config.parse(kind.Config, kind.PRESETS[preset] | current)
+    return config.parse(kind.Config, merged(kind.PRESETS[preset], settings or {}))
+
+
+def merged(preset: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``preset``, overridden by ``settings``; of tables, the entries that ``settings`` does not name stay."""
+    both = {name for name, value in settings.items() if isinstance(value, Mapping) and name in preset}
+    return {**preset, **settings, **{name: {**preset[name], **settings[name]} for name in both}}

@@ -26,7 +26,7 @@ the stack), and its mean over the contrasts counts; means of losses are taken in
 
 - ``paper``: cDDPM as printed, but rate 1e-4; U-Net of 16,736,705 (without residual 7,701,825) parameters,
   cross-entropy, rate 5e-5; DRAEM's anomalies in every slice. No erosion, no component filter. Deviations: those of
-  cDDPM; blur, bias field, gamma and ghosting are left to the option ``variation``. With real masks of 90 cases the
+  cDDPM; blur, bias field, gamma and ghosting are left to the option ``lesson.vary``. With real masks of 90 cases the
   paper's 600 epochs are 1,800 steps.
 - ``reference``: the published code's cDDPM, 44,068,481 + 24,550,848 parameters.
 - ``compact``: ours, cDDPM's compact preset and a narrow U-Net on patches of 2 x 2 pixels, Dice beside cross-entropy,
@@ -46,11 +46,11 @@ from pydantic import Field
 from torch import Tensor
 
 from braincli.diffusion import draws
-from braincli.methods.base import Batch, Losses, Prediction, Sampling, Tick, healthy_tissue, no_tick, present
+from braincli.methods.base import Losses, Prediction, Sampling, Task, Tick, no_tick, present
 from braincli.methods.cddpm import CDDPM, CDDPMConfig
 from braincli.methods.families.denoising import centred
-from braincli.methods.families.segmenter import plant, pooled, segmentation_loss
-from braincli.methods.presets import WHOLE_SCORE, Preset
+from braincli.methods.families.segmenter import countable, plant, pooled, segmentation_loss
+from braincli.methods.presets import RESTORED, WHOLE_SCORE, Preset
 from braincli.networks.median import median
 from braincli.networks.patched import Patched
 from braincli.networks.ssim import ssim
@@ -73,7 +73,7 @@ class SADMConfig(CDDPMConfig):
     dice: float = Field(default=0.0, ge=0)  # weight of 1 - soft Dice beside the cross-entropy
     masks: Literal["synthetic", "real"] = "synthetic"
     anomaly: Literal["draem", "pii", "growth", "coarse", "sink", "mixed"] = "draem"  # of synthetic masks
-    clean: float = Field(default=0.0, ge=0, le=1)  # share of slices without a synthetic anomaly
+    clean: float = Field(default=0.0, ge=0, le=1)  # share of slices without one, of those without a planted lesion
     balanced: bool = False  # real masks: half of a batch shows a lesion; else any labelled slice
     # fusion
     beta: float | None = Field(default=None, ge=0, le=1)  # share of a; none is the plain sum
@@ -81,7 +81,7 @@ class SADMConfig(CDDPMConfig):
 
 SEGMENTATION: Preset = {
     "widths": (24, 48, 64, 96), "segment_patch": 2, "segment_rate": 1e-3, "segment_levels": (200, 500), "dice": 1.0,
-    "anomaly": "growth", "transplanted": 0.5, "clean": 0.3, "balanced": True,
+    "anomaly": "growth", "lesson": RESTORED | {"transplant": 0.5}, "clean": 0.6, "balanced": True,
     "train_steps": {"pretrain": 200, "main": 600, "segment": 700},
 }  # fmt: skip
 SMALL: Preset = {"widths": (8, 16), "train_steps": {"pretrain": 4, "main": 4, "segment": 4}}
@@ -121,24 +121,23 @@ class SADM(CDDPM):
             return super().optimizers(stage)
         return {"segmenter": torch.optim.Adam(self.segmenter.parameters(), lr=self.config.segment_rate)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         if stage != "segment":
             yield from super().losses(batch, stage, generator)
             return
-        image, target, mask = self.segmentation_inputs(self.augmented(batch, generator), generator)
+        image, target, mask = self.segmentation_inputs(batch, generator)
         restored = self.restore_rows(image, batch.brain, generator) if self.config.residual else None
         logits = self.logits(self.fold(image), restored)
         mask = mask.any(dim=1, keepdim=True) if self.folded == self.channels else self.fold(mask)
         loss = segmentation_loss(logits, self.per_row(target), mask, self.config.dice)
         yield "segmenter", loss, {"segmentation": loss.detach()}
 
-    def segmentation_inputs(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def segmentation_inputs(self, batch: Task, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Slices (B, C, H, W), masks of their anomalies (B, 1, H, W), 0.0 or 1.0, and pixels that count (as slices)."""
         c = self.config
         if c.masks == "real":
-            return batch.image, batch.lesion.float(), batch.brain & present(batch.image)
-        planted = plant(c.anomaly, batch, generator, clean=c.clean, transplanted=c.transplanted)
-        return *planted, healthy_tissue(batch)
+            return batch.image, batch.sick.float(), countable(batch)
+        return *plant(c.anomaly, batch, generator, clean=c.clean), batch.counts
 
     @torch.no_grad()
     def restore_rows(self, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor:

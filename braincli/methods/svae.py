@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from braincli.methods.base import Batch, Losses, masked_mean
+from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.autoencoding import Variational, VariationalConfig
 from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, KL_OF_SUMS, Preset
 from braincli.networks.autoencoder import divergence, sample
@@ -60,13 +60,12 @@ class SVAE(Variational):
         linked = torch.cat([self.link(part)[0] for part in steps.split(self.sequence)]).flatten(0, 1)
         return {"mean": self.mean(linked), "log_sigma": self.log_sigma(linked)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, image = self.training_pair(batch, generator)
-        latent = self.latent(image)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        latent = self.latent(batch.image)
         reconstruction = self.unfold(self.net.decode(sample(**latent, generator=generator), generator))
-        l1 = masked_mean((reconstruction - batch.image).abs(), self.loss_mask(batch))
+        l1 = masked_mean((reconstruction - batch.target).abs(), batch.counts)
         kl = divergence(**latent).mean()
-        yield "net", l1 + self.divergence_weight(self.fold(image)) * kl, {"l1": l1.detach(), "kl": kl.detach()}
+        yield "net", l1 + self.divergence_weight(self.fold(batch.image)) * kl, {"l1": l1.detach(), "kl": kl.detach()}
 
     def reconstruct(self, image: Tensor) -> Tensor:
         return self.unfold(self.net.decode(self.latent(image)["mean"]))

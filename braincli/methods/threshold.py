@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from braincli.methods.base import Batch, Losses, Method, MethodConfig, Prediction, Tick, no_tick, present
+from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, no_tick, present
 from braincli.methods.presets import WHOLE_SCORE, Preset
 
 Tail = Literal["high", "low", "both", "off"]
@@ -28,6 +28,8 @@ HEALTHY = {"high": 0.0, "low": 1.0, "both": 0.5}  # the value that counts as hea
 
 class ThresholdConfig(MethodConfig):
     """Which end of each contrast's histogram is abnormal; images with other than four channels take the last ones."""
+
+    lessons: ClassVar[tuple[str, ...]] = ()
 
     t1: Tail = "high"
     t1ce: Tail = "high"
@@ -56,7 +58,7 @@ class Threshold(Method):
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         yield from ()
 
     def predict(

@@ -20,11 +20,11 @@ ones. Its normalisation of each image on its own is not followed: a bright lesio
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random in training, so that any subset can be restored;
 - preconditioning centred on the condition (:class:`braincli.diffusion.preconditioning.Centred`);
-- the partner y comes from G for a share of the pairs, for the rest from synthetic growth
-  (:mod:`braincli.anomalies.growth`) and from lesions of other slices (:mod:`braincli.anomalies.transplant`), because
-  few patients do not teach a CycleGAN enough lesions;
+- the partner y comes from G for a fifth of the pairs only, for the others from the lesson
+  (:mod:`braincli.methods.lesson`: synthetic growth and lesions of other slices), because few patients do not teach a
+  CycleGAN enough lesions;
 - slices with a known lesion take part as well: their lesion is left out of the loss, the tissue around it counts;
-- geometry and intensity of each pair are augmented (:mod:`braincli.anomalies.augment`), both partners alike;
+- geometry and intensity of each pair vary, both partners alike;
 - few-step sampling.
 """
 
@@ -37,22 +37,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.anomalies import lesions
 from braincli.diffusion import draws, levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
 from braincli.methods.base import (
     Batch,
+    Lesson,
     Losses,
     Prediction,
     Sampling,
+    Task,
     Tick,
-    healthy_tissue,
     masked_mean,
     no_tick,
     present,
 )
 from braincli.methods.families.translation import Translation, TranslationConfig
-from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, Preset
+from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
 from braincli.networks.ncsnpp import NCSNpp
 
 
@@ -75,8 +75,6 @@ class TSGMConfig(TranslationConfig):
     centred: bool = False
     spread: float = 0.1
     restore_rate: float = 1e-4
-    synthetic: float = Field(default=0.0, ge=0, le=1)
-    transplanted: float = Field(default=0.0, ge=0, le=1)
     # sampling
     sampler: samplers.SamplerName = "predictor-corrector"
     steps: int = Field(default=1000, ge=1)  # levels between sigma_min and the start
@@ -93,8 +91,9 @@ class TSGMConfig(TranslationConfig):
 REFERENCE: Preset = {"sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "prior": 1.0, "corrector_first": True}
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
-    "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4, "synthetic": 0.4, "transplanted": 0.4,
-    "sampler": "dpm-solver-2m", "steps": 5, "train_steps": {"translate": 450, "restore": 1200}, "warmup": 200,
+    "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
+    "lesson": LEFT_OUT | {"plant": 0.8, "transplant": 0.5}, "sampler": "dpm-solver-2m", "steps": 5,
+    "train_steps": {"translate": 450, "restore": 1200}, "warmup": 200,
 }  # fmt: skip
 
 
@@ -127,45 +126,42 @@ class TSGM(Translation):
         """Stage 1 needs both kinds of slices, stage 2 any tissue that is known to be free of lesions."""
         if stage == "translate":
             return super().sampling(stage)
-        return "any" if self.config.synthetic or self.config.transplanted else "healthy"
+        return "any" if self.config.lesson.leave_out else "healthy"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         if stage == "translate":
             return super().optimizers(stage)
         return {"score": torch.optim.Adam(self.score.parameters(), lr=self.config.restore_rate)}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    @torch.no_grad()
+    def task(self, batch: Batch, stage: str, generator: torch.Generator) -> Task:
+        """Stage 1 learns from slices as they are. In stage 2 the network sees diseased partners y of healthy slices x:
+        y = G(x) but for the rows that the lesson plants a lesion into."""
+        if stage == "translate":
+            return Lesson().task(batch, generator)
+        lesson = self.config.lesson
+        task = lesson.planted(batch, generator)
+        if lesson.plant < 1:
+            partner = self.translate(self.to_diseased, batch.image, batch.brain & present(batch.image))
+            task = task.with_image(torch.where(task.with_planted[:, None, None, None], task.image, partner))
+        return lesson.varied(task, generator)
+
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         stage_losses = self.translation_losses if stage == "translate" else self._restoration_losses
         yield from stage_losses(batch, generator)
 
-    def _restoration_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def _restoration_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
         c = self.config
-        batch, diseased = self.augmented_pair(batch, self.partner(batch, generator), generator)
-        healthy = batch.image
+        healthy, diseased = batch.target, batch.image
         t = draws.rand(generator, len(healthy)).to(healthy.device)
         sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
         noise = draws.randn(generator, *healthy.shape).to(healthy)
         noisy = healthy + sigma[:, None, None, None] * noise
         clean = self.precondition.denoise(self._network, noisy, sigma, diseased)
         error = self.precondition.weight(sigma)[:, None, None, None] * (clean - healthy) ** 2
-        loss = masked_mean(error, healthy_tissue(batch))
+        loss = masked_mean(error, batch.counts)
         yield "score", loss, {"score_matching": loss.detach()}
-
-    @torch.no_grad()
-    def partner(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """(B, C, H, W): each slice with a lesion that it does not have, from one of three sources.
-
-        Stage 1 (the paper's), synthetic growth, or lesions of other slices of the batch; the options give the shares.
-        """
-        image, brain, c = batch.image, batch.brain, self.config
-        drawn = c.synthetic + c.transplanted
-        translated = self.translate(self.to_diseased, image, brain & present(image)) if drawn < 1 else image
-        if not drawn:
-            return translated
-        lesion = lesions.draw(tuple(image.shape), generator)  # type: ignore[arg-type]
-        partner, _ = lesions.apply(image, brain, batch.lesion, lesion, transplanted=c.transplanted)
-        return torch.where(lesion.source.to(image.device) >= drawn, translated, partner)
 
     def predict(
         self,

@@ -13,7 +13,7 @@ are taken inside the brain.
 
 Preset ``compact``: all contrasts in one stack, with contrasts dropped at random; a narrow network; half of each batch
 shows a lesion, and a Dice term stands beside the cross-entropy, because positive pixels are rare; geometry and
-intensity are augmented.
+intensity vary.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from braincli.methods.base import Batch, Losses, Sampling, healthy_tissue, present
-from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, plant
-from braincli.methods.presets import SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
+from braincli.methods.base import Losses, Sampling, Task
+from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, countable, plant
+from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
 
 
 class UNetConfig(SegmenterConfig):
@@ -40,7 +40,7 @@ class UNetConfig(SegmenterConfig):
     balanced: bool = False  # half of a batch shows a lesion; else any slice that has a mask
 
 
-COMPACT: Preset = SEGMENTER_COMPACT | {"dice": 1.0, "balanced": True}
+COMPACT: Preset = SEGMENTER_COMPACT | {"lesson": LEFT_OUT, "dice": 1.0, "balanced": True}
 
 
 class UNet(Segmenter):
@@ -55,21 +55,20 @@ class UNet(Segmenter):
     }
 
     def sampling(self, stage: str) -> Sampling:
-        """Real masks: slices with and without lesion; synthetic ones need none."""
+        """Real masks: slices with and without lesion; synthetic ones are planted into healthy tissue."""
         if self.config.masks == "synthetic":
-            return "any"
+            return super().sampling(stage)
         return "balanced" if self.config.balanced else "any"
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch = self.augmented(batch, generator)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         if self.config.masks == "real":
-            image, target, mask = batch.image, batch.lesion.float(), batch.brain & present(batch.image)
+            image, target, mask = batch.image, batch.sick.float(), countable(batch)
         else:
             image, target = self.planted(batch, generator)
-            mask = healthy_tissue(batch)
+            mask = batch.counts
         loss = self.loss(image, target, mask)
         yield "network", loss, {"segmentation": loss.detach()}
 
-    def planted(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def planted(self, batch: Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Slices of which half show a synthetic anomaly (B, C, H, W), and their masks (B, 1, H, W), 0.0 or 1.0."""
         return plant(self.config.anomaly, batch, generator)

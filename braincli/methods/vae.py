@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from braincli.methods.base import Batch, Losses, masked_mean
+from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.autoencoding import Variational, VariationalConfig
 from braincli.methods.presets import (
     AUTOENCODER_BAUR,
@@ -54,12 +54,11 @@ class VAE(Variational):
         super().__init__(config, channels=channels, size=size)
         self.build_network({"mean": config.latent, "log_sigma": config.latent})
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
-        batch, image = self.training_pair(batch, generator)
-        rows = self.fold(image)
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
+        rows = self.fold(batch.image)
         latent = self.net.encode(rows)
         reconstruction = self.unfold(self.net.decode(sample(**latent, generator=generator), generator))
-        l1 = masked_mean((reconstruction - batch.image).abs(), self.loss_mask(batch))
+        l1 = masked_mean((reconstruction - batch.target).abs(), batch.counts)
         kl = divergence(**latent).mean()
         yield "net", l1 + self.divergence_weight(rows) * kl, {"l1": l1.detach(), "kl": kl.detach()}
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from braincli import __version__
 from braincli.errors import BraincliError, ModelError
+from braincli.model import earlier
 from braincli.model.card import write_card
 from braincli.model.info import FORMAT, ModelInfo
 from braincli.model.search import damaged, locate, read_content, title
@@ -43,6 +44,8 @@ def read_info(folder: Path) -> ModelInfo:
     version = content.get("format")
     if type(version) is int and version > FORMAT:
         raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
+    if isinstance(settings := content.get("settings"), dict):
+        content["settings"] = earlier.settings_of(str(content.get("method")), settings)
     try:
         return ModelInfo.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:

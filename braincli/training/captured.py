@@ -82,7 +82,7 @@ class _Recorded:
         self.logs: Logs = {}
         pool = torch.cuda.graph_pool_handle()
         self.generator.manual_seed(draw.generator.initial_seed())
-        self.source = stepper.method.losses(self.batch, stepper.stage, self.generator)
+        self.source = stepper.method.learn(self.batch, stepper.stage, self.generator)
         for turn in range(turns):
             stepper.seed(step, turn, 0)
             graph = torch.cuda.CUDAGraph()

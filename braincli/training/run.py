@@ -16,6 +16,7 @@ from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
+from braincli.model import earlier
 from braincli.model.folder import LoadedModel, load_model, read_info, save_model
 from braincli.model.info import Heritage, MapOptions, ModelInfo, Training
 from braincli.runtime import device as devices
@@ -92,6 +93,7 @@ class _Training:
         self.fabric = parallel.launch(device, devices.precision(device, config.precision))
         torch.manual_seed(config.seed)
         kind = registry.method_class(config.method)
+        config = config.model_copy(update={"settings": earlier.settings_of(config.method, config.settings)})
         begun = _begun(config, device) if config.init else None
         if begun:
             settings = begun.info.settings | config.settings

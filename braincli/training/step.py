@@ -50,7 +50,7 @@ class Stepper:
 
     def take(self, step: int, draws: Sequence[Draw]) -> tuple[list[Turn], Logs]:
         """Take the step; its turns, and the figures that the method logs (means over the shards)."""
-        sources = [self.method.losses(draw.batch, self.stage, draw.generator) for draw in draws]
+        sources = [self.method.learn(draw.batch, self.stage, draw.generator) for draw in draws]
         turns: list[Turn] = []
         logs: Logs = {}
         while made := self.turn(sources, logs, lambda shard: self.seed(step, len(turns), shard)):

@@ -13,11 +13,13 @@ from braincli.errors import ModelError
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.methods.base import Method
+from braincli.model import earlier
 from braincli.model.folder import load_model, save_model
 from braincli.model.info import ModelInfo
 from braincli.runtime import files
 
 SIZE = (32, 24)
+BEFORE = {new: old for old, new in earlier.RENAMED.items()}
 RENAMED = [name for name in sorted(registry.METHODS) if registry.method_class(name).renamed_weights]
 
 
@@ -63,8 +65,7 @@ def test_a_folder_of_an_earlier_version_predicts_the_same(name: str, tmp_path: P
     save_file(earlier(method, load_file(weights)), weights)
     content = json.loads((folder / "model.json").read_text())
     content["weights"]["weights.safetensors"] = files.sha256(weights)
-    before = {new: old for old, new in type(method.config).renamed_options.items()}
-    content["settings"] = {before.get(key, key): value for key, value in content["settings"].items()}
+    content["settings"] = {BEFORE.get(key, key): value for key, value in content["settings"].items()}
     (folder / "model.json").write_text(json.dumps(content))
 
     loaded = load_model(str(folder), torch.device("cpu")).method

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tasks import losses, still, task
 
 from braincli.errors import UsageError
 from braincli.methods import registry
@@ -30,7 +31,7 @@ def batch(rows: int = 4, size: tuple[int, int] = SIZE) -> Batch:
 
 
 def loss(method: Method, given: Batch) -> tuple[float, dict[str, float]]:
-    ((name, value, logs),) = method.losses(given, "main", torch.Generator().manual_seed(1))
+    ((name, value, logs),) = losses(method, given, "main", seed=1)
     assert name == "net"
     return value.item(), logs
 
@@ -60,25 +61,25 @@ def test_summed_divergence_counts_one_pixels_share() -> None:
 @pytest.mark.parametrize("name", ["ae", "vae", "svae"])
 def test_lesions_teach_nothing(name: str) -> None:
     """Drawing is compared with healthy tissue only, so that a lesion's look does not matter."""
-    method = build(name, planted=0.0, variation=0.0, contrast_dropout=0.0)
+    method = build(name, **still(plant=0.0))
     assert method.sampling("main") == "any"
     given = batch()
-    mask = method.loss_mask(given)  # type: ignore[operator]
+    mask = task(method, given).counts
     assert not mask[given.lesion.expand_as(mask)].any()
     assert mask[0][given.brain[0].expand_as(mask[0])].all()
     assert not mask[~given.brain.expand_as(mask)].any()
-    paper = build(name, known_only=False)
+    paper = build(name, **still(leave_out=False, plant=0.0))
     assert paper.sampling("main") == "healthy"
-    assert paper.loss_mask(given).all()  # type: ignore[operator]
+    assert task(paper, given).counts.all()
 
 
 def test_growth_is_planted_into_the_input_and_not_into_the_target() -> None:
-    method, given = build("ae", planted=1.0, variation=0.0, contrast_dropout=0.0), batch()
-    target, image = method.training_pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
-    assert torch.equal(target.image, given.image)
-    assert (image != given.image).flatten(1).any(dim=1).all()
-    untouched = build("ae", planted=0.0, variation=0.0, contrast_dropout=0.0)
-    assert torch.equal(untouched.training_pair(given, torch.Generator())[1], given.image)  # type: ignore[operator]
+    method, given = build("ae", **still(plant=1.0)), batch()
+    made = task(method, given)
+    assert torch.equal(made.target, given.image)
+    assert (made.image != given.image).flatten(1).any(dim=1).all() and made.with_planted.all()
+    untouched = build("ae", **still(plant=0.0))
+    assert torch.equal(task(untouched, given).image, given.image)
 
 
 @pytest.mark.parametrize("name", ["ae", "vae", "svae", "gmvae"])
@@ -116,12 +117,12 @@ def test_slices_of_a_run_know_each_other_and_only_each_other() -> None:
 
 
 def test_runs_vary_and_grow_alike() -> None:
-    method = build("svae", planted=1.0)
+    method = build("svae", lesson={"plant": 1.0})
     image = batch(1).image.expand(32, -1, -1, -1)
     given = Batch(image, *(batch(1).rows(torch.zeros(32, dtype=torch.long)).__dict__[k] for k in ("brain", "label")),
                   torch.zeros(32, 1, *SIZE, dtype=torch.bool), torch.zeros(32))  # fmt: skip
-    target, image = method.training_pair(given, torch.Generator().manual_seed(0))  # type: ignore[operator]
-    for part in (target.image, image):
+    made = task(method, given)
+    for part in (made.target, made.image):
         assert torch.equal(part[0], part[15])
         assert not torch.equal(part[15], part[16])
 

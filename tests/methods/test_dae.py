@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tasks import losses, still
 
 from braincli.methods import registry
 from braincli.methods.base import Batch
@@ -37,9 +38,9 @@ def test_paper_size_and_settings() -> None:
 @pytest.mark.parametrize(("kind", "power"), [("l1", 1), ("l2", 2)])
 def test_untrained_change_pays_for_the_noise_in_the_foreground(kind: str, power: int) -> None:
     """A network that changes nothing leaves the noise, whose mean size in the brain is the loss."""
-    method = build(loss=kind, planted=0.0, variation=0.0, contrast_dropout=0.0)
+    method = build(loss=kind, **still(plant=0.0))
     given = batch()
-    ((_, loss, _),) = method.losses(given, "main", torch.Generator().manual_seed(3))
+    ((_, loss, _),) = losses(method, given, "main", seed=3)
     noise = method.noise(given, torch.Generator().manual_seed(3))
     inside = given.brain.expand_as(noise)
     assert loss.item() == pytest.approx((noise[inside].abs() ** power).mean().item(), rel=1e-4)

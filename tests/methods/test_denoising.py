@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tasks import losses, still
 
 from braincli.methods import registry
 from braincli.methods.base import Batch
@@ -137,7 +138,7 @@ def test_the_shared_field_is_the_same_in_every_prediction() -> None:
 def test_chains_of_a_perfect_network_give_the_slice_back(sampler: str, target: str) -> None:
     """All slices are the same constant: the exact network knows x0 whatever it sees."""
     method = build(
-        "anoddpm", mode="iterative", sampler=sampler, target=target, steps=8, levels=(300,), planted=0.0
+        "anoddpm", mode="iterative", sampler=sampler, target=target, steps=8, levels=(300,), **still(plant=0.0)
     ).eval()  # fmt: skip
     schedule, value = method.process.schedule, 0.2
 
@@ -164,7 +165,7 @@ def test_planted_growths_need_the_slice_as_target() -> None:
     from braincli.errors import UsageError
 
     with pytest.raises(UsageError, match="x0"):
-        build("anoddpm", target="eps", planted=0.5)
+        build("anoddpm", target="eps", **still(plant=0.5))
     with pytest.raises(UsageError, match="1000"):
         build("anoddpm", levels=(1500,))
 
@@ -186,7 +187,7 @@ def test_hidden_cells() -> None:
 
 def test_cddpm_learns_in_two_stages() -> None:
     method, given = build("cddpm"), batch()
-    (name, loss, _), *rest = method.losses(given, "pretrain", torch.Generator().manual_seed(0))
+    (name, loss, _), *rest = losses(method, given, "pretrain")
     assert name == "encoder" and not rest and loss.item() > 0
     loss.backward()
     assert all(p.grad is None for p in method.net.parameters())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tasks import losses, still
 
 from braincli.config import TrainConfig
 from braincli.errors import ModelError
@@ -57,7 +58,7 @@ def test_random_features_are_refused(preset: str) -> None:
         method.predict(given.image, given.brain, [])
     assert "braincli train" in error.value.hint
     with pytest.raises(ModelError, match="were not loaded"):
-        next(iter(method.losses(given, "main", torch.Generator())))
+        next(iter(losses(method, given, "main")))
 
 
 def test_compact_is_small() -> None:
@@ -98,7 +99,7 @@ def test_shares_of_absent_contrasts_go_to_the_others() -> None:
 def test_lesions_are_left_out_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     given = slices()
     given.lesion[:, :, 8:24, 8:20] = True
-    method = tiny(variation=0.0, contrast_dropout=0.0, grown=0.0, window=1)
+    method = tiny(**still(plant=0.0), window=1)
     reconstruct = method._reconstruct
 
     def loss(spoilt: bool) -> float:
@@ -110,7 +111,7 @@ def test_lesions_are_left_out_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> No
 
         monkeypatch.setattr(method, "_reconstruct", spoil)
         method.eval()
-        return next(iter(method.losses(given, "main", torch.Generator())))[1].item()
+        return next(iter(losses(method, given, "main")))[1].item()
 
     assert loss(True) == pytest.approx(loss(False), rel=1e-5)
     given.lesion[:] = False

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tasks import losses, still, task
 
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method, healthy_tissue
@@ -15,12 +16,11 @@ from braincli.methods.fanogan import FAnoGAN
 from braincli.methods.tsgm import TSGM
 
 SIZE = (16, 16)
-PLAIN = {"variation": 0, "contrast_dropout": 0}
 
 
 def build(name: str, **settings: object) -> Method:
     torch.manual_seed(0)
-    return registry.build(name, preset="tiny", channels=2, size=SIZE, settings=PLAIN | settings)
+    return registry.build(name, preset="tiny", channels=2, size=SIZE, settings=still() | settings)
 
 
 def batch(rows: int = 4) -> Batch:
@@ -56,8 +56,8 @@ def translator(**settings: object) -> CycleGAN:
     return method
 
 
-def losses(method: Translation, given: Batch) -> dict[str, tuple[float, dict[str, float]]]:
-    yielded = method.translation_losses(given, torch.Generator().manual_seed(0))
+def translations(method: Translation, given: Batch) -> dict[str, tuple[float, dict[str, float]]]:
+    yielded = method.translation_losses(task(method, given, "translate"), torch.Generator().manual_seed(0))
     return {name: (loss.item(), logs) for name, loss, logs in yielded}
 
 
@@ -73,7 +73,7 @@ def test_paper_sizes_and_shared_first_stage() -> None:
 def test_cycle_and_identity_are_weighed() -> None:
     """Healing 4 of the 256 pixels of a diseased row by 0.45 is all that any of the two does."""
     change = 0.45 * 4 / 256
-    steps = losses(translator(keep_weight=0), batch())
+    steps = translations(translator(keep_weight=0), batch())
     total, logs = steps["generators"]
     assert float(logs["adversarial"]) == pytest.approx(2 * 0.5**2)
     assert float(logs["cycle"]) == pytest.approx(change, rel=1e-4)
@@ -83,17 +83,17 @@ def test_cycle_and_identity_are_weighed() -> None:
 
 def test_keeping_counts_changes_outside_lesions_only() -> None:
     given = batch()
-    assert losses(translator(keep_weight=1), given)["generators"][1]["keep"] == 0
+    assert translations(translator(keep_weight=1), given)["generators"][1]["keep"] == 0
     unmarked = replace(given, lesion=torch.zeros_like(given.lesion))
-    kept = losses(translator(keep_weight=1), unmarked)["generators"][1]["keep"]
+    kept = translations(translator(keep_weight=1), unmarked)["generators"][1]["keep"]
     assert kept == pytest.approx(0.45 * 4 / 144, rel=1e-4)
 
 
 def test_translation_needs_a_slice_of_either_kind_whatever_their_order() -> None:
     given = batch()
-    assert not losses(translator(), given.rows(torch.tensor([0])))
-    swapped = given.rows(torch.tensor([3, 0, 1, 2]))
-    assert losses(translator(), swapped)["generators"][0] == pytest.approx(losses(translator(), given)["generators"][0])
+    assert not translations(translator(), given.rows(torch.tensor([0])))
+    swapped, plain = given.rows(torch.tensor([3, 0, 1, 2])), translations(translator(), given)["generators"][0]
+    assert translations(translator(), swapped)["generators"][0] == pytest.approx(plain)
 
 
 @pytest.mark.parametrize("contrasts", ["single", "stacked"])
@@ -115,7 +115,7 @@ def test_five_steps_of_the_critic_on_slices_of_their_own() -> None:
     given, positions = batch(10), []
     critic_input = method.critic_input
     method.critic_input = lambda image, like: positions.append(like.position) or critic_input(image, like)  # type: ignore[method-assign]
-    order = [name for name, _, _ in method.losses(given, "gan", torch.Generator())]
+    order = [name for name, _, _ in losses(method, given, "gan")]
     assert order == ["critic"] * 5 + ["generator"]
     assert torch.equal(torch.cat(positions[:10:2]), given.position)
 
@@ -132,24 +132,24 @@ def test_encoder_learns_alone() -> None:
 
 
 def test_perfect_restoration_costs_the_encoder_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, given = build("fanogan", planted=0), batch()
+    method, given = build("fanogan", **still(plant=0.0)), batch()
     assert isinstance(method, FAnoGAN)
     inside = healthy_tissue(given)
     wrong_in_lesion = torch.where(inside, given.image, 0.3).requires_grad_()
     monkeypatch.setattr(method, "reconstruct", lambda image: wrong_in_lesion)
-    ((_, loss, _),) = method.losses(given, "encode", torch.Generator())
+    ((_, loss, _),) = losses(method, given, "encode")
     assert loss.item() == 0
     monkeypatch.setattr(method, "reconstruct", lambda image: given.image + 0.1)
-    ((_, loss, logs),) = method.losses(given, "encode", torch.Generator())
-    assert float(logs["image"]) == pytest.approx(0.01, rel=1e-3)
-    assert loss.item() == pytest.approx(float(logs["image"]) + float(logs["feature"]), rel=1e-4)
+    ((_, loss, logs),) = losses(method, given, "encode")
+    assert logs["image"] == pytest.approx(0.01, rel=1e-3)
+    assert loss.item() == pytest.approx(logs["image"] + logs["feature"], rel=1e-4)
 
 
 def test_critic_sees_real_and_drawn_with_the_same_holes() -> None:
     method, given = build("fanogan"), batch()
     assert isinstance(method, FAnoGAN)
     given = given.with_image(given.image * torch.tensor([1.0, 0.0])[:, None, None])
-    output = method.critic_input(torch.ones_like(given.image), given)
+    output = method.critic_input(torch.ones_like(given.image), task(method, given, "gan"))
     assert not output[:, 1].any(), "an absent contrast"
     assert not output[1, 0, 4:10, 4:10].any(), "a lesion and its rim"
     assert output[1, 0, :4].all(), "what is output outside the brain is judged"

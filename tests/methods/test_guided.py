@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tasks import losses, still, task
 
 from braincli.errors import UsageError
 from braincli.methods import registry
@@ -16,7 +17,7 @@ from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided
 
 SIZE = (32, 24)
 GUIDED = ("dpm-classifier", "dpm-classifier-free")
-LITERAL = {"label_dropout": 0.0, "encode_label": "healthy", "known_only": False, "planted": 0.0}  # as the paper
+LITERAL = {"label_dropout": 0.0, "encode_label": "healthy", **still(leave_out=False, plant=0.0)}  # as the paper
 
 
 def build(name: str, preset: str = "tiny", **settings: Any) -> Any:
@@ -179,8 +180,8 @@ def test_a_null_label_must_have_been_learnt() -> None:
 
 def test_what_teaches() -> None:
     """Health: also from diseased slices, without their lesion; growths only there; the rest stays as it is."""
-    method, given = build("dpm-classifier-free", label_dropout=0.3, planted=1.0), batch(40)
-    label, image, mask = method.training_inputs(given, torch.Generator().manual_seed(0))
+    method, given = build("dpm-classifier-free", label_dropout=0.3, **still(plant=1.0)), batch(40)
+    label, image, mask = method.training_inputs(task(method, given), torch.Generator().manual_seed(0))
     assert {HEALTHY, DISEASED, NULL} == set(label.tolist())
     changed = (image != given.image).flatten(1).any(dim=1)
     assert not changed[label != HEALTHY].any() and changed[label == HEALTHY].any()
@@ -188,7 +189,7 @@ def test_what_teaches() -> None:
     assert relabelled.any() and not (mask & given.lesion)[relabelled].any()
     assert mask[~relabelled].all() and mask[relabelled][..., 0, 0].all(), "the background is drawn too"
     paper = build("dpm-classifier", **LITERAL)
-    label, image, mask = paper.training_inputs(given, torch.Generator().manual_seed(0))
+    label, image, mask = paper.training_inputs(task(paper, given), torch.Generator().manual_seed(0))
     assert torch.equal(label, given.label) and torch.equal(image, given.image) and mask.all()
 
 
@@ -196,7 +197,7 @@ def test_what_teaches() -> None:
 def test_a_growth_is_asked_to_be_drawn_over(target: str) -> None:
     """A network that knows the clean slice has no loss, whatever it is shown."""
     method, given = (
-        build("dpm-classifier-free", target=target, planted=1.0, variation=0.0, contrast_dropout=0.0),
+        build("dpm-classifier-free", target=target, **still(plant=1.0)),
         batch(2),
     )
     given = given.rows(torch.tensor([0, 0]))
@@ -208,13 +209,13 @@ def test_a_growth_is_asked_to_be_drawn_over(target: str) -> None:
             return method.process.training_target(x0, noise, t)
 
     method.net = Knows()
-    (_, loss, _), *rest = method.losses(given, "main", torch.Generator().manual_seed(0))
+    (_, loss, _), *rest = losses(method, given, "main")
     assert not rest and loss.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_classifier_learns_in_its_own_stage() -> None:
     method, given = build("dpm-classifier"), batch()
-    (name, loss, logs), *rest = method.losses(given, "classifier", torch.Generator().manual_seed(0))
+    (name, loss, logs), *rest = losses(method, given, "classifier")
     loss.backward()
     assert name == "classifier" and not rest and 0 <= logs["accuracy"] <= 1
     assert all(p.grad is None for p in method.net.parameters())
@@ -264,7 +265,7 @@ def test_the_ensemble_is_the_mean_of_its_samples() -> None:
 
 def test_the_learned_variance_draws_masks_too() -> None:
     method, given = build("diffseg", learned_variance=True, target="eps", sampler="ddpm", steps=3).eval(), batch(2)
-    (_, loss, _), *_ = method.losses(given, "main", torch.Generator().manual_seed(0))
+    (_, loss, _), *_ = losses(method, given, "main")
     assert loss.item() > 0 and method.net(torch.zeros(1, 5, *SIZE), torch.ones(1)).shape[1] == 2
     with torch.inference_mode():
         first, second = (method.predict(given.image, given.brain, g).score for g in (generators(2), generators(3)[1:]))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tasks import losses, still
 
 from braincli.errors import InputError
 from braincli.methods import registry
@@ -22,8 +23,7 @@ SIZE = (16, 24)
 
 def build(**settings: object) -> ISCT:
     torch.manual_seed(0)
-    plain = {"variation": 0, "contrast_dropout": 0}
-    method = registry.build("isct", preset="tiny", channels=2, size=SIZE, settings=plain | settings)
+    method = registry.build("isct", preset="tiny", channels=2, size=SIZE, settings=still() | settings)
     assert isinstance(method, ISCT)
     return method
 
@@ -39,7 +39,7 @@ def batch() -> Batch:
 
 
 def run(method: ISCT, given: Batch, stage: str) -> list[tuple[str, float]]:
-    return [(name, loss.item()) for name, loss, _ in method.losses(given, stage, torch.Generator())]
+    return [(name, loss.item()) for name, loss, _ in losses(method, given, stage)]
 
 
 def test_background_is_the_fourth_class() -> None:
@@ -81,7 +81,7 @@ def test_lesions_teach_nothing(stage: str) -> None:
 @pytest.mark.parametrize("conditional", [False, True])
 def test_reconstruction_is_weighed_ten_times(conditional: bool) -> None:
     method, given = build(conditional=conditional), batch()
-    (name, loss, logs), (discriminator, _, _) = method.losses(given, "synthesise", torch.Generator())
+    (name, loss, logs), (discriminator, _, _) = losses(method, given, "synthesise")
     assert (name, discriminator) == ("generator", "discriminator")
     assert loss.item() == pytest.approx(float(logs["adversarial"]) + 10 * float(logs["l1"]), rel=1e-5)
 

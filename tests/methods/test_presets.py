@@ -37,12 +37,5 @@ def test_compact_presets_share_their_augmentation() -> None:
     for name in registry.METHODS:
         if name != "threshold":
             options = registry.options(name, "compact")
-            assert {key: getattr(options, key) for key in presets.AUGMENTED} == presets.AUGMENTED, name
+            assert {key: getattr(options.lesson, key) for key in presets.VARIED} == presets.VARIED, name
             assert options.contrasts == "stacked"
-
-
-def test_names_of_earlier_versions_are_understood() -> None:
-    """Models of version 0.1 hold ``painter`` in their settings."""
-    assert registry.options("sadm", "compact", {"painter": 24}) == registry.options(
-        "sadm", "compact", {"decoder_width": 24}
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tasks import losses, still
 from torch.nn import functional as F
 
 from braincli.errors import ModelError
@@ -60,21 +61,21 @@ def test_distance_is_one_minus_cosine_at_every_position() -> None:
 
 
 def test_flattened_loss_is_one_cosine_per_map_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, given = tiny(flatten=True, inside=False, grown=0.0, variation=0.0, contrast_dropout=0.0), slices()
+    method, given = tiny(flatten=True, **still(leave_out=False, plant=0.0)), slices()
     student = [torch.randn_like(f) for f in method.eval().features(given.image)]
     monkeypatch.setattr(method, "_student_features", lambda features: student)
-    loss = next(iter(method.losses(given, "main", torch.Generator())))[1].item()
+    loss = next(iter(losses(method, given, "main")))[1].item()
     pairs = zip(method.features(given.image), student, strict=True)
     expected = sum(float((1 - F.cosine_similarity(t.flatten(2), s.flatten(2), dim=2)).mean()) for t, s in pairs)
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_lowers_the_distance() -> None:
-    method, given = tiny(grown=0.0, variation=0.0, contrast_dropout=0.0).train(), slices()
+    method, given = tiny(**still(plant=0.0)).train(), slices()
     optimizer = method.optimizers("main")["main"]
     history = []
     for _ in range(25):
-        _, loss, _ = next(iter(method.losses(given, "main", torch.Generator())))
+        _, loss, _ = next(iter(losses(method, given, "main")))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

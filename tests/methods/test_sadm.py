@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import median_filter
+from tasks import losses, still, task
 
 from braincli.calibration.evidence import refuse_trained
 from braincli.errors import InputError
@@ -26,7 +27,7 @@ from braincli.training.store import SliceStore
 
 SIZE = (32, 24)
 NAMES = ("sadm", "sadm-res", "unet-res")
-STILL: dict[str, Any] = {"variation": 0.0, "contrast_dropout": 0.0}
+STILL = still(plant=0.0)
 
 
 def build(name: str = "sadm-res", preset: str = "tiny", **settings: Any) -> SADM:
@@ -47,6 +48,10 @@ def batch(rows: int = 6) -> Batch:
     lesion = torch.zeros_like(brain)
     lesion[0, 0, 10:16, 8:14] = True
     return Batch(image, brain, torch.arange(rows) % 2, lesion, torch.linspace(0, 1, rows))
+
+
+def inputs(method: SADM, given: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return method.segmentation_inputs(task(method, given, "segment"), generator())
 
 
 def count(module: torch.nn.Module) -> int:
@@ -75,7 +80,7 @@ def test_the_last_stage_leaves_the_diffusion_model_as_it_is(encoder: tuple[int, 
     method = build(encoder=encoder).train()
     before = {key: value.clone() for key, value in method.state_dict().items()}
     optimizer = method.optimizers("segment")["segmenter"]
-    for name, loss, _ in method.losses(batch(2), "segment", generator()):
+    for name, loss, _ in losses(method, batch(2), "segment"):
         assert name == "segmenter"
         loss.backward()
         optimizer.step()
@@ -96,10 +101,10 @@ def test_diets() -> None:
 
 def test_real_masks_are_the_truth_and_synthetic_ones_avoid_them() -> None:
     given = batch()
-    image, target, mask = build(masks="real", **STILL).segmentation_inputs(given, generator())
+    image, target, mask = inputs(build(masks="real", **STILL), given)
     assert torch.equal(image, given.image) and torch.equal(target, given.lesion.float())
     assert mask[0, :, 10:16, 8:14].all() and not mask[~given.brain.expand_as(mask)].any()
-    image, target, mask = build(masks="synthetic", clean=0.5, **STILL).segmentation_inputs(batch(20), generator())
+    image, target, mask = inputs(build(masks="synthetic", clean=0.5, **STILL), batch(20))
     assert not mask[0, :, 8:18, 6:16].any() and mask[1, :, 8:18, 6:16].all()
     planted = target.flatten(1).any(dim=1)
     assert 2 < int(planted.sum()) < 18
@@ -193,7 +198,7 @@ def test_scores_are_averaged_over_levels_and_none_sees_the_residual_without_the_
 @pytest.mark.parametrize("masks", ["synthetic", "real"])
 def test_single_contrasts_are_rows_of_their_own(masks: str) -> None:
     method, given = build(contrasts="single", masks=masks), batch(2)
-    (_, loss, _), *rest = method.losses(given, "segment", generator())
+    (_, loss, _), *rest = losses(method, given, "segment")
     assert not rest and torch.isfinite(loss)
     with torch.inference_mode():
         prediction = method.eval().predict(given.image, given.brain, [generator()] * 2)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tasks import losses, still, task
 
 from braincli.anomalies import poisson
 from braincli.methods import registry
@@ -60,7 +61,7 @@ def test_diets(name: str) -> None:
 @pytest.mark.parametrize(("name", "more"), [("pii", {}), ("draem", {}), ("unet", {"masks": "synthetic"})])
 def test_known_lesions_teach_nothing(name: str, more: dict[str, str], contrasts: str) -> None:
     """No gradient reaches the output where a lesion is known, nor two pixels around it."""
-    settings = {"variation": 0.0, "contrast_dropout": 0.0, "contrasts": contrasts, **more}
+    settings = {**still(), "contrasts": contrasts, **more}
     method, given = build(name, **settings), batch()
     nothing = torch.zeros_like(given.brain) if name == "draem" else torch.zeros(given.brain.shape)
     setattr(method, "blended" if name == "pii" else "planted", lambda b, g: (b.image, nothing))
@@ -73,7 +74,7 @@ def test_known_lesions_teach_nothing(name: str, more: dict[str, str], contrasts:
     parts = [method.comparer, method.restorer] if isinstance(method, DRAEM) else [method.network]
     for part in parts:
         part.register_forward_hook(note)  # type: ignore[union-attr, operator]
-    for _, loss, _ in method.losses(given, "main", generator()):  # type: ignore[operator]
+    for _, loss, _ in losses(method, given, "main"):  # type: ignore[operator]
         loss.backward()
     rows = 4 if contrasts == "single" else 1
     logits = outputs[-1].grad
@@ -82,15 +83,15 @@ def test_known_lesions_teach_nothing(name: str, more: dict[str, str], contrasts:
 
 
 def test_pii_labels_change_and_cuts_patches_around_growths() -> None:
-    method, given = build("pii", grown=1.0, variation=0.0, contrast_dropout=0.0), batch()
+    method, given = build("pii", **still(plant=1.0)), batch()
     assert isinstance(method, PII)
-    made, label = method.blended(given, generator())
+    made, label = method.blended(task(method, given), generator())
     change = (made - given.image).abs().amax(dim=1, keepdim=True)
     assert float(label.max()) <= 1 and not label[~given.brain].any()
     assert (label[change > 0.05] > 0).all() and not label[:, :, :2].any()
-    plain = build("pii", label="alpha", grown=0.0)
+    plain = build("pii", label="alpha", **still(plant=0.0))
     assert isinstance(plain, PII)
-    _, alpha = plain.blended(given, generator())
+    _, alpha = plain.blended(task(plain, given), generator())
     assert all(len(row.unique()) <= 2 for row in alpha)
 
 
@@ -118,35 +119,35 @@ def test_focal_loss_is_cross_entropy_at_gamma_zero_and_ignores_what_is_sure() ->
 
 
 def test_draem_plants_growth_or_textures_and_leaves_clean_rows_alone() -> None:
-    method = build("draem", clean=0.5, grown=0.5, least=0.05)
+    method = build("draem", clean=0.5, least=0.05, **still(plant=0.25))
     assert isinstance(method, DRAEM)
     given = batch(40)
-    made, where = method.planted(given, generator())
+    made, where = method.planted(task(method, given), generator())
     changed = (made - given.image).abs().flatten(1).amax(dim=1) > 0
     assert 8 < int(changed.sum()) < 32
     assert not where[~changed].any()
 
 
 def test_unet_learns_real_masks_or_planted_ones() -> None:
-    real, synthetic = build("unet", variation=0.0, contrast_dropout=0.0), build("unet", masks="synthetic")
+    real, synthetic = build("unet", **still()), build("unet", masks="synthetic", **still())
     assert isinstance(real, UNet) and isinstance(synthetic, UNet)
     targets: list[torch.Tensor] = []
     setattr(real, "loss", lambda image, target, mask: targets.append(target) or torch.zeros(()))  # noqa: B010
-    list(real.losses(batch(), "main", generator()))
+    list(losses(real, batch(), "main"))
     assert torch.equal(targets[0], batch().lesion.float())
-    made, target = synthetic.planted(batch(20), generator())
+    made, target = synthetic.planted(task(synthetic, batch(20)), generator())
     planted = target.flatten(1).any(dim=1)
     assert 2 < int(planted.sum()) < 18
     assert ((made != batch(20).image).flatten(1).any(dim=1) | ~planted).all()
 
 
 def test_unet_learns_to_see_bright_lesions() -> None:
-    method = build("unet", variation=0.0, contrast_dropout=0.0, rate=1e-2, balanced=False)
+    method = build("unet", **still(), rate=1e-2, balanced=False)
     given = batch()
     image = 0.4 * given.image + 0.5 * given.lesion
     optimizer = method.optimizers("main")["network"]  # type: ignore[operator]
     for _ in range(12):
-        for _, loss, _ in method.losses(given.with_image(image), "main", generator()):  # type: ignore[operator]
+        for _, loss, _ in losses(method, given.with_image(image), "main"):  # type: ignore[operator]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

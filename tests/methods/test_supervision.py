@@ -27,7 +27,7 @@ def test_compact_presets_take_the_slices_that_masks_allow(name: str) -> None:
     if supervision.compact_masks is MaskUse.KEEP_THE_REST:
         assert options.keep_weight > 0  # type: ignore[attr-defined]
     elif supervision.compact_masks is MaskUse.TRANSPLANTED:
-        assert options.transplanted > 0  # type: ignore[attr-defined]
+        assert options.lesson.transplant > 0
     else:
         assert everything == (supervision.compact_masks is MaskUse.LEFT_OUT)
 

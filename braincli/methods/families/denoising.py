@@ -19,7 +19,7 @@ from braincli.diffusion import draws
 from braincli.diffusion import noise as noises
 from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
-from braincli.methods.base import Batch, Losses, Prediction, Tick, masked_mean, no_tick
+from braincli.methods.base import Losses, Prediction, Task, Tick, masked_mean, no_tick
 from braincli.methods.families.reconstruction import ReconstructionConfig, Restoring
 from braincli.networks.unet import Injection, UNet
 
@@ -55,8 +55,8 @@ class DenoisingConfig(ReconstructionConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> DenoisingConfig:
-        if self.planted and self.target != "x0":
-            raise ValueError("planted growths can only be removed where the target is x0")
+        if self.lesson.plant and self.target != "x0":
+            raise ValueError("planted lesions (lesson.plant) can only be removed where the target is x0")
         if not 1 <= self.learnt[0] <= self.learnt[1] <= 1000 or not all(1 <= t <= 1000 for t in self.levels):
             raise ValueError("levels lie in 1 ... 1000")
         return self
@@ -78,19 +78,18 @@ class Denoising(Restoring):
         )  # fmt: skip
         self.stride = self.net.stride
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Error of the target at a random level per row."""
         c = self.config
-        batch, image = self.training_pair(batch, generator)
-        x0, source = centred(self.fold(batch.image)), centred(self.fold(image))
+        x0, source = centred(self.fold(batch.target)), centred(self.fold(batch.image))
         low, high = c.learnt
         t = draws.randint(generator, low, high + 1, len(x0)).to(x0.device)
         noise = self.fold(self.noise(batch.image, generator))
         x = self.process.schedule.noised(source, t, noise)
         x, noised = self.noised_part(x, source, generator)
-        output = self.net(x, t, **self.context(image))
+        output = self.net(x, t, **self.context(batch.image))
         error = output - self.process.training_target(x0, noise, t)
-        mask = self.fold(self.loss_mask(batch)) & noised
+        mask = self.fold(batch.counts) & noised
         loss = masked_mean(error.abs() if c.loss == "l1" else error**2, mask)
         yield "net", loss, {c.loss: loss.detach()}
 

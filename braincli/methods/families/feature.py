@@ -20,10 +20,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import growth
-from braincli.diffusion import draws
 from braincli.errors import ModelError
-from braincli.methods.base import Batch, Method, MethodConfig, Sampling, healthy_tissue, present
+from braincli.methods.base import Method, MethodConfig, present
 from braincli.networks.features import BACKBONES, CENTRED, Features, Standardise
 
 BackboneName = Literal["resnet18", "wide_resnet50_2", "efficientnet_lite0", "random"]
@@ -37,9 +35,7 @@ class FeatureConfig(MethodConfig):
         levels: which stages of it, see ``stages()`` of the networks.
         zoom: by how much slices are enlarged for the backbone.
         standardise: features are scaled to mean 0 and deviation 1 per channel over healthy tissue.
-        inside: learn and compare in the brain only, instead of the whole slice.
         shares: of T1, T1ce, T2 and FLAIR in the score; those of absent contrasts go to the others.
-        grown: share of rows that get a synthetic growth, whose features are to be turned into the healthy ones.
         rate: learning rate.
     """
 
@@ -47,9 +43,7 @@ class FeatureConfig(MethodConfig):
     levels: tuple[int, ...] = (0, 1, 2)
     zoom: int = Field(default=1, ge=1)
     standardise: bool = False
-    inside: bool = False
     shares: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    grown: float = Field(default=0.0, ge=0, le=1)
     rate: float = 1e-4
 
 
@@ -72,9 +66,6 @@ class FeatureMethod(Method):
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         self.backbone.load(state)
-
-    def sampling(self, stage: str) -> Sampling:
-        return "any" if self.config.inside else "healthy"
 
     def features(self, image: Tensor, tissue: Tensor | None = None) -> list[Tensor]:
         """(B, C, H, W) -> per level (B, C, c, h, w); 0 for absent contrasts.
@@ -101,21 +92,6 @@ class FeatureMethod(Method):
                 weight = None if tissue is None else cover(tissue.flatten(0, 1)[:, None], levels[index])
                 levels[index] = scale(levels[index], weight)
             return [(f * there[:, None, None, None]).unflatten(0, (b, channels)) for f in levels]
-
-    def training_pair(self, batch: Batch, generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """The batch, whose features are the target, and the same slices, some with a growth (both augmented alike)."""
-        c = self.config
-        if not c.grown:
-            batch = self.augmented(batch, generator)
-            return batch, batch.image
-        shape = (len(batch), *batch.image.shape[1:])
-        diseased, _ = growth.apply(batch.image, batch.brain, growth.draw(shape, generator))  # type: ignore[arg-type]
-        chosen = draws.rand(generator, len(batch)).to(diseased.device) < c.grown
-        return self.augmented_pair(batch, torch.where(chosen[:, None, None, None], diseased, batch.image), generator)
-
-    def loss_mask(self, batch: Batch) -> Tensor:
-        """(B, C, H, W) bool: pixels whose features count in the loss."""
-        return healthy_tissue(batch) if self.config.inside else present(batch.image).expand_as(batch.image)
 
     def rows(self, features: Tensor) -> Tensor:
         """(B, C, c, h, w) -> the rows of what is trained: (B * C, c, h, w), or (B, C * c, h, w) if stacked."""

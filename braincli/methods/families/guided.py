@@ -5,11 +5,11 @@ A slice is encoded by DDIM run backwards, which keeps what identifies it; decodi
 towards the class healthy. Without guidance one undoes the other. Other than by random noise the anatomy survives.
 
 Ours, for compact presets, because few patients teach a network that slices of some heights are healthy rather than that
-tissue is (both need lesion masks or planted growths, and a model without learned variance):
-- ``known_only``: half of the diseased slices whose lesion is known also teach health, with their lesion left out;
-- ``planted``: a share of the healthy rows is noised with a lesion (:mod:`braincli.anomalies.lesions`) in it, which is
-  to be removed. There the loss is that of x0. The unconditional and the diseased rows are left as they are, so that
-  encoding keeps lesions.
+tissue is (both are options of the lesson, :mod:`braincli.methods.lesson`):
+- ``leave_out``: half of the diseased slices whose lesion is known also teach health, with their lesion left out;
+- ``plant``: a share of the healthy rows is noised with a lesion in it, which is to be removed. There the loss is that
+  of x0 (hence a model without learned variance). The unconditional and the diseased rows are left as they are, so that
+  encoding keeps lesions. Noise fills the whole canvas, which therefore counts but for the lesions.
 """
 
 from __future__ import annotations
@@ -22,23 +22,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from braincli.anomalies import lesions
 from braincli.diffusion import draws, samplers
 from braincli.diffusion.noise import gaussian
 from braincli.diffusion.samplers import Denoise
 from braincli.diffusion.vp import Network
-from braincli.methods.base import (
-    Batch,
-    Losses,
-    Method,
-    Prediction,
-    Sampling,
-    Tick,
-    healthy_tissue,
-    masked_mean,
-    no_tick,
-    present,
-)
+from braincli.methods.base import Losses, Method, Prediction, Sampling, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.adm import ADMConfig, random_times
 
 HEALTHY, DISEASED, NULL = 0, 1, -1
@@ -48,9 +36,6 @@ class GuidedConfig(ADMConfig):
     """Options of training and chain beside those of network and process."""
 
     label_dropout: float = Field(default=0.0, ge=0, le=1)  # rows whose class is hidden from the network
-    known_only: bool = False
-    planted: float = Field(default=0.0, ge=0, le=1)
-    transplanted: float = Field(default=0.0, ge=0, le=1)  # share of the planted that are lesions of other slices
     # restoration
     chain: Literal["ddim", "ddpm"] = "ddim"  # encode and decode; or noise and denoise at random
     level: int = Field(default=500, ge=1, le=1000)  # the noisiest t, of 1,000
@@ -64,8 +49,8 @@ class GuidedConfig(ADMConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> GuidedConfig:
-        if self.planted and self.learned_variance:
-            raise ValueError("planted growths can only be removed without learned_variance")
+        if self.lesson.plant and self.learned_variance:
+            raise ValueError("planted lesions (lesson.plant) can only be removed without learned_variance")
         return self
 
 
@@ -86,45 +71,35 @@ class Guided(Method):
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {"net": self.config.optimizer(self.net.parameters())}
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Hybrid or simple loss at a random level per row, given the slice's class."""
         c = self.config
-        batch = self.augmented(batch, generator)
         label, image, mask = self.training_inputs(batch, generator)
-        x0, source = c.scaled(self.fold(batch.image)), c.scaled(self.fold(image))
+        x0, source = c.scaled(self.fold(batch.target)), c.scaled(self.fold(image))
         t = random_times(len(x0), self.process, generator, x0.device)
         schedule = self.process.schedule
         x = schedule.noised(source, t, draws.randn(generator, *x0.shape).to(x0))
         noise = (x - schedule.signal(t) * x0) / schedule.noise(t)  # the difference of x and the target
         output = self.net(x, t, label=self.per_row(label))
         error = c.error(self.process, output, x, x0, noise, t)
-        changed = self.per_row((image != batch.image).flatten(1).any(dim=1))[:, None, None, None]
+        changed = self.per_row((image != batch.target).flatten(1).any(dim=1))[:, None, None, None]
         error = torch.where(changed, schedule.noise(t) ** 2 * error, error)
         loss = masked_mean(error, self.fold(mask))
         yield "net", loss, {c.loss_name: loss.detach()}
 
     @torch.no_grad()
-    def training_inputs(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def training_inputs(self, batch: Task, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Class (B,), the slice that is noised (B, C, H, W), and the pixels that count in the loss (the same, bool)."""
         c = self.config
-        hidden, relabelled, planted = draws.rand(generator, 3, len(batch)).to(batch.image.device)
+        drawn = draws.rand(generator, 2, len(batch))
+        hidden, relabelled = drawn.to(batch.image.device)
         label = torch.where(hidden < c.label_dropout, NULL, batch.label)
-        image, mask = batch.image, present(batch.image).expand_as(batch.image)
-        if c.known_only:
+        if c.lesson.leave_out:
             as_healthy = (label == DISEASED) & (relabelled < 0.5) & batch.lesion.flatten(1).any(dim=1)
-            without_lesion = mask & (healthy_tissue(batch) | ~batch.brain)
-            mask = torch.where(as_healthy[:, None, None, None], without_lesion, mask)
             label = torch.where(as_healthy, HEALTHY, label)
-        if c.planted:
-            chosen = (label == HEALTHY) & (planted < c.planted)
-            image = torch.where(chosen[:, None, None, None], self.with_lesions(batch, generator), image)
-        return label, image, mask
-
-    def with_lesions(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """(B, C, H, W): every slice with a lesion set into it."""
-        lesion = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
-        share = self.config.transplanted
-        return lesions.apply(batch.image, batch.brain, batch.lesion, lesion, transplanted=share)[0]
+        healthy, there = (label == HEALTHY)[:, None, None, None], present(batch.target)
+        image = torch.where(healthy, batch.image, batch.target)
+        return label, image, there & (batch.counts | ~batch.brain | ~healthy)
 
     def predict(
         self,

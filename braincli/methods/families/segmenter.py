@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import kinds, lesions, poisson
+from braincli.anomalies import kinds, poisson
 from braincli.diffusion import draws
-from braincli.methods.base import Batch, Method, MethodConfig, Prediction, Tick, masked_mean, no_tick, present
+from braincli.methods.base import Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.networks.patched import Patched
 from braincli.networks.wsunet import WIDTHS, WSUNet
 
@@ -78,23 +78,22 @@ def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor, dice: float 
 
 
 @torch.no_grad()
-def plant(
-    name: str, batch: Batch, generator: torch.Generator, *, clean: float = 0.5, transplanted: float = 0.0
-) -> tuple[Tensor, Tensor]:
+def plant(name: str, batch: Task, generator: torch.Generator, *, clean: float = 0.5) -> tuple[Tensor, Tensor]:
     """Slices with synthetic anomalies (B, C, H, W) and their masks (B, 1, H, W), 0.0 or 1.0.
 
     Args:
         name: one of :data:`braincli.anomalies.kinds.KINDS`, or ``mixed``.
-        clean: share of rows that stay as they are.
-        transplanted: share of growths that give way to lesions of other slices.
+        clean: share of rows that stay as they are; those in which the lesson has planted a lesion all do.
     """
-    if name == "growth":
-        lesion = lesions.draw(tuple(batch.image.shape), generator)  # type: ignore[arg-type]
-        image, alpha = lesions.apply(batch.image, batch.brain, batch.lesion, lesion, transplanted=transplanted)
-    else:
-        image, alpha = kinds.plant(name, batch.image, batch.brain, other_slices(batch, generator), generator)
-    kept = (draws.rand(generator, len(batch)) < clean).to(image.device)[:, None, None, None]
-    return torch.where(kept, batch.image, image), ((alpha > 0.5) & ~kept).float()
+    image, alpha = kinds.plant(name, batch.target, batch.brain, other_slices(batch, generator), generator)
+    drawn = draws.rand(generator, len(batch)).to(image.device)
+    kept = ((drawn < clean) | batch.with_planted)[:, None, None, None]
+    return torch.where(kept, batch.image, image), (torch.where(kept, batch.planted, alpha) > 0.5).float()
+
+
+def countable(batch: Task) -> Tensor:
+    """(B, C, H, W) bool: what counts where lesions are what is learnt: what the lesson counts, and all of the brain."""
+    return batch.counts | (batch.brain & present(batch.target))
 
 
 def pooled(score: Tensor, image: Tensor, brain: Tensor) -> Tensor:
@@ -105,6 +104,6 @@ def pooled(score: Tensor, image: Tensor, brain: Tensor) -> Tensor:
     return (score * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp_min(1) * brain
 
 
-def other_slices(batch: Batch, generator: torch.Generator) -> Tensor:
+def other_slices(batch: Task, generator: torch.Generator) -> Tensor:
     """(B, C, H, W): for every row another one of about the same height."""
-    return batch.image[poisson.partners(batch.position, generator)]
+    return batch.target[poisson.partners(batch.position, generator)]

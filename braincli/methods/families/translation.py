@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.methods.base import Batch, Losses, Method, MethodConfig, Sampling, healthy_tissue, masked_mean, present
+from braincli.methods.base import Losses, Method, MethodConfig, Sampling, Task, masked_mean, present
 from braincli.networks.cyclegan import PatchGAN, ReplayPool, ResNetGenerator
 from braincli.networks.gan import least_squares
 
@@ -30,7 +30,7 @@ class TranslationConfig(MethodConfig):
     patch: int = 1
     cycle_weight: float = 10.0
     identity_weight: float = 5.0
-    keep_weight: float = 0.0  # on changes to tissue outside the lesion masks (ours)
+    keep_weight: float = 0.0  # ours: on changes to what counts of diseased slices
     pool: int = 50
     translate_rate: float = 2e-4
 
@@ -70,7 +70,7 @@ class Translation(Method):
         """(B, C, H, W) -> the same in the generator's domain, 0 except where ``inside`` (B, C, H, W) holds."""
         return self.unfold(generator(self.fold(image))) * inside
 
-    def translation_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def translation_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3), then the discriminators'."""
         c = self.config
         half = len(batch) // 2  # of either kind, as ``balanced`` promises
@@ -95,7 +95,7 @@ class Translation(Method):
             identity_diseased = F.l1_loss(self.translate(self.to_diseased, diseased, in_diseased), diseased)
             total = total + c.identity_weight * (identity_healthy + identity_diseased)
         if c.keep_weight:
-            keep = masked_mean((fake_healthy - diseased).abs(), healthy_tissue(with_lesion))
+            keep = masked_mean((fake_healthy - diseased).abs(), with_lesion.counts)
             total, logs["keep"] = total + c.keep_weight * keep, keep.detach()
         yield "generators", total, logs
         past_diseased = self.pools["diseased"].swap(fake_diseased, generator)

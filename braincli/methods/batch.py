@@ -1,0 +1,99 @@
+"""Slices as the store holds them, and as a method learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices as they lie in the store.
+
+    Attributes:
+        image: (B, C, H, W) float32 in [0, 1], background exactly 0. C follows ``cases.CONTRASTS``;
+            a channel that is zero everywhere is an absent contrast.
+        brain: (B, 1, H, W) bool.
+        label: (B,) int64, 0 healthy, 1 diseased, -1 unknown.
+        lesion: (B, 1, H, W) bool, tissue known to be diseased; all false where unknown.
+        position: (B,) float32 in [0, 1], height of the slice between the brain's lowest (0) and highest (1).
+        tissue: (B, 3, H, W) float32 in [0, 1], probabilities of grey matter, white matter and fluid, which sum to 1
+            in the brain; None unless the method asks for it (``Method.tissue``).
+    """
+
+    image: Tensor
+    brain: Tensor
+    label: Tensor
+    lesion: Tensor
+    position: Tensor
+    tissue: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on ``device``."""
+        return self._each(lambda part: part.to(device, non_blocking=True))
+
+    def rows(self, chosen: Tensor) -> Self:
+        """The rows that ``chosen`` names, (B,) bool or indices."""
+        return self._each(lambda part: part[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        parts: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
+        return replace(self, **parts)
+
+    def with_image(self, image: Tensor) -> Self:
+        """Other intensities, same masks."""
+        return replace(self, image=image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Batch):
+    """What a :class:`braincli.methods.lesson.Lesson` makes of a batch, and what losses are made of.
+
+    Attributes:
+        image: (B, C, H, W) what the network sees; :attr:`target` itself where no row holds a planted lesion.
+        target: (B, C, H, W) what it should give.
+        counts: (B, C, H, W) bool, pixels that count in the loss.
+        planted: (B, 1, H, W) float32 in [0, 1], how much of a planted lesion each pixel of :attr:`image` holds.
+    """
+
+    target: Tensor
+    counts: Tensor
+    planted: Tensor
+
+    @property
+    def with_planted(self) -> Tensor:
+        """(B,) bool: rows that hold a planted lesion."""
+        return self.planted.flatten(1).gt(0).any(dim=1)
+
+    @property
+    def sick(self) -> Tensor:
+        """(B, 1, H, W) bool: what is known to be a lesion in :attr:`image`, its own or a planted one."""
+        return self.lesion | (self.planted > 0.5)
+
+
+def present(image: Tensor) -> Tensor:
+    """(B, C, 1, 1) bool: which contrasts a row holds (an absent one is zero everywhere)."""
+    return image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
+
+
+def healthy_tissue(batch: Batch, margin: int = 2) -> Tensor:
+    """(B, C, H, W) bool: tissue of present contrasts that is known to be healthy, or at least not to be a lesion.
+
+    Lesions are left out with ``margin`` pixels around them: the rim of a lesion is neither healthy nor known.
+    """
+    grown = F.max_pool2d(batch.lesion.float(), 2 * margin + 1, stride=1, padding=margin) > 0
+    return (batch.brain & ~grown) & present(batch.image)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` where ``mask`` (broadcast to it) holds; 0, with a gradient, where it holds nowhere."""
+    mask = mask.expand_as(values)
+    return (values * mask).sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,109 @@
+"""What the papers do not have and every compact preset wants, as one set of options: the lesson.
+
+A lesson turns a batch of slices into a task: what the network sees, what it should give and which pixels count. The
+training loop does so before it asks a method for its losses, which therefore hold the paper's formula and nothing else.
+With all options off (every paper's lesson) the network sees the slice, gives the slice, and all of it counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from braincli.anomalies import augment, lesions
+from braincli.diffusion import draws
+from braincli.methods.batch import Batch, Task, healthy_tissue, present
+
+Parameters = TypeVar("Parameters", bound=Any)
+
+
+class Lesson(BaseModel):
+    """What is done to slices before a method learns from them, in this order: plant, vary, leave out.
+
+    Attributes:
+        vary: strength of the geometry and intensities of other heads and scanners (:mod:`braincli.anomalies.augment`),
+            the same for what is seen and what is to be given.
+        drop: chance of each contrast to be taken away. alone: share of rows that keep one contrast only.
+        leave_out: known lesions, with a margin, and the background do not count: learn from diseased slices, too.
+        plant: share of rows that are seen with a lesion which is not to be given back
+            (:mod:`braincli.anomalies.lesions`). transplant: share of these lesions that are other slices' own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vary: float = Field(default=0.0, ge=0)
+    drop: float = Field(default=0.0, ge=0, lt=1)
+    alone: float = Field(default=0.0, ge=0, le=1)
+    leave_out: bool = False
+    plant: float = Field(default=0.0, ge=0, le=1)
+    transplant: float = Field(default=0.0, ge=0, le=1)
+
+    def task(self, batch: Batch, generator: torch.Generator, *, run: int = 1) -> Task:
+        """The task that ``batch`` becomes.
+
+        Args:
+            generator: of everything random.
+            run: adjacent slices of one case, which get the same lesion and vary alike.
+        """
+        return self.varied(self.planted(batch, generator, run=run), generator, run=run)
+
+    @torch.no_grad()
+    def planted(self, batch: Batch, generator: torch.Generator, *, run: int = 1) -> Task:
+        """The first step: ``batch`` with lesions in a share of its rows."""
+        image, alpha = batch.image, torch.zeros_like(batch.image[:, :1])
+        if self.plant:
+            runs = -(-len(batch) // run)
+            lesion = repeat_rows(lesions.draw((runs, *image.shape[1:]), generator), run, len(batch))
+            diseased, where = lesions.apply(
+                image, batch.brain, batch.lesion, lesion, transplanted=self.transplant
+            )  # fmt: skip
+            drawn = draws.rand(generator, runs).to(image.device)
+            chosen = (drawn < self.plant).repeat_interleave(run)[: len(batch), None, None, None]
+            image, alpha = torch.where(chosen, diseased, image), where * chosen
+        parts: dict[str, Any] = vars(batch) | {"image": image}
+        task = Task(**parts, target=batch.image, counts=batch.brain, planted=alpha)
+        return replace(task, counts=self.counted(task))
+
+    @torch.no_grad()
+    def varied(self, task: Task, generator: torch.Generator, *, run: int = 1) -> Task:
+        """The second step: other heads, other scanners, fewer contrasts."""
+        if not (self.vary or self.drop or self.alone):
+            return task
+        shape = (-(-len(task) // run), *task.image.shape[1:])
+        drawn = augment.draw(shape, generator, strength=self.vary, drop=self.drop, alone=self.alone)  # type: ignore[arg-type]
+        variation = repeat_rows(drawn, run, len(task)).to(task.image.device)
+        brain = augment.move(task.brain, variation)
+
+        def recoloured(image: Tensor) -> Tensor:
+            return augment.recolour(augment.move(image, variation), brain, variation)
+
+        target = recoloured(task.target)
+        moved = replace(
+            task, target=target, image=target if task.image is task.target else recoloured(task.image), brain=brain,
+            lesion=augment.move(task.lesion, variation), planted=augment.move(task.planted, variation),
+            tissue=None if task.tissue is None else augment.move(task.tissue, variation),
+        )  # fmt: skip
+        return replace(moved, counts=self.counted(moved))
+
+    def counted(self, task: Task) -> Tensor:
+        """(B, C, H, W) bool: pixels that count; those of absent contrasts never do."""
+        if self.leave_out:
+            return healthy_tissue(task.with_image(task.target))
+        return present(task.target).expand_as(task.target)
+
+
+def repeat_rows(parameters: Parameters, times: int, rows: int) -> Parameters:
+    """Parameters of an anomaly or augmentation (dataclasses of tensors), each row ``times`` times, cut to ``rows``."""
+    if times == 1:
+        return parameters
+
+    def repeated(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.repeat_interleave(times, dim=0)[:rows]
+        return replace(value, **{name: repeated(part) for name, part in vars(value).items()})
+
+    return cast(Parameters, repeated(parameters))

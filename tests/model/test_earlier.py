@@ -1,0 +1,54 @@
+"""Settings of earlier versions mean what they meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braincli.methods import registry
+from braincli.methods.lesson import Lesson
+from braincli.model.earlier import settings_of
+from braincli.model.folder import read_info
+
+SHIPPED = sorted(path.parent for path in (Path(__file__).resolve().parents[2] / "models").glob("*/model.json"))
+
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "lesson": (
+        "vae",
+        {"variation": 1.0, "contrast_dropout": 0.15, "known_only": True, "planted": 0.5, "rate": 0.1},
+        {"lesson": {"vary": 1.0, "drop": 0.15, "leave_out": True, "plant": 0.5}, "rate": 0.1},
+    ),
+    "tsgm's three sources": (
+        "tsgm",
+        {"synthetic": 0.2, "transplanted": 0.6},
+        {"lesson": {"plant": 0.8, "transplant": 0.75, "leave_out": True}},
+    ),
+    "features": ("fae", {"inside": True, "grown": 0.75}, {"lesson": {"leave_out": True, "plant": 0.75}}),
+    "pddpm's loss is another inside": ("pddpm", {"inside": False}, {"inside": False}),
+    "draem": ("draem", {"clean": 0.5, "grown": 0.5}, {"lesson": {"plant": 0.25, "leave_out": True}, "clean": 2 / 3}),
+    "pii": ("pii", {"grown": 0.75}, {"lesson": {"plant": 0.75, "leave_out": True}}),
+    "isct": ("isct", {"with_lesions": True}, {"lesson": {"leave_out": True}}),
+    "today's": ("vae", {"lesson": {"plant": 0.1}, "rate": 0.1}, {"lesson": {"plant": 0.1}, "rate": 0.1}),
+    "a mere rename": ("sadm", {"painter": 24}, {"decoder_width": 24}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "old", "new"), CASES.values(), ids=list(CASES))
+def test_old_options_in_new_words(method: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    before = dict(old)
+    assert settings_of(method, old) == new and old == before
+    assert registry.options(method, "tiny", settings_of(method, old)) == registry.options(method, "tiny", new)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_what_ships_learnt_what_its_preset_says(folder: Path) -> None:
+    info = read_info(folder)
+    held = registry.options(info.method, info.preset, info.settings).lesson
+    preset = registry.options(info.method, "compact").lesson
+    assert held.vary == preset.vary and held.drop == preset.drop
+    old = json.loads((folder / "model.json").read_text())["settings"]
+    if "known_only" in old or "synthetic" in old:
+        assert held == preset != Lesson()
