@@ -29,8 +29,8 @@ from validation import (
 )
 
 from braincli.imaging.cases import CONTRASTS
+from braincli.methods.presets import TSGM_WEIGHTS
 from braincli.model.folder import LoadedModel
-from braincli.model.info import PAPER_WEIGHTS
 
 RATIOS, LEVELS = (0.01, 0.04, 0.075, 0.16, 0.3), (10, 25, 50, 100, 200)
 AT_RATIO, AT_LEVELS = 0.075, 50  # what stays fixed while the other is varied
@@ -61,7 +61,8 @@ def fusion(model: LoadedModel, subjects: Sequence[Subject], rows: Rows, batch: i
 
     def compute() -> Row:
         cases, _ = evidence(model, subjects, batch)
-        fixed = {"the paper's": PAPER_WEIGHTS, "equal": dict.fromkeys(CONTRASTS, 1 / len(CONTRASTS))}
+        paper = dict(zip(CONTRASTS, TSGM_WEIGHTS, strict=True))
+        fixed = {"the paper's": paper, "equal": dict.fromkeys(CONTRASTS, 1 / len(CONTRASTS))}
         fixed |= {f"{c.value} alone": {other: float(other is c) for other in CONTRASTS} for c in CONTRASTS}
         return {"learned": figures(cases)} | {name: figures(cases, fixed_weights(w)) for name, w in fixed.items()}
 

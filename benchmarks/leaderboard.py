@@ -88,8 +88,8 @@ def train(plan: Plan, method: str) -> Path:
     assert plan.train is not None
     experts_only = learns_outlines(method) or plan.unlabelled is None
     data = [plan.train] if experts_only else [plan.train, plan.unlabelled]
-    normalisation = kind.PRESETS[plan.preset].get("normalisation") or kind.normalisation
-    parts = [normalisation, *(["tissue"] if kind.tissue else []), "experts" if experts_only else "all"]
+    spec = registry.options(method, plan.preset).slices
+    parts = [spec.normalisation, *(["tissue"] if kind.tissue else []), "experts" if experts_only else "all"]
     config = TrainConfig(
         method=method, preset=plan.preset, store=plan.work / "slices" / "-".join(parts), resume=True,
         compute_minutes=plan.minutes, seed=plan.seed, threads=plan.threads, device=plan.device,

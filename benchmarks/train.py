@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.runtime import device as devices
 from braincli.runtime.progress import reporter
@@ -44,9 +43,8 @@ def measure(options: argparse.Namespace) -> None:
     from braincli.training.loop import LoopOptions, fit
 
     fabric = parallel.launch(device, devices.precision(device, options.precision))
-    spec = SliceSpec()
-    method = registry.build(options.method, preset=options.preset, size=spec.size).to(fabric.device)
-    store = open_store(options.store) if options.store else generated(spec.size)
+    method = registry.build(options.method, preset=options.preset).to(fabric.device)
+    store = open_store(options.store) if options.store else generated(method.config.slices.size)
     batch = options.batch or method.config.train_batch
     loop = LoopOptions(
         steps=dict.fromkeys(method.stages, 2 * options.steps), batch=batch, log_every=options.steps,

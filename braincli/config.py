@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from braincli import choices
 from braincli.errors import UsageError
 from braincli.imaging.cases import Contrast
+from braincli.spec import PIXEL_MM
 
 
 def _text(value: object) -> object:
@@ -161,6 +162,26 @@ class DemoConfig(Options):
     device: Device = "auto"
 
 
+def _canvas(value: object) -> object:
+    """``256x256`` or ``256`` as (rows, columns)."""
+    if not isinstance(value, str | int):
+        return value
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value).strip())
+    if not match:
+        raise ValueError("is not ROWSxCOLUMNS, such as 256x256")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _first_and_last(value: object) -> object:
+    """``80:128`` as (first, last); ``all`` as it is."""
+    if not isinstance(value, str) or value == "all":
+        return value
+    match = re.fullmatch(r"(\d+):(\d+)", value.strip())
+    if not match or int(match[1]) > int(match[2]):
+        raise ValueError("is neither FIRST:LAST, such as 80:128, nor all")
+    return int(match[1]), int(match[2])
+
+
 class TrainConfig(Options):
     """Cohort -> trained model folder."""
 
@@ -169,6 +190,11 @@ class TrainConfig(Options):
     preset: str = "compact"
     init: str | None = None  # model (name or folder) whose weights and options to begin with, instead of the preset's
     store: Path | None = None  # slices to share between trainings on the same cases; made if not there
+    # how slices are cut; where these four say nothing, the preset does
+    pixel_mm: float | None = Field(default=None, ge=PIXEL_MM[0], le=PIXEL_MM[1])
+    canvas: Annotated[tuple[int, int], BeforeValidator(_canvas)] | None = None  # rows, columns
+    slice_mm: float | Literal["own"] | None = None  # distance of slices; own: the scan's
+    slices: Annotated[tuple[int, int] | Literal["all"], BeforeValidator(_first_and_last)] | None = None  # looked at
     steps: dict[str, Annotated[int, Field(ge=0)]] = {}  # per stage; empty: the preset's own
     batch: int | None = Field(default=None, ge=1)  # slices per step, of all processes together
     shards: int | None = Field(default=None, ge=1)  # parts of a batch, computed one by one; None: one per process

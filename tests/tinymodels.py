@@ -11,7 +11,8 @@ from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.model.folder import save_model
-from braincli.model.info import Calibration, MapOptions, ModelInfo
+from braincli.model.info import Calibration, ModelInfo
+from braincli.spec import MapOptions
 
 WEIGHTS = {Contrast.T1: 0.1, Contrast.T1CE: 0.1, Contrast.T2: 0.3, Contrast.FLAIR: 0.5}
 
@@ -19,8 +20,8 @@ WEIGHTS = {Contrast.T1: 0.1, Contrast.T1CE: 0.1, Contrast.T2: 0.3, Contrast.FLAI
 def write_model(folder: Path, method: str, *, calibrated: bool = True, **calibration: Any) -> Path:
     """Save an untrained ``method`` (preset tiny) as ``folder``, seeing 32 x 32 slices of 4 mm pixels."""
     torch.manual_seed(0)
-    kind = registry.method_class(method)
-    spec = SliceSpec(pixel_mm=4.0, size=(32, 32), normalisation=kind.normalisation)
+    normalisation = registry.options(method, "tiny").slices.normalisation
+    spec = SliceSpec(pixel_mm=4.0, size=(32, 32), normalisation=normalisation)
     values = {"weights": WEIGHTS, "threshold": 0.8 if method == "threshold" else 0.05, **calibration}
     info = ModelInfo(
         name=folder.name, method=method, preset="tiny", contrasts=CONTRASTS, slices=spec,

@@ -34,8 +34,9 @@ class Evidence:
     Attributes:
         maps: (C, S, H, W) filtered residuals, or (1, S, H, W) score.
         lesion: (S, H, W) bool on the canvas.
-        reference: (X, Y, Z) bool on the RAS grid.
+        reference: (X, Y, Z) bool on the RAS grid, in the slices that the model looks at.
         counts: (C, S, H, W) bool, where each contrast's weight counts; None: all over.
+        prior: weights of the contrasts in the model's map options.
         curves: DSC curves that were asked for before.
     """
 
@@ -45,6 +46,7 @@ class Evidence:
     lesion: np.ndarray
     reference: np.ndarray
     counts: np.ndarray | None = None
+    prior: Mapping[Contrast, float] = field(default_factory=lambda: {c: 1 / len(Contrast) for c in Contrast})
     curves: dict[tuple[float, bytes], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -83,7 +85,7 @@ class Evidence:
 
     def healthy_slices(self) -> np.ndarray:
         """(S,) bool: slices at least MARGIN away from the lesion."""
-        sick = np.flatnonzero(self.reference.any(axis=(0, 1)))
+        sick = self.slices.numbers(np.flatnonzero(self.reference.any(axis=(0, 1))))
         if not len(sick):
             return np.ones(len(self.slices.index), dtype=bool)
         distance = np.abs(self.slices.index[:, None] - sick[None]).min(axis=1)
@@ -129,13 +131,13 @@ def gather(
         mask = lesions.pop(case.id)
         reference = np.zeros(slices.brain_volume.shape, dtype=bool)
         if mask is not None:
-            reference = reorient(mask_on_grid_of(mask, slices.grid)[0]).data > 0
+            reference = (reorient(mask_on_grid_of(mask, slices.grid)[0]).data > 0) & slices.looked_at(spec)
         result = restore(
             slices, model, case_id=case.id, seed=seed, batch=batch, dtype=dtype, reporter=reporter
         )  # fmt: skip
         lesion = slices.to_canvas(reference, spec) > 0.5
         maps, counts = channels(result, model.info.map), counting(slices, model.info.map)
-        return Evidence(case, _light(slices), maps, lesion, reference, counts)
+        return Evidence(case, _light(slices), maps, lesion, reference, counts, model.info.fusion)
 
     readings = each(cases, mask_of, reporter, title="masks")
     lesions = {reading.id: reading.result for reading in readings if reading.error is None}

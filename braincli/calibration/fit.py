@@ -20,7 +20,7 @@ from braincli.detection.maps import CONNECTED, renormalise
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.model.folder import LoadedModel, write_info
-from braincli.model.info import PAPER_WEIGHTS, Calibration, Healthy, ModelInfo, Provenance, subset
+from braincli.model.info import Calibration, Healthy, ModelInfo, Provenance, subset
 from braincli.runtime import device, files
 from braincli.runtime.cohort import short
 from braincli.runtime.progress import Reporter
@@ -28,7 +28,6 @@ from braincli.runtime.progress import Reporter
 TOLERANCE = 0.01  # of mean DSC
 SMALLEST_MM3 = (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0)
 SCORE = np.ones((1, 1), dtype=np.float32)  # the only weight vector of methods that give a score
-PRIOR = np.array([PAPER_WEIGHTS[c] for c in CONTRASTS], dtype=np.float32)
 
 
 def calibrate_model(
@@ -138,7 +137,7 @@ def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Cali
     """The weights, threshold and smallest lesion with the highest mean DSC over ``evidence``.
 
     Weights within TOLERANCE of the highest count as equal (few cases do not tell neighbouring weights apart); of them,
-    the ones nearest the paper's are taken. A score has no weights.
+    the ones nearest those of the model's map options are taken. A score has no weights.
 
     Args:
         top: the largest value of the maps, if known; thresholds are tried below it.
@@ -161,15 +160,15 @@ def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Cali
 def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibration | None) -> Calibration:
     """The threshold that a share ``rate`` of healthy brain exceeds (pooled over cases); no masks are needed.
 
-    Weights are those of ``known``, or the paper's; the smallest lesion is that of ``known``, or 0. Slices less than
-    two slices away from a known lesion are left out.
+    Weights are those of ``known``, or of the model's map options; the smallest lesion is that of ``known``, or 0.
+    Slices less than two slices away from a known lesion are left out.
 
     Raises:
         InputError: no healthy slice.
     """
     weights: dict[Contrast, float] = {}
     if not evidence[0].scored:
-        weights = dict(known.weights) if known and known.weights else dict(PAPER_WEIGHTS)
+        weights = dict(known.weights) if known and known.weights else dict(evidence[0].prior)
     values, slices = [], 0
     for e in evidence:
         healthy = e.healthy_slices()
@@ -222,7 +221,7 @@ def false_positives(e: Evidence, fit: Calibration) -> Healthy | None:
     healthy = e.healthy_slices()
     if not healthy.any():
         return None
-    planes = e.slices.index[healthy]
+    planes = e.slices.shown_planes(healthy)
     brain, mask = e.slices.brain_volume[:, :, planes], e.mask(fit)[:, :, planes]
     anomaly = e.anomaly(fit.weights)[:, :, planes][brain]
     ml = e.voxel_mm3 / 1000
@@ -243,8 +242,9 @@ def _best(evidence: Sequence[Evidence], vectors: np.ndarray, top: float) -> tupl
     curves = np.mean([e.dsc(vectors, top) for e in evidence], axis=0)
     good = np.flatnonzero(curves.max(axis=1) >= curves.max() - TOLERANCE)
     best = int(good[0])
-    if vectors.shape[1] == len(PRIOR):
-        best = int(good[((vectors[good] - PRIOR) ** 2).sum(axis=1).argmin()])
+    prior = np.array([evidence[0].prior[c] for c in CONTRASTS], dtype=np.float32)
+    if vectors.shape[1] == len(prior):
+        best = int(good[((vectors[good] - prior) ** 2).sum(axis=1).argmin()])
     return best, int(curves[best].argmax())
 
 

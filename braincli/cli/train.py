@@ -53,6 +53,22 @@ def command(
         list[str] | None,
         option("Option of the method, e.g. width=48 (repeatable).", "--set", metavar="KEY=VALUE"),
     ] = None,
+    pixel_mm: Annotated[str | None, option("Pixel size in the slice.", default="the preset's", metavar="MM")] = None,
+    canvas: Annotated[
+        str | None, option("Rows and columns of a slice, e.g. 256x256.", default="the preset's", metavar="ROWSxCOLUMNS")
+    ] = None,
+    slice_mm: Annotated[
+        str | None,
+        option("Distance of the slices; own: as in the scan.", default="the preset's", metavar="MM|own"),
+    ] = None,
+    slices: Annotated[
+        str | None,
+        option(
+            "First and last slice that is looked at, from 0 at the bottom, e.g. 80:128; all: every one.",
+            default="the preset's",
+            metavar="FIRST:LAST|all",
+        ),
+    ] = None,
     run: Run = None,
     batch: Annotated[
         str | None, option("Slices per step, of all processes together.", default="the preset's", metavar="INT")

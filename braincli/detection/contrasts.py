@@ -9,7 +9,7 @@ from braincli.config import DetectConfig
 from braincli.detection.maps import renormalise
 from braincli.errors import InputError, ModelError
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.model.info import PAPER_WEIGHTS, WORTHLESS, Calibration, ModelInfo, subset
+from braincli.model.info import WORTHLESS, Calibration, ModelInfo, subset
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def choose(info: ModelInfo, contrasts: Collection[Contrast], config: DetectConfi
             f"The model {info.name} is not calibrated: it has no threshold.",
             "Run braincli calibrate on cases with masks, or give --threshold.",
         )
-    weights = renormalise((calibration.weights if calibration else {}) or PAPER_WEIGHTS, used)
+    weights = renormalise((calibration.weights if calibration else {}) or info.fusion, used)
     threshold, smallest = _limits(calibration, config)
     return Choice(used, weights, threshold, smallest, warnings)
 
@@ -79,7 +79,7 @@ def _about_parts(info: ModelInfo, contrasts: Collection[Contrast], used: tuple[C
 
 def _uncalibrated(info: ModelInfo, used: tuple[Contrast, ...]) -> str:
     if info.calibration is None and not info.subsets:
-        return f"{info.name} is not calibrated; the contrasts have the weights of the paper"
+        return f"{info.name} is not calibrated; the contrasts have the weights of its map options"
     if (own := info.calibration_for(used)) is not None:
         return f"{info.name} is calibrated for {subset(used)} with a DSC of {own.dsc or 0:.2f} only"
     text = f"{info.name} is not calibrated for {subset(used)}; the threshold is not theirs"

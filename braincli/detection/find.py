@@ -23,9 +23,9 @@ from braincli.imaging.coverage import about_unused, cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
 from braincli.imaging.volume import Volume, view_onto
 from braincli.model.folder import LoadedModel
-from braincli.model.info import MapOptions
 from braincli.runtime.device import precision
 from braincli.runtime.progress import Reporter
+from braincli.spec import MapOptions
 
 if TYPE_CHECKING:
     from braincli.methods.base import MethodConfig
@@ -188,7 +188,8 @@ def find_lesions(
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)
     weights = choice.weights if result.score is None else {}
-    warnings = [*choice.warnings, *uncorrected, *slices.warnings, *unjudged(slices, counts, weights, model.info.map)]
+    warnings = [*choice.warnings, *uncorrected, *slices.warnings, *beyond(slices, spec)]
+    warnings += unjudged(slices, counts, weights, model.info.map)
     warnings += [note for note in notes if note not in warnings]
     with timed("post-process"):
         anomaly = slices.to_volume(to_map(result))
@@ -237,6 +238,18 @@ def without_bias(images: Mapping[Contrast, Volume], brain: Volume | None) -> tup
         seen = coverage.brain & ~coverage.hidden.get(contrast, np.zeros_like(coverage.brain)) & (image.data > 0)
         corrected[contrast] = image.with_data(n4(image.data, seen, image.spacing))
     return corrected, warnings
+
+
+def beyond(slices: Slices, spec: SliceSpec) -> list[str]:
+    """A warning where the model looks at a range of slices, and the scan holds more."""
+    if spec.range == "all" or not slices.beyond:
+        return []
+    first, last = spec.range
+    mm = "" if spec.slice_mm == "own" else f" of {spec.slice_mm:g} mm"
+    return [
+        f"only the slices {first} to {last}{mm} were looked at, as in training: "
+        f"{slices.beyond} others that show the brain have no mask"
+    ]
 
 
 def unjudged(

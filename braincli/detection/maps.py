@@ -14,7 +14,7 @@ import numpy as np
 from braincli.detection.residuals import median, residual
 from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.model.info import MapOptions
+from braincli.spec import MapOptions
 
 if TYPE_CHECKING:
     from braincli.detection.restore import Restoration

@@ -1,8 +1,8 @@
 """Volumes <-> batches of axial slices.
 
 A model sees axial slices of fixed pixel size on a canvas centred on the brain: rows run from anterior to posterior,
-columns from left to right. Resampling is separable and linear, so that it is two small matrices per volume
-(:func:`_weights`) and the way back is two more.
+columns from left to right. Resampling is separable and linear, so that it is two small matrices per volume (three,
+where slices are resampled through the plane, too; :func:`_weights`) and the way back is as many more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.coverage import cover
 from braincli.imaging.reading import load_images
-from braincli.imaging.spec import SliceSpec as SliceSpec
 from braincli.imaging.volume import (
     Volume,
     load,
@@ -28,8 +27,10 @@ from braincli.imaging.volume import (
     view_along,
     warned,
 )
+from braincli.spec import SliceSpec as SliceSpec
 
 Box = tuple[slice, ...]
+SAME_MM = 0.01  # slices closer to the spacing that is asked for are left as they are
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,16 @@ class Slices:
         image: (S, C, H, W) float32 in [0, 1]; background, absent contrasts, and what a contrast does not show, are 0; C
             follows CONTRASTS.
         brain: (S, 1, H, W) bool.
-        index: (S,) position along the RAS z axis.
+        index: (S,) number of each slice, from 0 at the bottom of the scan: of the scan's own, or of those that it was
+            resampled to.
         contrasts: those present.
         rows, columns: (n, H) and (n, W) matrices from the canvas back to the RAS grid.
         grid: one of the input volumes, as given; results go back onto its grid.
         ras: the same volume in RAS order.
         brain_volume: (X, Y, Z) bool on the RAS grid.
         spacing: (z, y, x) of the canvas in mm.
+        planes: (n, S) matrix from resampled slices back to the RAS grid; None: slices are the scan's own.
+        beyond: how many slices with enough brain lie outside the range that is looked at.
         hidden: (X, Y, Z) bool on the RAS grid for each contrast that does not show all of the brain: where it does not.
         shown: (S, C, H, W) bool, where each contrast shows the brain on the canvas; None where nothing is hidden.
         warnings: about brain and coverage, in words.
@@ -65,6 +69,8 @@ class Slices:
     hidden: Mapping[Contrast, np.ndarray] = field(default_factory=dict)
     shown: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
+    planes: np.ndarray | None = None
+    beyond: int = 0
 
     def to_volume(self, values: np.ndarray) -> Volume:
         """(S, H, W) values on the canvas -> float32 volume on the input's grid, 0 outside the brain."""
@@ -72,14 +78,38 @@ class Slices:
         up = _separable(values, self.rows[_backwards(y, self.ras.shape[1])], self.columns[x])[:, ::-1]
         full = np.zeros_like(self.grid.data, dtype=np.float32)
         planes = view_along(self.grid.with_data(full)).data.T  # written to: full, from above
-        planes[self.index, y, x] = up * self.brain_volume.T[self.index, y, x]
+        shown = self.shown_planes(np.ones(len(self.index), dtype=bool))
+        if self.planes is not None:
+            up = np.tensordot(self.planes[shown], up, axes=1)
+        planes[shown, y, x] = up * self.brain_volume.T[shown, y, x]
         return self.grid.with_data(full)
+
+    def shown_planes(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) indices of the RAS grid's planes that the slices ``rows`` (S,) bool show; each belongs to one slice."""
+        if self.planes is None:
+            return np.asarray(self.index[rows])
+        known = self.planes.sum(axis=1) > 0
+        return np.flatnonzero(known & rows[self.planes.argmax(axis=1)])
+
+    def numbers(self, planes: np.ndarray) -> np.ndarray:
+        """(P,) numbers of the slices that are nearest to ``planes`` (P,) of the RAS grid."""
+        if self.planes is None:
+            return planes
+        n, plane_mm, slice_mm = self.ras.shape[2], self.ras.spacing[2], self.spacing[0]
+        place = (planes - (n - 1) / 2) * plane_mm / slice_mm + (_count(n, plane_mm, slice_mm) - 1) / 2
+        return np.floor(place + 0.5).astype(int)
+
+    def looked_at(self, spec: SliceSpec) -> np.ndarray:
+        """(n,) bool: planes of the RAS grid that lie in the range of ``spec``."""
+        return _looked_at(self.numbers(np.arange(self.ras.shape[2])), spec)
 
     def to_canvas(self, data: np.ndarray, spec: SliceSpec) -> np.ndarray:
         """(X, Y, Z) array on the RAS grid -> (S, H, W) float32 share or mean per canvas pixel."""
         box = bounding_box(self.brain_volume)
         rows, columns = _canvas(box, self.ras.shape, self.ras.spacing, spec, self.image.shape[2:])
-        return _separable(data.T[self.index, ::-1], rows, columns)
+        down = _through(self.ras.shape[2], self.ras.spacing[2], spec)
+        stack = data.T[self.index] if down is None else np.tensordot(down[self.index], data.T, axes=1)
+        return _separable(stack[:, ::-1], rows, columns)
 
 
 def from_volumes(
@@ -108,21 +138,29 @@ def from_volumes(
     size = _canvas_size(box, grid.spacing, spec, stride)
     rows, columns = _canvas(box, grid.shape, grid.spacing, spec, size)
     rows, columns = rows[:, _backwards(box[1], grid.shape[1])], columns[:, box[0]]
+    down = _through(grid.shape[2], grid.spacing[2], spec)
+
+    def onto_canvas(data: np.ndarray, kept: slice | np.ndarray = slice(None)) -> np.ndarray:
+        stack = data.T[kept] if down is None else np.tensordot(down[kept, box[2]], data.T, axes=1)
+        return _separable(stack[:, ::-1], rows, columns)
+
     brain_box = mask[box]
-    share = _separable(brain_box.T[:, ::-1], rows, columns)
+    share = onto_canvas(brain_box)
     inside = share > 0.5
-    keep = inside.sum(axis=(1, 2)) * spec.pixel_mm**2 >= spec.min_brain_mm2
+    number = np.arange(len(share)) + (box[2].start if down is None else 0)
+    enough = inside.sum(axis=(1, 2)) * spec.pixel_mm**2 >= spec.min_brain_mm2
+    keep = enough & _looked_at(number, spec)
     if not keep.any():
-        raise InputError("No slice holds enough brain.", "Is the scan a whole head, in mm?")
+        raise _nothing_to_see(number[enough], spec)
     image = np.zeros((int(keep.sum()), len(CONTRASTS), *size), dtype=np.float32)
     shown = np.zeros(image.shape, dtype=bool) if hidden else None
     for contrast, volume in ras.items():
         channel, seen, part, within = CONTRASTS.index(contrast), brain_box, share, inside
         if contrast in hidden:
             seen = brain_box & ~hidden[contrast][box]
-            part = _separable(seen.T[:, ::-1], rows, columns)
+            part = onto_canvas(seen)
             within = inside & (part > 0.5)
-        canvas = _separable(normalise(volume.data[box], seen, spec).T[keep, ::-1], rows, columns)
+        canvas = onto_canvas(normalise(volume.data[box], seen, spec), keep)
         # dividing by the brain's share keeps pixels at its edge as bright as the tissue in them
         image[:, channel] = np.where(within[keep], canvas / np.maximum(part[keep], 0.5), 0)
         if shown is not None:
@@ -130,17 +168,19 @@ def from_volumes(
     return Slices(
         image=image.clip(0, 1),
         brain=inside[keep][:, None],
-        index=box[2].start + np.flatnonzero(keep),
+        index=number[keep],
         contrasts=tuple(c for c in CONTRASTS if c in ras),
         rows=_up(box, 1, grid, spec, size[0]),
         columns=_up(box, 0, grid, spec, size[1]),
         grid=first,
         ras=grid,
         brain_volume=mask,
-        spacing=(grid.spacing[2], spec.pixel_mm, spec.pixel_mm),
+        spacing=(grid.spacing[2] if down is None else float(spec.slice_mm), spec.pixel_mm, spec.pixel_mm),
         hidden=hidden,
         shown=shown,
         warnings=(*notes, *coverage.warnings),
+        planes=None if down is None else _back_through(grid.shape[2], grid.spacing[2], spec, number[keep]),
+        beyond=int((enough & ~keep).sum()),
     )
 
 
@@ -211,12 +251,50 @@ def _backwards(part: slice, size: int) -> slice:
 
 
 def _canvas_size(box: Box, spacing: Sequence[float], spec: SliceSpec, stride: int) -> tuple[int, int]:
-    """(H, W): the training canvas, or the next multiple of ``stride`` that holds the brain with a pixel to spare."""
+    """(H, W), multiples of ``stride``: the training canvas, or one that holds the brain with a pixel to spare."""
     size = []
     for axis, least in ((1, spec.size[0]), (0, spec.size[1])):
         needed = int(np.ceil((box[axis].stop - box[axis].start) * spacing[axis] / spec.pixel_mm)) + 2
-        size.append(max(least, -(-needed // stride) * stride))
+        size.append(-(-max(least, needed) // stride) * stride)
     return size[0], size[1]
+
+
+def _looked_at(number: np.ndarray, spec: SliceSpec) -> np.ndarray:
+    """Which of the slices ``number`` (S,) lie in the range that is looked at."""
+    if spec.range == "all":
+        return np.ones(len(number), dtype=bool)
+    return (number >= spec.range[0]) & (number <= spec.range[1])
+
+
+def _nothing_to_see(number: np.ndarray, spec: SliceSpec) -> InputError:
+    if not len(number):
+        return InputError("No slice holds enough brain.", "Is the scan a whole head, in mm?")
+    return InputError(
+        f"The brain lies in the slices {number[0]} to {number[-1]}; {spec.range[0]} to {spec.range[1]} are looked at.",
+        "Slices count from the bottom of a scan in SRI24 space (braincli preprocess); train --slices takes others.",
+    )
+
+
+def _count(planes: int, plane_mm: float, slice_mm: float) -> int:
+    """How many slices of ``slice_mm`` stand for ``planes`` of ``plane_mm``."""
+    return max(1, round(planes * plane_mm / slice_mm))
+
+
+def _through(planes: int, plane_mm: float, spec: SliceSpec) -> np.ndarray | None:
+    """Matrix (S, n) from the scan's ``planes`` to slices at ``spec.slice_mm``; None where slices are the scan's own."""
+    if spec.slice_mm == "own" or abs(plane_mm - spec.slice_mm) < SAME_MM:
+        return None
+    count = _count(planes, plane_mm, spec.slice_mm)
+    return _weights(planes, plane_mm, (planes - 1) / 2, count, spec.slice_mm, (count - 1) / 2)
+
+
+def _back_through(planes: int, plane_mm: float, spec: SliceSpec, kept: np.ndarray) -> np.ndarray:
+    """Matrix (n, S) back from the slices ``kept`` (S,); planes that these hardly show are 0."""
+    assert spec.slice_mm != "own"
+    count = _count(planes, plane_mm, spec.slice_mm)
+    up = _weights(count, spec.slice_mm, (count - 1) / 2, planes, plane_mm, (planes - 1) / 2)[:, kept]
+    total = up.sum(axis=1, keepdims=True)
+    return np.where(total >= 0.5 - 1e-9, up / np.maximum(total, 0.5), 0)
 
 
 def _centre(box: Box, axis: int, length: int) -> float:

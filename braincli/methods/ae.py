@@ -27,7 +27,7 @@ from torch import Tensor
 
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
-from braincli.methods.presets import AUTOENCODER_BAUR, AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, Preset
+from braincli.methods.presets import AUTOENCODER_BAUR, AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT, Preset
 
 
 class AE(Autoencoding):
@@ -36,13 +36,12 @@ class AE(Autoencoding):
     config: AutoencoderConfig
     Config = AutoencoderConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": BEHRENDT,
         "baur": AUTOENCODER_BAUR,
         "spatial": AUTOENCODER_BAUR | {"spatial": True},
         "compact": AUTOENCODER_COMPACT | {"spatial": True},
         "tiny": AUTOENCODER_TINY,
     }
-    map_options = BEHRENDT_MAP
 
     def __init__(self, config: AutoencoderConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -29,11 +29,12 @@ from braincli.diffusion import levels, samplers
 from braincli.methods.base import Tick
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, NoiseSource
 from braincli.methods.presets import (
-    BEHRENDT_MAP,
+    BEHRENDT,
     COMPACT_MAP,
     DENOISING_COMPACT,
     DENOISING_REFERENCE,
     DENOISING_TINY,
+    WHOLE_256,
     Preset,
 )
 
@@ -57,18 +58,18 @@ class AnoDDPM(Denoising):
     config: AnoDDPMConfig
     Config = AnoDDPMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
-        "reference": DENOISING_REFERENCE,
+        "paper": BEHRENDT,
+        "reference": BEHRENDT | DENOISING_REFERENCE,
         "original": {
             "multipliers": (1, 1, 2, 2, 4, 4), "blocks": 2, "attention": (3, 4, 5), "injection": "add", "target": "eps",
             "residual_resampling": False, "loss": "l2", "learnt": (1, 800), "levels": (250,), "mode": "iterative",
             "sampler": "ancestral", "steps": 250, "rate": 1e-4, "train_batch": 1, "normalised_noise": False,
-            "train_steps": {"main": 300_000}, "map": BEHRENDT_MAP | {"residual": "squared", "median": 0},
+            "train_steps": {"main": 300_000}, "ema": 0.9999,
+            "slices": WHOLE_256, "map": {"residual": "squared"},
         },
         "compact": COMPACT,
         "tiny": COMPACT | DENOISING_TINY | {"levels": (300, 500)},
     }  # fmt: skip
-    map_options: ClassVar[Preset] = BEHRENDT_MAP
 
     def restore(self, x: Tensor, noise: NoiseSource, level: int, context: dict[str, Tensor], tick: Tick) -> Tensor:
         """In iterative mode a chain of ``steps`` levels from ``level`` down, else one call."""

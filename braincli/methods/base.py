@@ -18,6 +18,7 @@ from braincli.methods.batch import healthy_tissue as healthy_tissue
 from braincli.methods.batch import masked_mean as masked_mean
 from braincli.methods.batch import present as present
 from braincli.methods.lesson import Lesson as Lesson
+from braincli.spec import MapOptions, SliceSpec
 
 Losses = Iterator[tuple[str, Tensor, dict[str, Tensor]]]
 Sampling = Literal["healthy", "balanced", "any"]  # of training slices: healthy, as many of each kind, all labelled
@@ -31,14 +32,15 @@ class MethodConfig(BaseModel):
     lessons: ClassVar[tuple[str, ...]] = tuple(Lesson.model_fields)  # options of the lesson that the method follows
 
     train_steps: dict[str, int] = Field(default={})  # per stage
-    train_batch: int = 16
-    ema: float = 0.999
+    train_batch: int = 16  # slices per step; of single contrasts, each is as many rows as contrasts it has
+    ema: float = Field(default=0.0, ge=0, lt=1)  # memory of the averaged weights, which predict; 0: the last ones do
+    clip: float = Field(default=0.0, ge=0)  # largest norm of a gradient; 0: any
     warmup: int = 0  # optimiser steps over which the learning rate rises
     decay: bool = False  # cosine decay of the learning rate over the stage
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     lesson: Lesson = Lesson()  # what is learnt beside the paper's formula
-    normalisation: Literal["", "percentile", "equalise"] = ""  # where a preset's is not the method's
-    map: dict[str, Any] = Field(default={})  # where a preset's maps are made otherwise (Method.map_options)
+    slices: SliceSpec = SliceSpec()
+    map: MapOptions = MapOptions()
 
     @property
     def stochastic(self) -> bool:
@@ -76,11 +78,9 @@ class Method(nn.Module, ABC):
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
     stages: ClassVar[tuple[str, ...]] = ("main",)
     stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each by default
-    normalisation: ClassVar[str] = "percentile"  # per volume inside the brain: percentile | equalise
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
     renamed_weights: ClassVar[dict[str, str]] = {}  # earlier prefix of parameters -> today's
-    map_options: ClassVar[dict[str, Any]] = {}  # options of MapOptions that the paper's maps are made with
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
     sequence: ClassVar[int] = 1  # rows come as runs of so many adjacent slices of one case
     stride: int = 1

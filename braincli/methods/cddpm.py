@@ -28,7 +28,15 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, centred
-from braincli.methods.presets import COMPACT_MAP, DENOISING_COMPACT, DENOISING_REFERENCE, DENOISING_TINY, Preset
+from braincli.methods.presets import (
+    COMPACT_MAP,
+    DENOISING_COMPACT,
+    DENOISING_REFERENCE,
+    DENOISING_TINY,
+    HALF_96,
+    SSIM_MAP,
+    Preset,
+)
 from braincli.networks import masked
 
 
@@ -56,8 +64,8 @@ class CDDPM(Denoising):
     config: CDDPMConfig
     Config = CDDPMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
-        "reference": DENOISING_REFERENCE,
+        "paper": {"slices": HALF_96, "map": SSIM_MAP},
+        "reference": {"slices": HALF_96, "map": SSIM_MAP} | DENOISING_REFERENCE,
         "compact": COMPACT,
         "tiny": COMPACT | DENOISING_TINY | {
             "features": 8, "encoder": (8, 8), "decoder_width": 8, "train_steps": {"pretrain": 4, "main": 4},
@@ -68,7 +76,6 @@ class CDDPM(Denoising):
     stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.1, "main": 0.9}
     optional_weights = ("decoder.",)
     renamed_weights: ClassVar[dict[str, str]] = {"painter.": "decoder."}
-    map_options: ClassVar[Preset] = {"residual": "ssim3d", "median": 5, "smooth_mm": 0.0, "erode_mm": 0.0}
 
     def __init__(self, config: CDDPMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size, condition=config.features)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick, present
 from braincli.methods.families.translation import Translation, TranslationConfig
-from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
+from braincli.methods.presets import BRATS_256, CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
 
 
 class CycleGANConfig(TranslationConfig):
@@ -50,7 +50,7 @@ class CycleGAN(Translation):
     config: CycleGANConfig
     Config = CycleGANConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": BRATS_256},
         "compact": COMPACT,
         "tiny": COMPACT | CYCLEGAN_TINY | {"train_steps": {"translate": 4}},
     }

@@ -28,7 +28,16 @@ from braincli.anomalies import coarse
 from braincli.diffusion import draws
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
-from braincli.methods.presets import BEHRENDT_MAP, COMPACT_MAP, EPOCHS_1600, RESTORED, Preset
+from braincli.methods.presets import (
+    BEHRENDT,
+    COMPACT_MAP,
+    EPOCHS_1600,
+    KASCENAS_MAP,
+    RESTORED,
+    STEADY,
+    WHOLE_128,
+    Preset,
+)
 from braincli.networks.wsunet import WIDTHS, WSUNet
 
 
@@ -48,7 +57,7 @@ class DAEConfig(ReconstructionConfig):
     weight_decay: float = 1e-5
 
 
-COMPACT: Preset = {
+COMPACT: Preset = STEADY | {
     "lesson": RESTORED,
     "widths": (24, 48, 96, 192), "change": True, "cells": (4, 8, 16), "std": 0.3, "std_range": 2.0, "loss": "l1",
     "rate": 1e-3, "warmup": 50, "train_batch": 8, "train_steps": {"main": 900}, "map": COMPACT_MAP,
@@ -61,15 +70,13 @@ class DAE(Reconstruction):
     config: DAEConfig
     Config = DAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
-        "behrendt": {
+        "paper": {"slices": WHOLE_128, "map": KASCENAS_MAP},
+        "behrendt": BEHRENDT | {
             "contrasts": "single", "loss": "l1", "train_batch": 32, "train_steps": EPOCHS_1600, "decay": False,
-            "map": BEHRENDT_MAP,
         },
         "compact": COMPACT,
         "tiny": COMPACT | {"widths": (4, 8, 12), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2},
     }  # fmt: skip
-    map_options: ClassVar[Preset] = {"residual": "absolute", "median": 5, "smooth_mm": 0.0, "erode_mm": 4.0}
 
     def __init__(self, config: DAEConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

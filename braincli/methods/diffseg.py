@@ -29,7 +29,7 @@ from braincli.diffusion.noise import gaussian
 from braincli.methods.base import Losses, Method, Prediction, Sampling, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.adm import ADMConfig, random_times
 from braincli.methods.families.segmenter import pooled
-from braincli.methods.presets import ADM_COMPACT, ADM_TINY, SMOOTH_SCORE, WHOLE_SCORE, Preset
+from braincli.methods.presets import ADM_COMPACT, ADM_TINY, BRATS_224, COMPACT_MAP, Preset
 
 
 class DiffSegConfig(ADMConfig):
@@ -56,7 +56,7 @@ class DiffSegConfig(ADMConfig):
 
 COMPACT: Preset = ADM_COMPACT | {
     "balanced": True, "sampler": "ddim", "steps": 2, "ensemble": 4, "train_steps": {"main": 1000},
-    "map": SMOOTH_SCORE,
+    "map": COMPACT_MAP,
 }  # fmt: skip
 
 
@@ -66,11 +66,10 @@ class DiffSeg(Method):
     config: DiffSegConfig
     Config = DiffSegConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": BRATS_224},
         "compact": COMPACT,
         "tiny": COMPACT | ADM_TINY | {"steps": 2, "train_steps": {"main": 4}},
     }
-    map_options: ClassVar[Preset] = WHOLE_SCORE
 
     def __init__(self, config: DiffSegConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -35,7 +35,7 @@ from braincli.diffusion.samplers import Denoise
 from braincli.methods.base import Losses, Task, Tick
 from braincli.methods.families.adm import random_times
 from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
-from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WANG_MAP, Preset
+from braincli.methods.presets import ADM_TINY, BRATS_256, GUIDED_COMPACT, Preset
 from braincli.networks.unet import Encoder
 
 Label = Literal["healthy", "null"]
@@ -76,7 +76,7 @@ class DPMClassifier(Guided):
     config: DPMClassifierConfig
     Config = DPMClassifierConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": BRATS_256},
         "compact": COMPACT,
         "tiny": COMPACT | ADM_TINY | {
             "steps": 2, "classifier_width": 8, "classifier_multipliers": (1, 2), "classifier_attention": (1,),
@@ -85,7 +85,6 @@ class DPMClassifier(Guided):
     }  # fmt: skip
     stages = ("diffusion", "classifier")
     stage_share: ClassVar[dict[str, float]] = {"diffusion": 0.8, "classifier": 0.2}
-    map_options: ClassVar[Preset] = WANG_MAP
 
     def __init__(self, config: DPMClassifierConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -24,7 +24,7 @@ from torch import Tensor
 from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
 from braincli.methods.families.guided import HEALTHY, NULL, Guided, GuidedConfig
-from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WANG_MAP, Preset
+from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WHOLE_64, Preset
 from braincli.networks.unet import Injection
 
 
@@ -59,11 +59,10 @@ class DPMClassifierFree(Guided):
     config: DPMClassifierFreeConfig
     Config = DPMClassifierFreeConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": WHOLE_64},
         "compact": COMPACT,
         "tiny": COMPACT | ADM_TINY | {"steps": 2, "train_steps": {"main": 4}},
     }
-    map_options: ClassVar[Preset] = WANG_MAP
 
     def encoder(self) -> Denoise:
         return self.process.denoiser(self.conditioned(NULL))

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from braincli.anomalies import draem as anomalies
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.segmenter import other_slices, pooled
-from braincli.methods.presets import LEFT_OUT, STACKED, Preset
+from braincli.methods.presets import COMPACT_MAP, HALF_96, LEFT_OUT, STACKED, Preset
 from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
 from braincli.networks.ssim import ssim
 
@@ -42,7 +42,6 @@ class DRAEMConfig(MethodConfig):
 
     train_steps: dict[str, int] = Field(default={"main": 100_000})
     train_batch: int = 8
-    ema: float = 0.0
     # networks
     restore_width: int = 128
     restore_levels: tuple[int, ...] = RESTORE
@@ -68,6 +67,7 @@ COMPACT: Preset = STACKED | {
     "compare_levels": (1, 2, 4, 4), "norm": "group", "patch": 2, "rate": 1e-3, "least": 0.01, "octaves": (1, 5),
     "clean": 0.6, "lesson": LEFT_OUT | {"plant": 0.5},
     "train_steps": {"main": 800}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
+    "map": COMPACT_MAP,
 }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class DRAEM(Method):
     config: DRAEMConfig
     Config = DRAEMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": HALF_96},
         "compact": COMPACT,
         "tiny": COMPACT
         | {

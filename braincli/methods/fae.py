@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
-from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, LEFT_OUT, Preset
+from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, LEFT_OUT, MEISSEN_128, Preset
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
 
@@ -49,7 +49,6 @@ class FAEConfig(FeatureConfig):
 
     train_steps: dict[str, int] = Field(default={"main": 10_000})
     train_batch: int = 32
-    ema: float = 0.0
     backbone: BackboneName = "resnet18"
     rate: float = 2e-4
     grid: int = Field(default=4, ge=1)  # the slice's size over the feature maps'
@@ -63,7 +62,7 @@ class FAEConfig(FeatureConfig):
 
 COMPACT: Preset = FEATURE_COMPACT | {
     "lesson": LEFT_OUT | {"plant": 0.75},
-    "normalisation": "percentile", "grid": 4, "widths": (128, 192), "kernel": 3, "dropout": 0.0,
+    "grid": 4, "widths": (128, 192), "kernel": 3, "dropout": 0.0,
     "rate": 2e-3, "train_steps": {"main": 320},
 }  # fmt: skip
 
@@ -74,11 +73,10 @@ class FAE(FeatureMethod):
     config: FAEConfig
     Config = FAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": MEISSEN_128},
         "compact": COMPACT,
         "tiny": COMPACT | FEATURE_TINY | {"widths": (8, 12)},
     }
-    normalisation = "equalise"
 
     def __init__(self, config: FAEConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size, centred=config.backbone == "resnet18")

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from braincli.diffusion import draws
 from braincli.methods.base import Losses, Task, masked_mean, present
 from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
-from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, WANG_MAP, Preset
+from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT, WANG, Preset
 from braincli.networks.gan import Critic, gradient_penalty
 
 
@@ -59,8 +59,8 @@ class FAnoGAN(Autoencoding):
     config: FAnoGANConfig
     Config = FAnoGANConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
-        "wang": {"contrasts": "stacked", "rate": 1e-3, "map": WANG_MAP},
+        "paper": BEHRENDT,
+        "wang": WANG | {"rate": 1e-3},
         "compact": AUTOENCODER_COMPACT | {
             "norm": "layer", "width": 16, "widest": 64, "least": 8, "train_batch": 40,
             "train_steps": {"gan": 450, "encode": 350},
@@ -72,7 +72,6 @@ class FAnoGAN(Autoencoding):
     stages = ("gan", "encode")
     stage_share: ClassVar[dict[str, float]] = {"gan": 2.0, "encode": 1.0}
     optional_weights = ("critic.",)
-    map_options = BEHRENDT_MAP
 
     def __init__(self, config: FAnoGANConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.autoencoding import Variational, VariationalConfig
-from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BAUR_MAP, Preset
+from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BAUR, Preset
 from braincli.networks.autoencoder import divergence, sample
 
 RANGE = 6.0  # of log-sigmas, so that no variance vanishes
@@ -61,14 +61,13 @@ class GMVAE(Variational):
     config: GMVAEConfig
     Config = GMVAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": BAUR,
         "compact": AUTOENCODER_COMPACT | {
             "width": 24, "widest": 96, "steps": 12, "step": 0.025, "variation_weight": 1.0, "soft": 0.1,
             "train_steps": {"main": 3000},
         },
         "tiny": AUTOENCODER_TINY | {"components": 3, "steps": 2, "step": 0.05},
     }  # fmt: skip
-    map_options = BAUR_MAP
 
     def __init__(self, config: GMVAEConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from braincli.errors import InputError
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
-from braincli.methods.presets import LEFT_OUT, Preset
+from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, STEADY, WHOLE_128, Preset
 from braincli.networks.cyclegan import PatchGAN, ResNetGenerator
 from braincli.networks.gan import log_likelihood
 from braincli.networks.wsunet import WSUNet
@@ -62,12 +62,12 @@ class ISCTConfig(MethodConfig):
     rate: float = 2e-4
 
 
-COMPACT: Preset = {
+COMPACT: Preset = STEADY | {
     "lesson": LEFT_OUT,
     "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
     "rate": 1e-3, "train_batch": 8,
     "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": True, "ema": 0.99,
-    "map": {"residual": "positive"},
+    "map": COMPACT_MAP | {"residual": "positive", "median": 5},
 }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class ISCT(Method):
     config: ISCTConfig
     Config = ISCTConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": WHOLE_128, "map": {"residual": "absolute", "median": 5}},
         "compact": COMPACT,
         "tiny": COMPACT
         | {
@@ -90,7 +90,6 @@ class ISCT(Method):
     optional_weights = ("discriminator.",)
     renamed_weights: ClassVar[dict[str, str]] = {"painter.": "generator.", "judge.": "discriminator."}
     tissue = True
-    map_options: ClassVar[Preset] = {"residual": "absolute", "median": 5}
 
     def __init__(self, config: ISCTConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -30,7 +30,7 @@ from braincli.diffusion import draws
 from braincli.methods.base import Tick
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, NoiseSource
 from braincli.methods.presets import (
-    BEHRENDT_MAP,
+    BEHRENDT,
     COMPACT_MAP,
     DENOISING_COMPACT,
     DENOISING_REFERENCE,
@@ -60,12 +60,11 @@ class PDDPM(Denoising):
     config: PDDPMConfig
     Config = PDDPMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
-        "reference": DENOISING_REFERENCE,
+        "paper": BEHRENDT,
+        "reference": BEHRENDT | DENOISING_REFERENCE,
         "compact": COMPACT,
         "tiny": COMPACT | DENOISING_TINY | {"sizes": (16, 20)},
     }
-    map_options: ClassVar[Preset] = BEHRENDT_MAP
 
     def noised_part(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One patch per row is noised: of the grid, or with a corner anywhere in the slice, cut off at its border."""

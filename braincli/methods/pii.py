@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from braincli.anomalies import poisson
 from braincli.methods.base import Losses, Task
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig
-from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
+from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, WHOLE_256, Preset
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 
@@ -60,7 +60,7 @@ class PII(Segmenter):
     config: PIIConfig
     Config = PIIConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": WHOLE_256},
         "compact": COMPACT,
         "tiny": COMPACT | SEGMENTER_TINY,
     }

@@ -9,14 +9,31 @@ from typing import Any
 
 Preset = dict[str, Any]
 
-# How maps are made (options of braincli.model.info.MapOptions): by Behrendt et al. 2023 (rim: 3 pixels of 2 mm), by
-# Baur et al. 2021 (12 pixels of 1 mm), by Wang et al. 2023, and by us.
-BEHRENDT_MAP: Preset = {"residual": "absolute", "median": 5, "smooth_mm": 0.0, "erode_mm": 6.0}
-BAUR_MAP: Preset = {"residual": "positive", "median": 5, "smooth_mm": 0.0, "erode_mm": 12.0}
-WANG_MAP: Preset = {"residual": "absolute", "median": 0, "smooth_mm": 0.0, "erode_mm": 0.0}
-COMPACT_MAP: Preset = {"residual": "absolute", "median": 0, "smooth_mm": 2.0, "erode_mm": 2.0}
-WHOLE_SCORE: Preset = {"smooth_mm": 0.0, "erode_mm": 0.0}  # nothing is filtered
-SMOOTH_SCORE: Preset = {"smooth_mm": 2.0, "erode_mm": 2.0}
+# How maps are made (options of braincli.spec.MapOptions; nothing is filtered where nothing is said): by Behrendt et al.
+# 2023 (rim: 3 pixels of 2 mm), by Baur et al. 2021 (12 pixels of 1 mm), by Kascenas et al. 2022, and by us.
+BEHRENDT_MAP: Preset = {"residual": "absolute", "median": 5, "erode_mm": 6.0}
+BAUR_MAP: Preset = {"residual": "positive", "median": 5, "erode_mm": 12.0}
+KASCENAS_MAP: Preset = {"residual": "absolute", "median": 5, "erode_mm": 4.0}
+SSIM_MAP: Preset = {"residual": "ssim3d", "median": 5}
+COMPACT_MAP: Preset = {"residual": "absolute", "smooth_mm": 2.0, "erode_mm": 2.0}
+TSGM_WEIGHTS = (0.07, 0.19, 0.30, 0.44)  # of T1, T1ce, T2 and FLAIR (Wang et al. 2023, Sec. III)
+
+# Slices (options of braincli.spec.SliceSpec) of scans in SRI24 space. BraTS as TSGM and Wolleb et al. take it: 240 x
+# 240 pixels of 1 mm, padded; the lowest 80 and the top 26 slices are dropped. Behrendt et al.: half resolution, also
+# through the plane, the outer 15 of their 80 slices dropped, of which 2 lie beyond SRI24's 78. Small canvases that hold
+# all 240 mm: 128 pixels, or 64.
+BRATS_256: Preset = {"pixel_mm": 1.0, "size": (256, 256), "range": (80, 128)}
+BRATS_224: Preset = BRATS_256 | {"size": (224, 224)}
+WHOLE_256: Preset = {"pixel_mm": 1.0, "size": (256, 256)}
+WHOLE_128: Preset = {"pixel_mm": 1.875, "size": (128, 128)}
+WHOLE_64: Preset = {"pixel_mm": 3.75, "size": (64, 64)}
+MEISSEN_128: Preset = WHOLE_128 | {"range": (15, 125), "normalisation": "equalise"}
+HALF_96: Preset = {"pixel_mm": 2.0, "size": (96, 96), "slice_mm": 2.0, "range": (14, 63)}
+
+# whose slices and maps a preset has
+BEHRENDT: Preset = {"slices": HALF_96, "map": BEHRENDT_MAP}
+BAUR: Preset = {"slices": WHOLE_128, "map": BAUR_MAP}
+WANG: Preset = {"contrasts": "stacked", "slices": BRATS_256}
 
 # Behrendt et al.: 358 volumes in batches of 32 give 11 steps an epoch, 1600 epochs
 EPOCHS_1600: dict[str, int] = {"main": 17_600}
@@ -26,10 +43,12 @@ VARIED: Preset = {"vary": 1.0, "drop": 0.15}
 LEFT_OUT: Preset = VARIED | {"leave_out": True}
 # and planted ones are to be restored
 RESTORED: Preset = LEFT_OUT | {"plant": 0.5}
-STACKED: Preset = {"contrasts": "stacked", "lesson": VARIED}
+# short trainings: gradients are clipped, and weights averaged
+STEADY: Preset = {"clip": 1.0, "ema": 0.999}
+STACKED: Preset = STEADY | {"contrasts": "stacked", "lesson": VARIED}
 
 # autoencoders (families.autoencoding)
-AUTOENCODER_BAUR: Preset = {"train_batch": 128, "map": BAUR_MAP}
+AUTOENCODER_BAUR: Preset = BAUR | {"train_batch": 128}
 AUTOENCODER_COMPACT: Preset = STACKED | {
     "lesson": RESTORED,
     "norm": "group", "dropout": 0.0, "rate": 1e-3, "train_batch": 8, "train_steps": {"main": 1800}, "warmup": 50,
@@ -69,14 +88,14 @@ GUIDED_COMPACT: Preset = ADM_COMPACT | {
 # segmenters (families.segmenter)
 SEGMENTER_COMPACT: Preset = STACKED | {
     "widths": (32, 64, 128, 160), "patch": 2, "rate": 1e-3, "train_steps": {"main": 1000}, "train_batch": 16,
-    "warmup": 50, "decay": True, "ema": 0.99,
+    "warmup": 50, "decay": True, "ema": 0.99, "map": COMPACT_MAP,
 }  # fmt: skip
 SEGMENTER_TINY: Preset = {"widths": (8, 16), "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2}
 
 # the CycleGAN (families.translation)
 CYCLEGAN_COMPACT: Preset = STACKED | {
     "generator_width": 24, "generator_blocks": 4, "generator_residual": True, "discriminator_width": 32, "patch": 2,
-    "train_batch": 8,
+    "train_batch": 8, "map": COMPACT_MAP,
 }  # fmt: skip
 CYCLEGAN_TINY: Preset = {
     "generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "discriminator_layers": 2, "train_batch": 4,
@@ -86,6 +105,6 @@ CYCLEGAN_TINY: Preset = {
 # ImageNet features (families.feature); the shares of contrasts are TSGM's weights
 FEATURE_COMPACT: Preset = STACKED | {
     "backbone": "efficientnet_lite0", "standardise": True, "shares": (0.07, 0.19, 0.30, 0.44),
-    "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True,
+    "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True, "map": COMPACT_MAP,
 }  # fmt: skip
 FEATURE_TINY: Preset = {"backbone": "random", "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2}

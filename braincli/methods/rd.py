@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
-from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, RESTORED, SMOOTH_SCORE, Preset
+from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, RESTORED, WHOLE_256, Preset
 from braincli.networks.resnet import OneClassBottleneck, Student
 
 
@@ -46,10 +46,8 @@ class RDConfig(FeatureConfig):
 
     train_steps: dict[str, int] = Field(default={"main": 20_000})
     train_batch: int = 16
-    ema: float = 0.0
     backbone: BackboneName = "wide_resnet50_2"
     levels: tuple[int, int, int] = (1, 2, 3)
-    zoom: int = Field(default=2, ge=1)
     rate: float = 5e-3
     code: int = 2048  # channels of the bottleneck
     widen: int = 2
@@ -60,8 +58,8 @@ class RDConfig(FeatureConfig):
 
 
 COMPACT: Preset = FEATURE_COMPACT | {
-    "lesson": RESTORED, "levels": (0, 1, 2), "zoom": 1, "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1),
-    "signed": True, "rate": 1e-3, "train_steps": {"main": 450}, "map": SMOOTH_SCORE,
+    "lesson": RESTORED, "levels": (0, 1, 2), "code": 256, "widen": 1, "squeeze": 1, "layers": (1, 1, 1),
+    "signed": True, "rate": 1e-3, "train_steps": {"main": 450},
 }  # fmt: skip
 
 
@@ -71,11 +69,10 @@ class RD(FeatureMethod):
     config: RDConfig
     Config = RDConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": WHOLE_256, "map": {"smooth_mm": 4.0}},
         "compact": COMPACT,
         "tiny": COMPACT | FEATURE_TINY | {"code": 16},
     }
-    map_options: ClassVar[Preset] = {"smooth_mm": 4.0, "erode_mm": 0.0}
 
     def __init__(self, config: RDConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -266,14 +266,20 @@ def build(
     preset: str = "compact",
     settings: dict[str, Any] | None = None,
     channels: int = 4,
-    size: tuple[int, int] = (96, 80),
+    size: tuple[int, int] | None = None,
 ) -> Method:
     """A fresh method with :func:`options`.
+
+    Args:
+        size: (H, W) of the canvas, instead of the options'.
 
     Raises:
         UsageError: unknown method, preset or option.
     """
-    return method_class(name)(options(name, preset, settings), channels=channels, size=size)
+    chosen = options(name, preset, settings)
+    if size is not None:
+        chosen = chosen.model_copy(update={"slices": chosen.slices.model_copy(update={"size": size})})
+    return method_class(name)(chosen, channels=channels, size=chosen.slices.size)
 
 
 def options(name: str, preset: str = "compact", settings: dict[str, Any] | None = None) -> MethodConfig:

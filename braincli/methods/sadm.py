@@ -50,7 +50,7 @@ from braincli.methods.base import Losses, Prediction, Sampling, Task, Tick, no_t
 from braincli.methods.cddpm import CDDPM, CDDPMConfig
 from braincli.methods.families.denoising import centred
 from braincli.methods.families.segmenter import countable, plant, pooled, segmentation_loss
-from braincli.methods.presets import RESTORED, WHOLE_SCORE, Preset
+from braincli.methods.presets import HALF_96, RESTORED, Preset
 from braincli.networks.median import median
 from braincli.networks.patched import Patched
 from braincli.networks.ssim import ssim
@@ -86,8 +86,8 @@ SEGMENTATION: Preset = {
 }  # fmt: skip
 SMALL: Preset = {"widths": (8, 16), "train_steps": {"pretrain": 4, "main": 4, "segment": 4}}
 PRESETS: dict[str, Preset] = {
-    "paper": {},
-    "reference": CDDPM.PRESETS["reference"],
+    "paper": {"slices": HALF_96},
+    "reference": CDDPM.PRESETS["reference"] | {"map": {}},
     "compact": CDDPM.PRESETS["compact"] | SEGMENTATION,
     "tiny": CDDPM.PRESETS["tiny"] | SEGMENTATION | SMALL,
 }
@@ -101,7 +101,6 @@ class SADM(CDDPM):
     PRESETS: ClassVar[dict[str, Preset]] = PRESETS
     stages = ("pretrain", "main", "segment")
     stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.05, "main": 0.45, "segment": 0.5}
-    map_options: ClassVar[Preset] = WHOLE_SCORE
 
     def __init__(self, config: SADMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.autoencoding import Variational, VariationalConfig
-from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT_MAP, KL_OF_SUMS, Preset
+from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT, KL_OF_SUMS, Preset
 from braincli.networks.autoencoder import divergence, sample
 
 
@@ -40,11 +40,10 @@ class SVAE(Variational):
     config: SVAEConfig
     Config = SVAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": BEHRENDT,
         "compact": AUTOENCODER_COMPACT | KL_OF_SUMS | {"train_batch": 32, "train_steps": {"main": 450}},
         "tiny": AUTOENCODER_TINY | KL_OF_SUMS | {"train_batch": 16},
     }
-    map_options = BEHRENDT_MAP
     sequence = 16
 
     def __init__(self, config: SVAEConfig, *, channels: int, size: tuple[int, int]) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, no_tick, present
-from braincli.methods.presets import WHOLE_SCORE, Preset
+from braincli.methods.presets import COMPACT_MAP, MEISSEN_128, Preset
 
 Tail = Literal["high", "low", "both", "off"]
 HEALTHY = {"high": 0.0, "low": 1.0, "both": 0.5}  # the value that counts as healthy
@@ -37,17 +37,19 @@ class ThresholdConfig(MethodConfig):
     flair: Tail = "high"
 
 
+COMPACT: Preset = {"slices": {"normalisation": "equalise"}, "map": COMPACT_MAP}
+
+
 class Threshold(Method):
     """Restores every slice to the end of the histogram that is healthy."""
 
     config: ThresholdConfig
     Config = ThresholdConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {"t1": "off", "t1ce": "off", "t2": "off", "map": WHOLE_SCORE},
-        "compact": {},
-        "tiny": {},
+        "paper": {"t1": "off", "t1ce": "off", "t2": "off", "slices": MEISSEN_128},
+        "compact": COMPACT,
+        "tiny": COMPACT,
     }
-    normalisation = "equalise"
     trained = False
 
     def __init__(self, config: ThresholdConfig, *, channels: int, size: tuple[int, int]) -> None:

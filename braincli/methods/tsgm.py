@@ -52,7 +52,15 @@ from braincli.methods.base import (
     present,
 )
 from braincli.methods.families.translation import Translation, TranslationConfig
-from braincli.methods.presets import CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
+from braincli.methods.presets import (
+    BRATS_256,
+    COMPACT_MAP,
+    CYCLEGAN_COMPACT,
+    CYCLEGAN_TINY,
+    LEFT_OUT,
+    TSGM_WEIGHTS,
+    Preset,
+)
 from braincli.networks.ncsnpp import NCSNpp
 
 
@@ -61,6 +69,7 @@ class TSGMConfig(TranslationConfig):
 
     train_steps: dict[str, int] = Field(default={"translate": 1_000_000, "restore": 1_000_000})
     train_batch: int = 1
+    ema: float = 0.999
     warmup: int = 5000
 
     # stage 2
@@ -88,12 +97,21 @@ class TSGMConfig(TranslationConfig):
         return True
 
 
-REFERENCE: Preset = {"sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "prior": 1.0, "corrector_first": True}
+PAPER: Preset = {"slices": BRATS_256, "map": {"weights": TSGM_WEIGHTS}}
+REFERENCE: Preset = {
+    "sigma_min": 0.01,
+    "restore_rate": 2e-4,
+    "ema": 0.0,
+    "clip": 1.0,
+    "prior": 1.0,
+    "corrector_first": True,
+}
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
     "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
     "lesson": LEFT_OUT | {"plant": 0.8, "transplant": 0.5}, "sampler": "dpm-solver-2m", "steps": 5,
     "train_steps": {"translate": 450, "restore": 1200}, "warmup": 200,
+    "map": COMPACT_MAP | {"weights": TSGM_WEIGHTS},
 }  # fmt: skip
 
 
@@ -103,8 +121,8 @@ class TSGM(Translation):
     config: TSGMConfig
     Config = TSGMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
-        "reference": REFERENCE,
+        "paper": PAPER,
+        "reference": PAPER | REFERENCE,
         "compact": COMPACT,
         "tiny": COMPACT | CYCLEGAN_TINY | {
             "width": 8, "multipliers": (1, 2), "steps": 2, "train_steps": {"translate": 4, "restore": 6},

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from braincli.methods.base import Losses, Sampling, Task
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, countable, plant
-from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
+from braincli.methods.presets import HALF_96, LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
 
 
 class UNetConfig(SegmenterConfig):
@@ -49,7 +49,7 @@ class UNet(Segmenter):
     config: UNetConfig
     Config = UNetConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": HALF_96},
         "compact": COMPACT,
         "tiny": COMPACT | SEGMENTER_TINY,
     }

@@ -28,9 +28,9 @@ from braincli.methods.presets import (
     AUTOENCODER_BAUR,
     AUTOENCODER_COMPACT,
     AUTOENCODER_TINY,
-    BEHRENDT_MAP,
+    BEHRENDT,
     KL_OF_SUMS,
-    WANG_MAP,
+    WANG,
     Preset,
 )
 from braincli.networks.autoencoder import divergence, sample
@@ -42,13 +42,12 @@ class VAE(Variational):
     config: VariationalConfig
     Config = VariationalConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": BEHRENDT,
         "baur": AUTOENCODER_BAUR | KL_OF_SUMS,
-        "wang": AUTOENCODER_BAUR | KL_OF_SUMS | {"contrasts": "stacked", "map": WANG_MAP},
+        "wang": AUTOENCODER_BAUR | KL_OF_SUMS | WANG | {"map": {}},
         "compact": AUTOENCODER_COMPACT | KL_OF_SUMS,
         "tiny": AUTOENCODER_TINY | KL_OF_SUMS,
     }
-    map_options = BEHRENDT_MAP
 
     def __init__(self, config: VariationalConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

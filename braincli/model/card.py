@@ -11,6 +11,7 @@ from braincli import RESEARCH_USE_ONLY
 from braincli.methods.registry import METHODS
 from braincli.model.info import WORTHLESS, Healthy, ModelInfo
 from braincli.runtime import files
+from braincli.spec import SliceSpec
 
 NOTES = "<!-- notes: what stands below is kept when the card is written again -->"
 
@@ -49,7 +50,7 @@ def _input(info: ModelInfo) -> str:
         [
             "## Input and output\n",
             f"Skull-stripped scans on one grid, any of {', '.join(info.contrasts)}; axial slices at "
-            f"{spec.pixel_mm:g} mm, normalised per volume inside the brain ({spec.normalisation}). "
+            f"{spec.pixel_mm:g} mm{_planes(spec)}, normalised per volume inside the brain ({spec.normalisation}). "
             "Out: restorations in [0, 1], anomaly map, mask.\n",
             "| | |\n|---|---|",
             f"| method, preset | `{info.method}`, `{info.preset}` |",
@@ -152,3 +153,9 @@ def _map(info: ModelInfo) -> str:
     filters = [f"median of {o.median} pixels"] if o.median > 1 else []
     filters += [f"smoothed with {o.smooth_mm:g} mm", f"brain eroded by {o.erode_mm:g} mm"]
     return f"{o.residual} residuals (or the method's score), {', '.join(filters)}"
+
+
+def _planes(spec: SliceSpec) -> str:
+    """Distance and range of the slices, where they are not the scan's own and all."""
+    apart = "" if spec.slice_mm == "own" else f", {spec.slice_mm:g} mm apart"
+    return apart + ("" if spec.range == "all" else f", of these {spec.range[0]} to {spec.range[1]} from the bottom")

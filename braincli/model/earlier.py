@@ -7,6 +7,9 @@ from typing import Any
 
 Settings = dict[str, Any]
 
+# what maps of format 1 were made with where ``model.json`` does not say: all models took TSGM's weights
+MAP: Settings = {"smooth_mm": 2.0, "erode_mm": 2.0, "weights": (0.07, 0.19, 0.30, 0.44)}
+
 # options that became part of the lesson (:class:`braincli.methods.lesson.Lesson`)
 LESSON = {
     "variation": "vary", "contrast_dropout": "drop", "contrast_alone": "alone", "known_only": "leave_out",
@@ -15,11 +18,23 @@ LESSON = {
 RENAMED = {"painter": "decoder_width"}
 
 
+def description(content: Settings) -> Settings:
+    """``model.json`` as it would be written today; of what is no such description, what it is."""
+    settings, maps = content.get("settings", {}), content.get("map", {})
+    if content.get("format", 1) != 1 or not isinstance(settings, dict) or not isinstance(maps, dict):
+        return content
+    today = settings_of(str(content.get("method")), settings)
+    today = {name: value for name, value in today.items() if name not in ("slices", "map")}  # these stand beside them
+    return content | {"format": 2, "settings": today, "map": MAP | maps}
+
+
 def settings_of(method: str, given: Mapping[str, Any]) -> Settings:
     """Settings of ``method``, some of which may bear earlier names, under today's; those that are today's stay."""
     old = MEANT.get(method, dict)(dict(given))
     lesson = {LESSON[name]: value for name, value in old.items() if name in LESSON}
     rest = {RENAMED.get(name, name): value for name, value in old.items() if name not in LESSON}
+    if normalisation := rest.pop("normalisation", ""):
+        rest["slices"] = {"normalisation": normalisation, **rest.get("slices", {})}
     return rest | ({"lesson": lesson | rest.get("lesson", {})} if lesson else {})
 
 

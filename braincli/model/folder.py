@@ -44,10 +44,8 @@ def read_info(folder: Path) -> ModelInfo:
     version = content.get("format")
     if type(version) is int and version > FORMAT:
         raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
-    if isinstance(settings := content.get("settings"), dict):
-        content["settings"] = earlier.settings_of(str(content.get("method")), settings)
     try:
-        return ModelInfo.model_validate_json(json.dumps(content), strict=True)
+        return ModelInfo.model_validate_json(json.dumps(earlier.description(content)), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -81,9 +79,7 @@ def _built(info: ModelInfo) -> Method:
     from braincli.methods import registry
 
     try:
-        return registry.build(
-            info.method, preset=info.preset, settings=info.settings, channels=len(info.contrasts), size=info.slices.size
-        )
+        return registry.build(info.method, preset=info.preset, settings=info.options, channels=len(info.contrasts))
     except ModelError:
         raise
     except BraincliError as error:

@@ -6,21 +6,17 @@ import math
 import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from braincli import RESEARCH_USE_ONLY, __version__
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.imaging.spec import SliceSpec
+from braincli.spec import MapOptions, SliceSpec
 
-FORMAT = 1
-# of TSGM (Wang et al. 2023, Sec. III): what a model without calibration takes
-PAPER_WEIGHTS = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}
+FORMAT = 2  # of earlier ones, see braincli.model.earlier
 WORTHLESS = 0.3  # DSC: a calibration for fewer contrasts that is below marks more that is healthy than ill
 WEIGHT_SUM_TOLERANCE = 1e-3  # weights are stored with four decimals
-PIXEL_MM = (0.2, 10.0)
-CANVAS = (4, 1024)  # rows or columns
 
 Count = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -104,29 +100,6 @@ class Calibration(_Part):
         return weights
 
 
-class MapOptions(_Part):
-    """How residuals (or a method's scores) become the anomaly map, in this order.
-
-    Attributes:
-        residual: from input and restoration, see :func:`braincli.detection.residuals.residual`.
-        median: median filter of each contrast, odd width in pixels and slices (papers: 5); 0 or 1 is none.
-        smooth_mm: Gaussian smoothing, as one standard deviation.
-        erode_mm: what is taken off the brain's rim.
-    """
-
-    residual: Literal["absolute", "squared", "positive", "ssim", "ssim3d"] = "absolute"
-    median: int = Field(default=0, ge=0, le=51)
-    smooth_mm: float = Field(default=2.0, ge=0, le=50)
-    erode_mm: float = Field(default=2.0, ge=0, le=50)
-
-    @field_validator("median")
-    @classmethod
-    def _odd(cls, width: int) -> int:
-        if width > 1 and width % 2 == 0:
-            raise ValueError("the width of a median filter is odd")
-        return width
-
-
 class Heritage(_Part):
     """The model that a training began with: its name, its steps by stage, its weight files with their SHA-256."""
 
@@ -164,7 +137,7 @@ class ModelInfo(BaseModel):
     name: Line
     method: Line
     preset: Line
-    settings: dict[str, Any] = {}  # the method's full configuration, which the method's own Config checks
+    settings: dict[str, Any] = {}  # the method's other options, which the method's own Config checks
     contrasts: tuple[Contrast, ...] = CONTRASTS
     slices: SliceSpec = SliceSpec()
     map: MapOptions = MapOptions()
@@ -184,22 +157,6 @@ class ModelInfo(BaseModel):
             raise ValueError(f"must be {', '.join(CONTRASTS)}, in this order")
         return contrasts
 
-    @field_validator("slices")
-    @classmethod
-    def _sensible(cls, spec: SliceSpec) -> SliceSpec:
-        """What slices of a brain can be; the canvas is the first thing that memory is taken for."""
-        if not PIXEL_MM[0] <= spec.pixel_mm <= PIXEL_MM[1]:
-            raise ValueError(f"pixel_mm is {spec.pixel_mm:g}, not {PIXEL_MM[0]:g} to {PIXEL_MM[1]:g}")
-        if not all(CANVAS[0] <= side <= CANVAS[1] for side in spec.size):
-            raise ValueError(f"size is {spec.size[0]} x {spec.size[1]}, not {CANVAS[0]} to {CANVAS[1]} each")
-        if spec.normalisation not in ("percentile", "equalise"):
-            raise ValueError(f"normalisation is {spec.normalisation!r}, not 'percentile' or 'equalise'")
-        if not 0 <= spec.percentiles[0] < spec.percentiles[1] <= 100:
-            raise ValueError("percentiles must rise, from 0 to 100")
-        if not 0 <= spec.min_brain_mm2 < math.inf:
-            raise ValueError("min_brain_mm2 must be 0 or more")
-        return spec
-
     @field_validator("subsets")
     @classmethod
     def _named_after_contrasts(cls, subsets: dict[str, Calibration]) -> dict[str, Calibration]:
@@ -216,6 +173,17 @@ class ModelInfo(BaseModel):
             if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name) or PurePosixPath(name).name != name:
                 raise ValueError(f"{name!r} is not the name of a file *.safetensors in the model's folder")
         return weights
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options of the method, for :func:`braincli.methods.registry.options`."""
+        return self.settings | {"slices": self.slices.model_dump(), "map": self.map.model_dump()}
+
+    @property
+    def fusion(self) -> dict[Contrast, float]:
+        """Weights of the contrasts, summing to 1, where none are calibrated."""
+        shares = self.map.weights
+        return dict(zip(CONTRASTS, [1 / len(CONTRASTS)] * 4 if shares == "equal" else shares, strict=True))
 
     def calibration_for(self, contrasts: Collection[Contrast]) -> Calibration | None:
         """The calibration for scans with just these contrasts, however good; None where there is none."""
@@ -240,9 +208,9 @@ class ModelInfo(BaseModel):
     def best_for(self, contrasts: Collection[Contrast]) -> tuple[Contrast, ...] | None:
         """Of the calibrated sets that these contrasts hold, the one that keeps most weight; of equals the largest.
 
-        Weights are those of the model's own calibration, or the paper's. None: no set is calibrated.
+        Weights are those of the model's own calibration, or of its maps (:attr:`fusion`). None: no set is calibrated.
         """
-        weights = (self.calibration.weights if self.calibration else {}) or PAPER_WEIGHTS
+        weights = (self.calibration.weights if self.calibration else {}) or self.fusion
         held = [those for those in self.calibrated() if set(those) <= set(contrasts)]
         return max(
             held, key=lambda those: (round(sum(weights.get(c, 0.0) for c in those), 4), len(those)), default=None

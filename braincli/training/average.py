@@ -12,6 +12,11 @@ from braincli.methods.base import Method
 from braincli.networks.subnormal import flush
 
 
+def statistics(method: Method) -> dict[str, Tensor]:
+    """Running statistics of batch normalisation: averaged weights predict with averaged ones."""
+    return {name: b for name, b in method.named_buffers() if name.endswith(("running_mean", "running_var"))}
+
+
 class Average:
     """Exponential moving average of parameters; with a short memory at the start (Karras et al. 2022)."""
 

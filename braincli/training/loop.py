@@ -21,7 +21,7 @@ from braincli.errors import UsageError
 from braincli.methods.base import Method
 from braincli.runtime.progress import Reporter
 from braincli.training import data, optimizers, parallel
-from braincli.training.average import Average
+from braincli.training.average import Average, statistics
 from braincli.training.captured import CapturedStepper
 from braincli.training.checkpoints import Checkpoints
 from braincli.training.log import Log
@@ -195,6 +195,7 @@ class _Run:
         optimizers.prepare(steppers, self.fabric.device)
         held = {id(p) for optimizer in steppers.values() for p in optimizers.parameters(optimizer)}
         trained: dict[str, Tensor] = {key: p for key, p in method.named_parameters() if id(p) in held}
+        trained |= statistics(method)
 
         def seeds(step: int) -> list[int]:
             return [parallel.seed(self.options.seed, index, step, shard) for shard in self.mine]

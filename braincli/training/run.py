@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from braincli.config import TrainConfig, to_toml
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case
-from braincli.imaging.slices import SliceSpec
 from braincli.methods import registry
 from braincli.model import earlier
 from braincli.model.folder import LoadedModel, load_model, read_info, save_model
-from braincli.model.info import Heritage, MapOptions, ModelInfo, Training
+from braincli.model.info import Heritage, ModelInfo, Training
 from braincli.runtime import device as devices
 from braincli.runtime import files
 from braincli.runtime.locks import locked
@@ -93,16 +92,16 @@ class _Training:
         self.fabric = parallel.launch(device, devices.precision(device, config.precision))
         torch.manual_seed(config.seed)
         kind = registry.method_class(config.method)
-        config = config.model_copy(update={"settings": earlier.settings_of(config.method, config.settings)})
+        own = registry.merged(earlier.settings_of(config.method, config.settings), _geometry(config))
         begun = _begun(config, device) if config.init else None
         if begun:
-            settings = begun.info.settings | config.settings
-            config = config.model_copy(update={"preset": begun.info.preset, "settings": settings})
+            config = config.model_copy(update={"preset": begun.info.preset})
+            own = registry.merged(begun.info.options, own)
         self.method: Method = registry.build(
-            config.method, preset=config.preset, settings=config.settings, channels=len(CONTRASTS),
-            size=SliceSpec().size,
+            config.method, preset=config.preset, settings=own, channels=len(CONTRASTS)
         ).to(self.fabric.device)  # fmt: skip
-        self.spec = SliceSpec(normalisation=self.method.config.normalisation or kind.normalisation)
+        self.spec = self.method.config.slices
+        _refuse_canvas(self.method)
         if name := self.method.pretrained:
             self.method.load_pretrained(pretrained.load(name))
         if begun:
@@ -116,8 +115,9 @@ class _Training:
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
-            name=output.folder.name, method=config.method, preset=config.preset, settings=self.config.settings,
-            slices=self.spec, map=MapOptions(**kind.map_options | self.method.config.map),
+            name=output.folder.name, method=config.method, preset=config.preset,
+            settings=self.method.config.model_dump(mode="json", exclude={"slices", "map"}), slices=self.spec,
+            map=self.method.config.map,
         )  # fmt: skip
 
     def run(self) -> ModelInfo | None:
@@ -240,6 +240,29 @@ class _Watch:
                 self.log.picture(f"{stage}/{name}", step, image)
 
 
+def _geometry(config: TrainConfig) -> dict[str, Any]:
+    """Settings that the options of the slices stand for."""
+    given = {"pixel_mm": config.pixel_mm, "size": config.canvas, "slice_mm": config.slice_mm, "range": config.slices}
+    slices = {name: value for name, value in given.items() if value is not None}
+    return {"slices": slices} if slices else {}
+
+
+def _refuse_canvas(method: Method) -> None:
+    """Raise where the canvas is no multiple of the method's stride: its networks could not be run.
+
+    Raises:
+        UsageError: it is not.
+    """
+    size, stride = method.config.slices.size, method.stride
+    if not method.config.slices.fits(stride):
+        above, below = ("x".join(str(max(1, (s + more) // stride) * stride) for s in size) for more in (stride - 1, 0))
+        raise UsageError(
+            f"A canvas of {size[0]}x{size[1]} pixels does not fit these networks: both sides have to be multiples of "
+            f"{stride}.",
+            f"Choose --canvas {above}" + (f" or {below}." if below != above else "."),
+        )
+
+
 def _begun(config: TrainConfig, device: torch.device) -> LoadedModel:
     """The model to begin with.
 
@@ -305,7 +328,8 @@ def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
     own = method.config
     steps = {stage: config.steps.get(stage, own.train_steps.get(stage, 0)) for stage in stages}
     settings = own.model_dump(mode="json")
-    return config.model_copy(update={"steps": steps, "batch": config.batch or own.train_batch, "settings": settings})
+    resolved = {"steps": steps, "batch": config.batch or own.train_batch, "settings": settings}
+    return config.model_copy(update=resolved | dict.fromkeys(("pixel_mm", "canvas", "slice_mm", "slices")))
 
 
 def _changes(file: Path, config: TrainConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from braincli.training.data import Draw
 from braincli.training.optimizers import Optimizers
 
 Logs = dict[str, Tensor]
-LARGEST_NORM = 1.0  # of a gradient; longer ones are cut
 
 
 class Turn(NamedTuple):
@@ -107,7 +107,7 @@ class Stepper:
         parameters = optimizers.parameters(self.optimizers[name])
         stepped = [parameter for parameter, part in zip(parameters, sums[:-1], strict=True) if part is not None]
         gradients = [_laid_out_like(parameter, part) for parameter, part in zip(stepped, whole, strict=True)]
-        norm = optimizers.clip(gradients, LARGEST_NORM)
+        norm = optimizers.clip(gradients, self.method.config.clip or math.inf)
         for parameter in parameters:
             parameter.grad = None
         for parameter, gradient in zip(stepped, gradients, strict=True):

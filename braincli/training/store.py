@@ -83,7 +83,10 @@ def build_store(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     sources = identity(cases)  # before they are read: what changes meanwhile is noticed the next time
     for number, case in enumerate(cases):
-        slices, lesion = load_case(case, spec, stride=stride)
+        try:
+            slices, lesion = load_case(case, spec, stride=stride)
+        except InputError as error:
+            raise InputError(f"{case.id}: {error.message}", error.hint) from None
         for text in slices.warnings:
             (reporter or Reporter()).warn(f"{case.id}: {text}")
         for name, row in zip(names, _rows(case, number, slices, lesion, spec, tissue), strict=True):

@@ -199,10 +199,12 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
     code, _, words = begin("same", "--steps", "restore=0")
     assert code == 0, words
     assert same_weights(tmp_path / "same", trained)
-    code, _, words = begin("further", "--steps", "restore=2", "--set", "contrast_alone=0.5", "--snapshot-every", 2)
+    code, _, words = begin("further", "--steps", "restore=2", "--set", "lesson.alone=0.5", "--snapshot-every", 2)
     assert code == 0, words
     before, after = (read_info(folder) for folder in (trained, tmp_path / "further"))
-    assert after.preset == "tiny" and after.settings == before.settings | {"contrast_alone": 0.5}
+    assert after.preset == "tiny" and after.settings == before.settings | {
+        "lesson": before.settings["lesson"] | {"alone": 0.5}
+    }
     assert not same_weights(tmp_path / "further", trained)
     for found in (after, read_info(tmp_path / "further" / "snapshots" / "restore-2")):
         assert set(found.training.cases) == {"a", "b", "c", "d"}, "none of them may calibrate it"

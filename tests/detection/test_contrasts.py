@@ -11,6 +11,7 @@ from braincli.detection.contrasts import choose
 from braincli.errors import InputError, ModelError
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.model.info import Calibration, ModelInfo, Provenance
+from braincli.spec import MapOptions
 
 T1, T1CE, T2, FLAIR = CONTRASTS
 FULL = Calibration(weights={T1: 0.0, T1CE: 0.1, T2: 0.2, FLAIR: 0.7}, threshold=0.3, min_lesion_mm3=2000)
@@ -74,12 +75,14 @@ def test_a_model_calibrated_on_fewer_contrasts_reads_those() -> None:
 
 
 def test_without_any_calibration_the_user_gives_the_threshold() -> None:
-    bare = ModelInfo(name="m", method="tsgm", preset="tiny")
+    bare = ModelInfo(name="m", method="tsgm", preset="tiny", map=MapOptions(weights=(0.07, 0.19, 0.30, 0.44)))
     for options in ({}, {"uncalibrated": True}):
         with pytest.raises(ModelError, match="not calibrated: it has no threshold"):
             choose(bare, (FLAIR,), DetectConfig(**options))
     choice = choose(bare, (T2, FLAIR), DetectConfig(threshold=0.2))
     assert choice.threshold == 0.2 and choice.weights[FLAIR] == pytest.approx(0.44 / 0.74)
+    even = choose(bare.model_copy(update={"map": MapOptions()}), (T2, FLAIR), DetectConfig(threshold=0.2))
+    assert even.weights == {T2: 0.5, FLAIR: 0.5}, "TSGM's weights are TSGM's alone"
 
 
 def test_contrast_sets_are_known_by_name() -> None:

@@ -23,10 +23,12 @@ from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
 from braincli.methods.base import Method, MethodConfig, Prediction, Tick, no_tick
 from braincli.model.folder import LoadedModel
-from braincli.model.info import PAPER_WEIGHTS, Calibration, MapOptions, ModelInfo
+from braincli.model.info import Calibration, ModelInfo
+from braincli.spec import MapOptions
 
 SHAPE = (40, 48, 16)
 SPEC = SliceSpec(pixel_mm=4.0, size=(32, 32))
+WEIGHTS = {Contrast.T1: 0.07, Contrast.T1CE: 0.19, Contrast.T2: 0.30, Contrast.FLAIR: 0.44}
 CPU = torch.device("cpu")
 
 
@@ -61,7 +63,7 @@ def toy(gives: str, sequence: int = 1) -> LoadedModel:
     info = ModelInfo(
         name="toy", method="toy", preset="tiny", slices=SPEC.model_dump(mode="json"),
         map=MapOptions(smooth_mm=0, erode_mm=0),
-        calibration=Calibration(weights={} if gives == "score" else PAPER_WEIGHTS, threshold=0.4),
+        calibration=Calibration(weights={} if gives == "score" else WEIGHTS, threshold=0.4),
     )  # fmt: skip
     return LoadedModel(info, kind(MethodConfig(), channels=4, size=SPEC.size), Path(), CPU)
 

@@ -7,7 +7,7 @@ import pytest
 
 from braincli.detection.maps import core, fuse, renormalise, segment, smooth
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.model.info import MapOptions
+from braincli.spec import MapOptions
 
 SPACING = (3.0, 2.0, 2.0)
 

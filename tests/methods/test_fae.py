@@ -46,7 +46,7 @@ def test_paper_has_the_published_size() -> None:
     assert method.backbone.channels == [64, 64, 128]
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 10_285_048
     assert method.pretrained == "resnet18"
-    assert method.normalisation == "equalise" and not method.config.normalisation
+    assert method.config.slices.normalisation == "equalise"
     with torch.device("meta"):
         assert method.rows(torch.empty(2, 4, 256, 24, 20)).shape == (8, 256, 24, 20), "one contrast at a time"
 
@@ -65,7 +65,7 @@ def test_compact_is_small() -> None:
     method = registry.build("fae", preset="compact")
     assert sum(v.numel() for v in method.state_dict().values()) < 3_500_000
     assert method.pretrained == "efficientnet_lite0"
-    assert method.config.normalisation == "percentile"
+    assert method.config.slices.normalisation == "percentile"
 
 
 def test_score_is_nought_where_features_are_reconstruct(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from braincli.methods import registry
+from braincli.spec import MapOptions
 
 
 def residual(channels: int = 4, **settings: str) -> torch.Tensor:
@@ -27,7 +28,7 @@ def test_one_contrast_takes_the_last_tail() -> None:
 def test_paper_preset_is_flair_alone_and_unfiltered() -> None:
     method = registry.build("threshold", preset="paper", size=(8, 8))
     assert method.tails == ["off", "off", "off", "high"]
-    assert method.config.map == {"smooth_mm": 0.0, "erode_mm": 0.0}
+    assert method.config.map == MapOptions()
 
 
 def test_both_tails_meet_at_the_median() -> None:

@@ -13,9 +13,9 @@ from tinytraining import train, write_case, write_cases
 
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import find_cases
-from braincli.imaging.spec import SliceSpec
 from braincli.runtime import files
 from braincli.runtime.progress import Reporter
+from braincli.spec import SliceSpec
 from braincli.training import store as stores
 from braincli.training.store import BEGUN, DONE, build_store, identity, open_store
 
