@@ -89,6 +89,8 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config, self.channels, self.size = config, channels, size
         self.folded = 1 if config.contrasts == "single" else channels  # channels of a network's row
+        self.spread = 1  # rows per slice of what was folded last
+        self.held: Sequence[int] | None = None  # channels that every slice of the cohort holds, where they are the same
 
     @classmethod
     def current_name(cls, parameter: str) -> str:
@@ -102,7 +104,14 @@ class Method(nn.Module, ABC):
 
     def task(self, batch: Batch, stage: str, generator: torch.Generator) -> Task:
         """What ``stage`` is to learn from ``batch``: the loop makes it, and hands it to :meth:`losses`."""
-        return self.config.lesson.task(batch, generator, run=self.sequence)
+        return self.split(self.config.lesson.task(batch, generator, run=self.sequence))
+
+    def split(self, task: Task) -> Task:
+        """``task``, of methods of single contrasts with a row for each contrast that is there: none is blank."""
+        if self.config.contrasts == "stacked":
+            return task
+        varied = self.config.lesson.drop or self.config.lesson.alone
+        return task.split(None if varied else self.held, run=self.sequence)
 
     @abstractmethod
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
@@ -160,12 +169,13 @@ class Method(nn.Module, ABC):
 
     def fold(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B * C, 1, H, W) for networks of single contrasts, else unchanged."""
-        return image if self.folded == image.shape[1] else image.reshape(-1, 1, *image.shape[2:])
+        self.spread = max(1, image.shape[1] // self.folded)
+        return image if self.spread == 1 else image.reshape(-1, 1, *image.shape[2:])
 
     def unfold(self, rows: Tensor) -> Tensor:
         """The way back from :meth:`fold`; rows may have any number of channels per contrast row."""
-        return rows if self.folded == self.channels else rows.reshape(-1, self.channels, *rows.shape[2:])
+        return rows if self.spread == 1 else rows.reshape(-1, self.spread, *rows.shape[2:])
 
     def per_row(self, values: Tensor) -> Tensor:
         """(B, ...) -> one entry per row of :meth:`fold`."""
-        return values if self.folded == self.channels else values.repeat_interleave(self.channels, dim=0)
+        return values if self.spread == 1 else values.repeat_interleave(self.spread, dim=0)

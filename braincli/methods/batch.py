@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -45,8 +45,10 @@ class Batch:
         return self._each(lambda part: part[chosen])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
-        parts: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
-        return replace(self, **parts)
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        changed = {id(part): change(part) for part in parts.values()}  # what is one tensor stays one
+        changes: dict[str, Any] = {name: changed[id(part)] for name, part in parts.items()}
+        return replace(self, **changes)
 
     def with_image(self, image: Tensor) -> Self:
         """Other intensities, same masks."""
@@ -62,16 +64,49 @@ class Task(Batch):
         target: (B, C, H, W) what it should give.
         counts: (B, C, H, W) bool, pixels that count in the loss.
         planted: (B, 1, H, W) float32 in [0, 1], how much of a planted lesion each pixel of :attr:`image` holds.
+        contrast: (B,) int64, which one each row holds, where rows are single contrasts (:meth:`split`; C is 1 then).
     """
 
     target: Tensor
     counts: Tensor
     planted: Tensor
+    contrast: Tensor | None = None
 
     @property
     def with_planted(self) -> Tensor:
         """(B,) bool: rows that hold a planted lesion."""
         return self.planted.flatten(1).gt(0).any(dim=1)
+
+    def split(self, contrasts: Sequence[int] | None = None, *, run: int = 1) -> Self:
+        """Every contrast as a row of its own, (R, 1, H, W); the slices of a run stay together.
+
+        Args:
+            contrasts: channels that every slice holds, and no others. None: those that hold something; their number
+                depends on the data, which a GPU has to be waited for to know.
+            run: how many rows a run has.
+        """
+        chosen = range(self.image.shape[1]) if contrasts is None else contrasts
+        run = run if len(self) % run == 0 else 1
+
+        def ordered(part: Tensor) -> Tensor:
+            return part.unflatten(0, (-1, run)).transpose(1, 2).flatten(0, 2)
+
+        def split(part: Tensor) -> Tensor:
+            return ordered(torch.stack([part[:, [c]] for c in chosen], dim=1))
+
+        def repeated(part: Tensor) -> Tensor:
+            return ordered(part[:, None].expand(-1, len(chosen), *part.shape[1:]))
+
+        image, target = split(self.image), split(self.target)
+        parts: dict[str, Any] = {"image": target if self.image is self.target else image, "target": target}
+        others = {name: part for name, part in vars(self).items() if part is not None and name not in parts}
+        parts |= {name: split(part) if name == "counts" else repeated(part) for name, part in others.items()}
+        number = torch.stack([torch.full_like(self.label, c) for c in chosen], dim=1)
+        rows = replace(self, **parts, contrast=ordered(number))
+        if contrasts is not None:
+            return rows
+        held = present(target).flatten().unflatten(0, (-1, run)).any(dim=1).repeat_interleave(run)
+        return rows.rows(held) if held.any() else rows
 
     @property
     def sick(self) -> Tensor:

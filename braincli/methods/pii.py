@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from braincli.anomalies import poisson
 from braincli.methods.base import Losses, Task
-from braincli.methods.families.segmenter import Segmenter, SegmenterConfig
+from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, partners
 from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, WHOLE_256, Preset
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
@@ -77,7 +77,7 @@ class PII(Segmenter):
         The patch lies around the lesion that the lesson has planted into the other one, if it has.
         """
         c = self.config
-        other = poisson.partners(batch.position, generator)
+        other = partners(batch, generator)
         shape = tuple(batch.image.shape)
         patch = poisson.draw(shape, generator, half=c.half, alpha=c.alpha)  # type: ignore[arg-type]
         if c.lesson.plant:

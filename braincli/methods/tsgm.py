@@ -156,11 +156,11 @@ class TSGM(Translation):
         """Stage 1 learns from slices as they are. In stage 2 the network sees diseased partners y of healthy slices x:
         y = G(x) but for the rows that the lesson plants a lesion into."""
         if stage == "translate":
-            return Lesson().task(batch, generator)
+            return self.split(Lesson().task(batch, generator))
         lesson = self.config.lesson
-        task = lesson.planted(batch, generator)
+        task = self.split(lesson.planted(batch, generator))
         if lesson.plant < 1:
-            partner = self.translate(self.to_diseased, batch.image, batch.brain & present(batch.image))
+            partner = self.translate(self.to_diseased, task.target, task.brain & present(task.target))
             task = task.with_image(torch.where(task.with_planted[:, None, None, None], task.image, partner))
         return lesson.varied(task, generator)
 
@@ -208,8 +208,9 @@ class TSGM(Translation):
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
         """The score network on (B, 2 C, H, W); single-contrast models get every contrast as a row of its own."""
-        c = self.channels
+        c = joint.shape[1] // 2
         if self.folded == c:
             return self.score(joint, log_sigma)
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
-        return self.unfold(self.score(pairs, self.per_row(log_sigma)))
+        rows: Tensor = self.score(pairs, log_sigma.repeat_interleave(c))
+        return rows.reshape(-1, c, *rows.shape[2:])

@@ -140,6 +140,7 @@ class _Run:
         snapshot: Snapshot | None,
     ) -> None:
         self.method, self.store, self.options, self.reporter = method, store, options, reporter
+        method.held = store.held
         self.fabric, self.log, self.stop, self.snapshot = fabric, log, stop, snapshot
         self.source = data.Source(store, fabric.device)
         if fabric.device.type == "cuda":

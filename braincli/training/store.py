@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from braincli.errors import InputError, UsageError
-from braincli.imaging.cases import Case
+from braincli.imaging.cases import CONTRASTS, Case
 from braincli.imaging.slices import Slices, SliceSpec, load_case
 from braincli.imaging.tissue import of_case
 from braincli.runtime import files
@@ -50,6 +50,12 @@ class SliceStore:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    @property
+    def held(self) -> tuple[int, ...] | None:
+        """Channels that the cases hold, where all of them hold the same."""
+        each = {tuple(i for i, c in enumerate(CONTRASTS) if c in roles) for roles in self.sources.values()}
+        return each.pop() if len(each) == 1 else None
 
     @property
     def fingerprint(self) -> str:

@@ -63,8 +63,10 @@ def test_known_lesions_teach_nothing(name: str, more: dict[str, str], contrasts:
     """No gradient reaches the output where a lesion is known, nor two pixels around it."""
     settings = {**still(), "contrasts": contrasts, **more}
     method, given = build(name, **settings), batch()
-    nothing = torch.zeros_like(given.brain) if name == "draem" else torch.zeros(given.brain.shape)
-    setattr(method, "blended" if name == "pii" else "planted", lambda b, g: (b.image, nothing))
+    kind = torch.bool if name == "draem" else torch.float32
+    setattr(
+        method, "blended" if name == "pii" else "planted", lambda b, g: (b.image, torch.zeros_like(b.brain, dtype=kind))
+    )  # fmt: skip
     outputs: list[torch.Tensor] = []
 
     def note(module: torch.nn.Module, given: object, output: torch.Tensor) -> None:

@@ -106,4 +106,10 @@ def pooled(score: Tensor, image: Tensor, brain: Tensor) -> Tensor:
 
 def other_slices(batch: Task, generator: torch.Generator) -> Tensor:
     """(B, C, H, W): for every row another one of about the same height."""
-    return batch.target[poisson.partners(batch.position, generator)]
+    return batch.target[partners(batch, generator)]
+
+
+def partners(batch: Task, generator: torch.Generator) -> Tensor:
+    """(B,) indices: for every row another one of about the same height, and of the same contrast."""
+    apart = 0 if batch.contrast is None else 2 * batch.contrast
+    return poisson.partners(batch.position + apart, generator)

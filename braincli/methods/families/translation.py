@@ -73,7 +73,7 @@ class Translation(Method):
     def translation_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3), then the discriminators'."""
         c = self.config
-        half = len(batch) // 2  # of either kind, as ``balanced`` promises
+        half = self.of_either_kind(batch)
         if half == 0:
             return
         by_kind = batch.label.argsort(stable=True)
@@ -107,6 +107,12 @@ class Translation(Method):
             + self._adversarial(self.discriminator_healthy, past_healthy, False)
         ) / 2
         yield "discriminators", discrimination, {"discriminator": discrimination.detach()}
+
+    def of_either_kind(self, batch: Task) -> int:
+        """How many rows of either kind there are: half of them, as ``balanced`` promises, but for blank ones."""
+        if batch.contrast is None or self.held is not None:
+            return len(batch) // 2
+        return int(torch.stack([batch.label == 0, batch.label == 1]).sum(dim=1).min())
 
     def _adversarial(self, discriminator: PatchGAN, image: Tensor, real: bool) -> Tensor:
         return least_squares(discriminator(self.fold(image)), real=real)
