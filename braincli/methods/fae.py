@@ -114,7 +114,7 @@ class FAE(FeatureMethod):
         size = [length // self.config.grid for length in image.shape[2:]]
         levels = self.features(image, tissue)
         resized = [
-            F.interpolate(f.flatten(0, 1), size=size, mode="bilinear", align_corners=False, antialias=True)
+            F.interpolate(f.flatten(0, 1).float(), size=size, mode="bilinear", align_corners=False, antialias=True)
             for f in levels
         ]
         stacked = torch.cat(resized, dim=1).unflatten(0, image.shape[:2])

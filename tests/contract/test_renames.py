@@ -65,6 +65,7 @@ def test_a_folder_of_an_earlier_version_predicts_the_same(name: str, tmp_path: P
     save_file(earlier(method, load_file(weights)), weights)
     content = json.loads((folder / "model.json").read_text())
     content["weights"]["weights.safetensors"] = files.sha256(weights)
+    content["format"] = 1
     content["settings"] = {BEFORE.get(key, key): value for key, value in content["settings"].items()}
     (folder / "model.json").write_text(json.dumps(content))
 
