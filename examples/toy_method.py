@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
-from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, Preset
+from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, WHOLE_128, Preset
 
 
 class MeanImageConfig(MethodConfig):
@@ -34,7 +34,7 @@ class MeanImage(Method):
     config: MeanImageConfig
     Config = MeanImageConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": WHOLE_128},
         "compact": {"contrasts": "stacked", "lesson": LEFT_OUT, "map": COMPACT_MAP},
         "tiny": {
             "contrasts": "stacked", "lesson": LEFT_OUT, "train_steps": {"main": 60}, "train_batch": 8, "ema": 0.0,

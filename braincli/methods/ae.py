@@ -8,10 +8,11 @@ than the training's is scaled to it where the latent is dense.
 Presets:
 - ``paper``: as Behrendt et al. compare with it (arXiv:2303.03758, arXiv:2403.15316): single contrasts, Adam 1e-4 (the
   former prints 1e-5, its configuration has 1e-4), batch 32, 1600 epochs of 11 steps. Residual maps as there: absolute,
-  rim of 6 mm off, median of 5. Three levels at 96 x 96, down to 12 x 12: 1.52 M parameters.
-- ``baur``: Baur et al.: batch 128, four levels at 128 x 128, down to 8 x 8; 1,627,249 parameters. The number of steps
-  is ours (early stopping there). Maps of positive residuals.
-- ``spatial``: ``baur`` with the 8 x 8 x 16 map itself as the latent, no dense layers.
+  rim of 6 mm off, median of 5. 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; three levels down to 12 x 12: 1.52
+  M parameters.
+- ``baur``: Baur et al.: batch 128; 128 x 128 pixels of 1.875 mm, four levels down to 8 x 8; 1,627,249 parameters. The
+  number of steps is ours (early stopping there). Maps of positive residuals.
+- ``spatial``: ``baur`` (128 x 128 pixels of 1.875 mm) with the 8 x 8 x 16 map itself as the latent, no dense layers.
 - ``compact``: ours. All contrasts in one stack, dropped at random; spatial latent; learns from every labelled slice
   with lesions left out of the loss; in half of the inputs a synthetic growth is planted, which is to be removed;
   group norm (averaged weights and batch norm's statistics do not go together in short trainings); maps smoothed by

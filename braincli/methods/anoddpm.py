@@ -6,13 +6,15 @@ Gaussian noise hides little of a large lesion at levels from which the anatomy c
 (:mod:`braincli.anomalies.coarse`).
 
 Presets:
-- ``paper``: one step, as in Behrendt et al.: x0 predicted, L1, linear schedule, t = 500, single contrasts of 96 x 96,
-  Adam 1e-5, batch 32, 1600 epochs of 11 steps; 26,198,145 parameters with the channels that they print. Deviation:
-  noise is sampled for each slice and normalised. Maps as in :mod:`braincli.methods.ae`.
+- ``paper``: one step, as in Behrendt et al.: x0 predicted, L1, linear schedule, t = 500, single contrasts, 96 x 96
+  pixels of 2 mm, 2 mm apart, slices 14 to 63, Adam 1e-5, batch 32, 1600 epochs of 11 steps; 26,198,145 parameters with
+  the channels that they print. Deviation: noise is sampled for each slice and normalised. Maps as in
+  :mod:`braincli.methods.ae`.
 - ``reference``: their code: channels (128, 256, 256), cosine schedule, rate 1e-4, one unnormalised field for all
   slices; 37,513,857 parameters.
-- ``original``: Wyatt et al.: 256 x 256, noise predicted, L2, t up to 800 learnt, 250 of 1,000 steps back with simplex
-  noise, squared residuals. (Their batch of 1 and EMA are followed, their 3-D field is a fresh 2-D one at each step.)
+- ``original``: Wyatt et al.: 256 x 256 pixels of 1 mm, noise predicted, L2, t up to 800 learnt, 250 of 1,000 steps back
+  with simplex noise, squared residuals. (Their batch of 1 and EMA are followed, their 3-D field is a fresh 2-D one at
+  each step.)
 - ``compact``: ours. All contrasts in one stack, dropped at random; a small network on folded pixels; one step at three
   levels; learns from every labelled slice with lesions left out of the loss, and removes planted growths.
 """

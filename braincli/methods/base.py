@@ -34,7 +34,7 @@ class MethodConfig(BaseModel):
     train_steps: dict[str, int] = Field(default={})  # per stage
     train_batch: int = 16  # slices per step; of single contrasts, each is as many rows as contrasts it has
     ema: float = Field(default=0.0, ge=0, lt=1)  # memory of the averaged weights, which predict; 0: the last ones do
-    clip: float = Field(default=0.0, ge=0)  # largest norm of a gradient; 0: any
+    clip_norm: float = Field(default=0.0, ge=0)  # of gradients: longer ones are cut; 0: none are
     warmup: int = 0  # optimiser steps over which the learning rate rises
     decay: bool = False  # cosine decay of the learning rate over the stage
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels

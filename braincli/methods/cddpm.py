@@ -8,10 +8,10 @@ vector keeps the overall intensities and is too narrow for a lesion's shape. Res
 averaged.
 
 Presets:
-- ``paper``: ResNet-50 with 512 features, pre-trained with 65 % hidden, L2 on the hidden cells, AdamW 1e-4 with weight
-  decay 0.05; U-Net channels as printed, rate 1e-5, t = 250, 500, 750. Maps: 1 - SSIM in 9 x 9 x 9, median of 5
-  (Behrendt et al. 2024). Deviations: noise per slice and normalised; the whole cohort's slices, not one per volume
-  and epoch.
+- ``paper``: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; ResNet-50 with 512 features, pre-trained with 65 %
+  hidden, L2 on the hidden cells, AdamW 1e-4 with weight decay 0.05; U-Net channels as printed, rate 1e-5, t = 250, 500,
+  750. Maps: 1 - SSIM in 9 x 9 x 9, median of 5 (Behrendt et al. 2024). Deviations: noise per slice and normalised; the
+  whole cohort's slices, not one per volume and epoch.
 - ``reference``: the published code: 44,068,481 + 24,550,848 parameters, cosine schedule, rate 1e-4, one unnormalised
   field.
 - ``compact``: ours, as AnoDDPM's (:mod:`braincli.methods.anoddpm`) with a plain encoder of 32 features.

@@ -4,10 +4,10 @@ Two generators learn healthy <-> diseased slices, unpaired (:mod:`braincli.metho
 shared with TSGM's stage 1); the diseased -> healthy one is the restoration, in a single call. It learns from slice
 labels.
 
-Preset ``paper``: TSGM's stage 1: 11,365,633 parameters per generator and 2,762,689 per discriminator, one
-network for single contrasts, batch 1, library defaults. TSGM prints the log-likelihood loss (Eq. 1); its library uses
-least squares, as is done here. Its thresholds (Otsu per slice) and weights (fitted per test image) are not followed:
-calibration fits both on other cases.
+Preset ``paper``: TSGM's stage 1: 256 x 256 pixels of 1 mm, slices 80 to 128; 11,365,633 parameters per generator and
+2,762,689 per discriminator, one network for single contrasts, batch 1, library defaults. TSGM prints the log-likelihood
+loss (Eq. 1); its library uses least squares, as is done here. Its thresholds (Otsu per slice) and weights (fitted per
+test image) are not followed: calibration fits both on other cases.
 
 Preset ``compact`` deviates: all contrasts in one stack with contrasts dropped at random, geometry and intensity
 augmented (:mod:`braincli.anomalies.augment`), small generators on 2 x 2 pixels that give a change of their input, and,

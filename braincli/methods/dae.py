@@ -6,11 +6,12 @@ foreground of healthy slices. At test time nothing is added: what looks like suc
 re-implementation shifts the noise by -1 everywhere; here its mean is 0.
 
 Presets:
-- ``paper``: four sequences as channels, 128 x 128, L2 in the foreground, AMSGrad 1e-4 with weight decay 1e-5, batch 16,
-  2100 epochs of 32 steps; one cosine decay over all of them (the original's goes up and down every 100 epochs).
-  7,701,825 parameters with one channel. Maps: absolute, averaged over sequences by the weights, median of 5.
-- ``behrendt``: as pDDPM and SADM are compared with it: single contrasts, 96 x 96, L1, batch 32, 1600 epochs of 11
-  steps, constant rate; maps as in :mod:`braincli.methods.ae`.
+- ``paper``: four sequences as channels, 128 x 128 pixels of 1.875 mm, L2 in the foreground, AMSGrad 1e-4 with weight
+  decay 1e-5, batch 16, 2100 epochs of 32 steps; one cosine decay over all of them (the original's goes up and down
+  every 100 epochs). 7,701,825 parameters with one channel. Maps: absolute, averaged over sequences by the weights,
+  median of 5.
+- ``behrendt``: as pDDPM and SADM are compared with it: single contrasts, 96 x 96 pixels of 2 mm, 2 mm apart, slices 14
+  to 63, L1, batch 32, 1600 epochs of 11 steps, constant rate; maps as in :mod:`braincli.methods.ae`.
 - ``compact``: ours. A narrower network that gives the change instead of the slice; noise of random grid and strength;
   learns from every labelled slice with lesions left out of the loss; a share of the inputs holds a synthetic growth
   instead of noise; contrasts dropped at random; maps smoothed by 2 mm.

@@ -8,8 +8,9 @@ paper's variance). Supervised: it needs expert masks of lesions, as :mod:`brainc
 every slice that has one, with or without lesion.
 
 Presets:
-- ``paper``: hybrid loss, 1,000 ancestral steps with the learned variance, 5 samples, the mean cut at 0.5; mask in
-  {0, 1}; 113,674,370 parameters with four contrasts of 224 x 224. The code keeps estimates of the mask in [-1, 1].
+- ``paper``: hybrid loss, 1,000 ancestral steps with the learned variance, 5 samples, the mean cut at 0.5; mask in {0,
+  1}; 113,674,370 parameters with four contrasts, 224 x 224 pixels of 1 mm, slices 80 to 128. The code keeps estimates
+  of the mask in [-1, 1].
 - ``compact``: ours. A small network that predicts v of a mask in {-1, 1}; the mean of 4 samples of 2 DDIM steps each,
   because more samples help more than more steps; half of each batch shows a lesion; contrasts are dropped at random,
   geometry and intensity augmented.

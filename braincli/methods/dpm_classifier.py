@@ -11,9 +11,9 @@ Mended: Eq. 1 has x_{t-1} under the root. The published code takes one random st
 levels off; here the printed algorithm is followed, with the network called at t = 1 where Eq. 6 has t = 0.
 
 Presets:
-- ``paper``: L = 500, s = 100, 500 steps each way; 113,681,160 + 5,452,962 parameters with four contrasts of 256 x 256;
-  intensities in [0, 1]. The class healthy is fed in both directions, as the code does; ``encode_label`` and
-  ``decode_label`` are free where ``label_dropout`` has trained the network without a class.
+- ``paper``: L = 500, s = 100, 500 steps each way; 113,681,160 + 5,452,962 parameters with four contrasts, 256 x 256
+  pixels of 1 mm, slices 80 to 128; intensities in [0, 1]. The class healthy is fed in both directions, as the code
+  does; ``encode_label`` and ``decode_label`` are free where ``label_dropout`` has trained the network without a class.
 - ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; the class is hidden while encoding;
   diseased slices with known lesions also teach health, and a lesion is set into every slice of that class
   (:mod:`braincli.methods.families.guided`). The classifier gets one in half of them: a healthy slice with a lesion is

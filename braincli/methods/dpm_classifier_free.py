@@ -7,9 +7,10 @@ are normalised dynamically while decoding: per image and contrast clipped at the
 divided by it. The mean over contrasts of |x - x_0| is the anomaly map.
 
 Presets:
-- ``paper``: their BraTS configuration: 64 x 64, four contrasts centred at 0; noise predicted, no learned variance;
-  label dropped in 35 %; t = 750 in 75 steps each way, w = 3; AdamW 1e-4 with weight decay 0.01, batch 64; 25,450,884
-  parameters. Their 75 of 100 evenly spaced levels end at t = 750; here the 75 are spread from there to 1.
+- ``paper``: their BraTS configuration: 64 x 64 pixels of 3.75 mm, four contrasts centred at 0; noise predicted, no
+  learned variance; label dropped in 35 %; t = 750 in 75 steps each way, w = 3; AdamW 1e-4 with weight decay 0.01, batch
+  64; 25,450,884 parameters. Their 75 of 100 evenly spaced levels end at t = 750; here the 75 are spread from there to
+  1.
 - ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; diseased slices with known lesions
   also teach health, and a lesion is set into every slice of that class (:mod:`braincli.methods.families.guided`).
 """

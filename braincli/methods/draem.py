@@ -5,12 +5,12 @@ learns to give back the clean slice (squared error and SSIM), the discriminative
 learns where they were planted (focal loss, gamma 2); both are trained together (DRAEM Eq. 4). The prediction is both:
 the restoration, and the anomaly channel's softmax as the score.
 
-All presets: where several contrasts are rows of their own, the score is their mean; losses are means inside the brain;
-the learning rate is constant or decays as the shared loop does it (the paper: x 0.2 at 80 % and 90 % of the epochs).
+All presets: where several contrasts are rows of their own, the score is their mean; the learning rate is constant or
+decays as the shared loop does it (the paper: x 0.2 at 80 % and 90 % of the epochs).
 
-Preset ``paper``: single contrasts, 69,043,969 + 28,371,842 parameters, Perlin masks with the reference code's
-threshold of 0.5. There is no folder of foreign pictures: half of the textures are other slices, half the mask's own
-noise, as SADM's code does it. Batch statistics are those of the last weights, so the weights are not averaged.
+Preset ``paper``: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63 (as SADM compares with it), single contrasts,
+69,043,969 + 28,371,842 parameters, Perlin masks with the reference code's threshold of 0.5. There is no folder of
+foreign pictures: half of the textures are other slices, half the mask's own noise, as SADM's code does it.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random, narrow networks on patches of 2 x 2 pixels, group norm;

@@ -9,9 +9,9 @@ The published code's map is -SSIM, which is negative where all is well; here it 
 ``paper`` keeps that, ``compact`` brings them there (three deviations of healthy tissue to either side of the mean). Its
 features have signs, too: with two negative factors SSIM would call opposite features alike.
 
-Preset ``paper``: ResNet-18 (stem, layers 1 and 2: 256 channels at a quarter of the slice's size, which is 96 x 80
-instead of 128 x 128 at about the same 2 mm), histogram-equalised slices, one contrast at a time, 10,285,048
-trained parameters. Each contrast gives a score; their mean is the result (the paper has T1 alone).
+Preset ``paper``: ResNet-18 (stem, layers 1 and 2: 256 channels at a quarter of the slice's size), 128 x 128 pixels of
+1.875 mm, slices 15 to 125, histogram-equalised, one contrast at a time, 10,285,048 trained parameters. Each contrast
+gives a score; their mean is the result (the paper has T1 alone).
 
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (its first stages are 54,048 parameters and travel with the model);

@@ -11,13 +11,15 @@ At test time the residual |x - G(E(x))| shows the lesion. E ends in a tanh, G in
 :mod:`braincli.networks.autoencoder` with layer norm, the critic is that encoder with one dense layer.
 
 Mended against public code: the norm in the gradient penalty is that of a whole image (one of them takes it along one
-axis), and the critic gives one value per image (there one per position). The training loop clips gradients to norm 1.
+axis), and the critic gives one value per image (there one per position).
 
 Presets:
-- ``paper``: as Behrendt et al. compare with it (arXiv:2303.03758): single contrasts, latent 128, Adam 1e-4 with betas
-  (0.5, 0.9), 32 slices per step of the critic, 1600 epochs of 358 slices in each stage; maps as for AE.
-- ``wang``: as TSGM is compared with (arXiv:2311.03074): all four contrasts as channels, 256 x 256, four levels down to
-  16 x 16, the rate 1e-3 of Baur et al. 2021; residuals are absolute and not filtered.
+- ``paper``: as Behrendt et al. compare with it (arXiv:2303.03758): 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63,
+  single contrasts, latent 128, Adam 1e-4 with betas (0.5, 0.9), 32 slices per step of the critic, 1600 epochs of 358
+  slices in each stage; maps as for AE.
+- ``wang``: as TSGM is compared with (arXiv:2311.03074): all four contrasts as channels, 256 x 256 pixels of 1 mm,
+  slices 80 to 128, four levels down to 16 x 16, the rate 1e-3 of Baur et al. 2021; residuals are absolute and not
+  filtered.
 - ``compact``: ours. All contrasts in one stack, dropped at random; half the width, one level more; learns from every
   labelled slice with lesions cut out of the critic's input and of the loss of E; in half of E's inputs a synthetic
   growth is planted, which is to be removed.

@@ -14,10 +14,10 @@ Mended against the code that the papers' numbers come from: the variation is tha
 minus its reconstruction); the component's log-likelihood has the right constant; every head gives a log-sigma (code:
 read once as log-sigma, once as log-variance). Nothing is sampled in a restoration.
 
-Preset ``paper``: 128 x 128, single contrasts, Adam 5e-5, batch 8, dropout 0.1, 1.77 M parameters, 150 steps of 0.001,
-weight 1.8 (of the range 0..1.9 of which the papers take the value with the smallest change on healthy validation
-data); the number of training steps is ours. Preset ``compact`` is that of VAE with a narrower network and 12 larger
-steps.
+Preset ``paper``: 128 x 128 pixels of 1.875 mm, single contrasts, Adam 5e-5, batch 8, dropout 0.1, 1.77 M parameters,
+150 steps of 0.001, weight 1.8 (of the range 0..1.9 of which the papers take the value with the smallest change on
+healthy validation data); the number of training steps is ours. Preset ``compact`` is that of VAE with a narrower
+network and 12 larger steps.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ text lists three classes; background is a fourth one here. Left open by the pape
 64 to 1024 with weight standardisation, six residual blocks (7,834,561 parameters from four maps to one contrast), a
 PatchGAN, steps for 30 and 15 epochs of about 14,000 slices, and, as in the code it is "based on", median filtering.
 
-All presets take the contrasts as channels of one stack, because tissue maps do not tell which contrast is meant;
-a cohort with T2 alone is the paper's case, as absent contrasts take no part in any loss.
+Preset ``paper``: 128 x 128 pixels of 1.875 mm. All presets take the contrasts as channels of one stack, because tissue
+maps do not tell which contrast is meant; a cohort with T2 alone is the paper's case, as absent contrasts take no part
+in any loss.
 
 Preset ``compact`` deviates: small networks; contrasts dropped at random, geometry and intensity augmented; slices with
 lesions take part, the lesions left out of every loss; fine-tuning; the positive part of the residual, as lesions are

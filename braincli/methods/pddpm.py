@@ -9,9 +9,9 @@ Misprints that are mended: the grid has ceil(W/w) ceil(H/h) patches (the "+ 2" o
 averaging of overlaps divides inside its loop; here it is the mean.
 
 Presets:
-- ``paper``: fixed grid of 48 x 48, loss in the patch (L_p), the rest as AnoDDPM's (:mod:`braincli.methods.anoddpm`).
-  The other variants: ``--set positions=random``, ``--set inside=false`` (L_rec), ``--set sizes=[60] levels=[400]`` (the
-  best of the ablations).
+- ``paper``: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; fixed grid of 48 x 48, loss in the patch (L_p), the
+  rest as AnoDDPM's (:mod:`braincli.methods.anoddpm`). The other variants: ``--set positions=random``, ``--set
+  inside=false`` (L_rec), ``--set sizes=[60] levels=[400]`` (the best of the ablations).
 - ``reference``: the published code: 37,513,857 parameters, cosine schedule, rate 1e-4, one unnormalised field.
 - ``compact``: ours, as AnoDDPM's; patches of 48 pixels.
 

@@ -6,9 +6,10 @@ soft label. Its sigmoid is the score; nothing is restored.
 
 All presets: the partner is the slice of the batch nearest in height (the paper pairs slices of equal index of
 registered volumes); the network is the denoising autoencoder's U-Net (the paper: a residual encoder-decoder with 4.16 M
-parameters); patches are placed in the brain's box, and means are taken inside the brain.
+parameters); patches are placed in the brain's box.
 
-Preset ``paper``: single contrasts, patches of 10 % to 40 % of the brain's box, alpha U(0.05, 0.95), Adam 1e-3.
+Preset ``paper``: 256 x 256 pixels of 1 mm, single contrasts, patches of 10 % to 40 % of the brain's box, alpha U(0.05,
+0.95), Adam 1e-3.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random; geometry and intensity are augmented row by row;

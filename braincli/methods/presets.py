@@ -44,7 +44,7 @@ LEFT_OUT: Preset = VARIED | {"leave_out": True}
 # and planted ones are to be restored
 RESTORED: Preset = LEFT_OUT | {"plant": 0.5}
 # short trainings: gradients are clipped, and weights averaged
-STEADY: Preset = {"clip": 1.0, "ema": 0.999}
+STEADY: Preset = {"clip_norm": 1.0, "ema": 0.999}
 STACKED: Preset = STEADY | {"contrasts": "stacked", "lesson": VARIED}
 
 # autoencoders (families.autoencoding)

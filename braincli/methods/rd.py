@@ -8,11 +8,10 @@ every position (their Eq. 1; the loss, Eq. 2, sums over scales). The published c
 vector before the cosine instead: ``flatten`` = true does that in the loss. The paper's score is the sum over scales of
 1 - cosine, in [0, 6]; here it is their mean over 2, the same order in [0, 1].
 
-Preset ``paper``: Wide ResNet-50-2 up to layer 3 (24.9 M), bottleneck 58,885,120 and student 24,917,504 parameters;
-slices are enlarged twice (192 x 160 pixels of 1 mm; the paper has 256 x 256), one contrast at a time. The published
-bottleneck holds two more layers that it never uses; they are left out. Learning rate 5e-3, batch 16 (SADM's
-comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256 pixels) is the map's ``smooth_mm`` of 4;
-``compact`` has 2.
+Preset ``paper``: Wide ResNet-50-2 up to layer 3 (24.9 M), bottleneck 58,885,120 and student 24,917,504 parameters; 256
+x 256 pixels of 1 mm, one contrast at a time. The published bottleneck holds two more layers that it never uses; they
+are left out. Learning rate 5e-3, batch 16 (SADM's comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256
+pixels) is the map's ``smooth_mm`` of 4; ``compact`` has 2.
 
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (travels with the model), whose features have signs: each scale of the student ends in a 1 x 1

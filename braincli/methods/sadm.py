@@ -22,12 +22,12 @@ supervised) takes the lesion masks of the training cases, of which a few do. As 
 have to be expert masks, and nothing but training cases is ever read; calibration refuses those.
 
 All presets: a is made slice by slice, in windows of 9 x 9 and 5 x 5 pixels (paper: 9 x 9 x 9 and 5 x 5 x 5 voxels of
-the stack), and its mean over the contrasts counts; means of losses are taken inside the brain.
+the stack), and its mean over the contrasts counts.
 
-- ``paper``: cDDPM as printed, but rate 1e-4; U-Net of 16,736,705 (without residual 7,701,825) parameters,
-  cross-entropy, rate 5e-5; DRAEM's anomalies in every slice. No erosion, no component filter. Deviations: those of
-  cDDPM; blur, bias field, gamma and ghosting are left to the option ``lesson.vary``. With real masks of 90 cases the
-  paper's 600 epochs are 1,800 steps.
+- ``paper``: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; cDDPM as printed, but rate 1e-4; U-Net of 16,736,705
+  (without residual 7,701,825) parameters, cross-entropy, rate 5e-5; DRAEM's anomalies in every slice. No erosion, no
+  component filter. Deviations: those of cDDPM; blur, bias field, gamma and ghosting are left to the option
+  ``lesson.vary``. With real masks of 90 cases the paper's 600 epochs are 1,800 steps.
 - ``reference``: the published code's cDDPM, 44,068,481 + 24,550,848 parameters.
 - ``compact``: ours, cDDPM's compact preset and a narrow U-Net on patches of 2 x 2 pixels, Dice beside cross-entropy,
   growths or other slices' lesions in most slices, levels near those of the prediction; slices with a known lesion take

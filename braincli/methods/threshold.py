@@ -7,8 +7,8 @@ hence the residual is the equalised intensity itself; with ``low`` it is 1, and 
 with ``both`` it is the median, and either end stands out; ``off`` leaves the contrast out. Contrast weights (one
 contrast, or several fused), threshold and smallest lesion are calibrated as for every other method.
 
-Presets: ``paper`` is FLAIR alone, its map not filtered. ``compact`` lets all contrasts take part, weighted by
-calibration, and smooths the map by 2 mm.
+Presets: ``paper`` is FLAIR alone, 128 x 128 pixels of 1.875 mm, slices 15 to 125, its map not filtered. ``compact``
+lets all contrasts take part, weighted by calibration, and smooths the map by 2 mm.
 """
 
 from __future__ import annotations

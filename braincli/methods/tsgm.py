@@ -9,13 +9,15 @@ Misprints of the paper that are mended here: the noise level is a standard devia
 integer index (Eq. 5, 7); the residual is absolute (Eq. 8); the sampler begins at N(0, sigma_max^2) and the condition
 is the real slice (Alg. 2). The weights that predict are the averaged (EMA) ones.
 
-Preset ``paper``: one network for single contrasts, NCSN++ with 65.56 M parameters, predictor-corrector with 2,000
-calls; intensities are normalised per volume inside the brain instead of per slice.
+Preset ``paper``: 256 x 256 pixels of 1 mm, slices 80 to 128; one network for single contrasts, NCSN++ with 65.56 M
+parameters, predictor-corrector with 2,000 calls; intensities are normalised per volume inside the brain instead of per
+slice.
 
 Preset ``reference`` is what the published code does where it differs: sigma_min 0.01, learning rate 2e-4, the corrector
 before the predictor at the same level, a sampler that begins at N(0, 1) instead of N(0, sigma_max^2) (the network gets
-inputs too small for their sigma until the injected noise has caught up), and the raw weights instead of the averaged
-ones. Its normalisation of each image on its own is not followed: a bright lesion would darken the rest of its image.
+inputs too small for their sigma until the injected noise has caught up), gradients clipped to norm 1, and the raw
+weights instead of the averaged ones. Its normalisation of each image on its own is not followed: a bright lesion would
+darken the rest of its image.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random in training, so that any subset can be restored;
@@ -99,13 +101,8 @@ class TSGMConfig(TranslationConfig):
 
 PAPER: Preset = {"slices": BRATS_256, "map": {"weights": TSGM_WEIGHTS}}
 REFERENCE: Preset = {
-    "sigma_min": 0.01,
-    "restore_rate": 2e-4,
-    "ema": 0.0,
-    "clip": 1.0,
-    "prior": 1.0,
-    "corrector_first": True,
-}
+    "sigma_min": 0.01, "restore_rate": 2e-4, "ema": 0.0, "clip_norm": 1.0, "prior": 1.0, "corrector_first": True,
+}  # fmt: skip
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
     "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,

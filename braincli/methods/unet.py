@@ -8,8 +8,8 @@ Option ``masks``:
 - ``synthetic``: anomalies of one kind of :mod:`braincli.anomalies.kinds`, or ``mixed``, planted into healthy tissue;
   known lesions are left out of the loss.
 
-Preset ``paper``: SADM's Unet as it is supervised, single contrasts, 7.70 M parameters, cross-entropy, Adam 5e-5. Means
-are taken inside the brain.
+Preset ``paper``: SADM's Unet as it is supervised: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, single
+contrasts, 7.70 M parameters, cross-entropy, Adam 5e-5.
 
 Preset ``compact``: all contrasts in one stack, with contrasts dropped at random; a narrow network; half of each batch
 shows a lesion, and a Dice term stands beside the cross-entropy, because positive pixels are rare; geometry and

@@ -8,10 +8,11 @@ an image's pixels (Baur: weight 1), ``mean`` averages it (Behrendt: 0.001, which
 Either way the loss is computed per pixel here, which the optimiser does not notice and gradient clipping needs.
 
 Presets (see also :mod:`braincli.methods.ae`, whose ``paper``, ``baur`` and ``compact`` these follow):
-- ``paper``: Behrendt et al.; 96 x 96, KL weight 0.001.
-- ``baur``: Baur et al.; 128 x 128, KL weight 1, 1,758,449 parameters.
-- ``wang``: as TSGM is compared with (arXiv:2311.03074): all four contrasts as channels, 256 x 256, five levels down to
-  8 x 8, 2.20 M parameters, else ``baur``; residuals are absolute there and not filtered.
+- ``paper``: Behrendt et al.; 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; KL weight 0.001.
+- ``baur``: Baur et al.; 128 x 128 pixels of 1.875 mm, KL weight 1, 1,758,449 parameters.
+- ``wang``: as TSGM is compared with (arXiv:2311.03074): all four contrasts as channels, 256 x 256 pixels of 1 mm,
+  slices 80 to 128, five levels down to 8 x 8, 2.20 M parameters, else ``baur``; residuals are absolute there and not
+  filtered.
 - ``compact``: ours, as of AE, with a dense latent and the KL weight 1 x sum.
 """
 

@@ -107,7 +107,7 @@ class Stepper:
         parameters = optimizers.parameters(self.optimizers[name])
         stepped = [parameter for parameter, part in zip(parameters, sums[:-1], strict=True) if part is not None]
         gradients = [_laid_out_like(parameter, part) for parameter, part in zip(stepped, whole, strict=True)]
-        norm = optimizers.clip(gradients, self.method.config.clip or math.inf)
+        norm = optimizers.clip(gradients, self.method.config.clip_norm or math.inf)
         for parameter in parameters:
             parameter.grad = None
         for parameter, gradient in zip(stepped, gradients, strict=True):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from braincli.methods import presets, registry
+from braincli.methods.base import MethodConfig
+from braincli.methods.lesson import Lesson
 
 METHODS = Path(presets.__file__).parent
 # sadm is cddpm with one stage more
@@ -39,3 +41,40 @@ def test_compact_presets_share_their_augmentation() -> None:
             options = registry.options(name, "compact")
             assert {key: getattr(options.lesson, key) for key in presets.VARIED} == presets.VARIED, name
             assert options.contrasts == "stacked"
+
+
+OURS = ("compact", "standard", "tiny")
+PUBLISHED = [(name, p) for name, spec in registry.METHODS.items() for p in spec.presets if p not in OURS]
+AVERAGED = {
+    ("tsgm", "paper"): 0.999, ("dpm-classifier", "paper"): 0.9999, ("dpm-classifier-free", "paper"): 0.9999,
+    ("diffseg", "paper"): 0.9999, ("anoddpm", "original"): 0.9999,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "preset"), PUBLISHED)
+def test_published_presets_have_nothing_that_their_papers_lack(name: str, preset: str) -> None:
+    options = registry.options(name, preset)
+    assert options.lesson == Lesson(), "nothing is planted, varied or left out: the whole slice counts"
+    assert options.ema == AVERAGED.get((name, preset), 0.0)
+    assert options.clip_norm == (1.0 if (name, preset) == ("tsgm", "reference") else 0.0)
+    assert options.map.smooth_mm == (4.0 if name == "rd" else 0.0)
+    assert (options.map.weights == "equal") == (name != "tsgm")
+    assert options.map.erode_mm == 0 or options.map.median == 5, "eroded by those that filter, too"
+
+
+def test_batch_statistics_and_averaged_weights_do_not_meet_in_a_published_preset() -> None:
+    import torch
+
+    for name, preset in AVERAGED:
+        with torch.device("meta"):
+            method = registry.build(name, preset=preset)
+        assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in method.modules()), name
+
+
+def test_no_method_gives_an_option_of_all_methods_another_meaning() -> None:
+    """Of one name and another type, it would be read by the training loop all the same."""
+    shared = MethodConfig.model_fields
+    for name in registry.METHODS:
+        for key, field in registry.method_class(name).Config.model_fields.items():
+            if key in shared and key != "contrasts":  # which some narrow
+                assert field.annotation == shared[key].annotation, (name, key)

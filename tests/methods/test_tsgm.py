@@ -46,7 +46,7 @@ def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
     kind = registry.method_class("tsgm")
     paper, code = (kind.Config(**kind.PRESETS[name]).model_dump() for name in ("paper", "reference"))
     assert {key: (paper[key], code[key]) for key in paper if paper[key] != code[key]} == {
-        "sigma_min": (0.1, 0.01), "restore_rate": (1e-4, 2e-4), "ema": (0.999, 0.0), "clip": (0.0, 1.0),
+        "sigma_min": (0.1, 0.01), "restore_rate": (1e-4, 2e-4), "ema": (0.999, 0.0), "clip_norm": (0.0, 1.0),
         "prior": (0.0, 1.0), "corrector_first": (False, True),
     }  # fmt: skip
     assert paper["sigma_max"] == 348 and paper["steps"] == 1000 and paper["snr"] == 0.075 and paper["train_batch"] == 1
