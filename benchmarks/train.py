@@ -14,6 +14,7 @@ of one step instead; on the CPU, where each of them is seen.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import resource
 import tempfile
@@ -46,17 +47,18 @@ class Case(NamedTuple):
     batch: int | None
     rate: float = 0.0
     share: float = 0.0
+    steps: int = 0  # that are measured; 0 takes the option's
 
 
 TEN_MILLION = {"width": 64, "multipliers": (1, 2, 2, 2), "blocks": 2}
 PROMISED = (
     Case("tsgm", "compact", {}, (96, 80), 64, rate=80),
     Case("tsgm", "compact", TEN_MILLION, (96, 80), 64, rate=40),
-    Case("tsgm", "paper", {}, (192, 192), 8, share=0.35),  # 32 rows of one contrast
+    Case("tsgm", "paper", {}, (192, 192), 8, share=0.35, steps=10),  # 32 rows of one contrast
 )
 
 
-def generated(size: tuple[int, int], count: int = 512) -> SliceStore:
+def generated(size: tuple[int, int], count: int = 512, *, tissue: bool = False) -> SliceStore:
     """Noisy discs, half of them with a bright lesion; what they show does not change what they cost."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
@@ -68,7 +70,10 @@ def generated(size: tuple[int, int], count: int = 512) -> SliceStore:
     position = np.linspace(0, 1, count, dtype=np.float32)
     label = np.asarray(lesion.any(axis=(1, 2, 3)), np.int8)
     case = np.zeros(count, np.int32)
-    return SliceStore(np.asarray(image * brain, np.uint8), brain, lesion, label, case, position, {"generated": []})
+    maps = np.asarray(np.where(np.arange(3)[:, None, None] == 0, 255, 0) * brain, np.uint8) if tissue else None
+    return SliceStore(
+        np.asarray(image * brain, np.uint8), brain, lesion, label, case, position, {"generated": []}, tissue=maps
+    )
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
@@ -84,48 +89,44 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
     fabric = parallel.launch(device, dtype)
     gpu = fabric.device.type == "cuda"
     method = registry.build(case.method, preset=case.preset, size=case.size, settings=case.settings).to(fabric.device)
-    store = open_store(options.store) if options.store else generated(case.size)
+    store = open_store(options.store) if options.store else generated(case.size, tissue=method.tissue)
     batch = case.batch or method.config.train_batch
     peak = convolution_peak(fabric.device, dtype) if gpu else 0.0
     print(f"{case.method} {case.preset} {case.settings or ''}, {batch} slices of {case.size} per step, {fabric.device}")
     for stage in [options.stage] if options.stage else method.stages:
-        steps = dict.fromkeys(method.stages, 0) | {stage: 2 * options.steps + PROFILED * gpu}
-        loop = LoopOptions(
-            steps=steps, batch=batch, log_every=options.steps, checkpoint_minutes=1e9, graphs=not options.eager
-        )
-        watch = _Idle(2 * options.steps) if gpu else None
+        work = flops(method, store, stage, batch) if gpu else 0.0
+        half = case.steps or options.steps
+        steps = dict.fromkeys(method.stages, 0) | {stage: 2 * half + PROFILED * gpu}
+        loop = LoopOptions(steps=steps, batch=batch, log_every=half, checkpoint_minutes=1e9, graphs=not options.eager)
+        watch = _Idle(2 * half) if gpu else None
         with tempfile.TemporaryDirectory() as folder:
             fit(method, store, Path(folder), loop, _speaking(), fabric=fabric, stop=watch or (lambda: None))
             entries = list(iterate_metrics(Path(folder) / "metrics.jsonl"))
-        entry = next(e for e in entries if e["step"] == 2 * options.steps)
+        entry = next(e for e in entries if e["step"] == 2 * half)
         rate = entry["steps_per_s"]
         yield _promised(Figure(f"{stage}", rate, "steps/s"), case.rate)
         yield Figure(f"{stage}: waits for data", 100 * entry["wait"], "%")
         if gpu and watch:
-            speed = rate * flops(method, store, stage, batch, fabric)
-            yield _promised(compared(stage, speed / 1e12, "TFLOP/s", "convolution", peak / 1e12), 0, case.share)
+            yield _promised(compared(stage, rate * work / 1e12, "TFLOP/s", "convolution", peak / 1e12), 0, case.share)
             yield Figure(f"{stage}: GPU idle", 100 * watch.share(), "%")
     if gpu:
         yield Figure("device memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
     yield Figure("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")
 
 
-def flops(method: Method, store: SliceStore, stage: str, batch: int, fabric: Any) -> float:
-    """FLOPs of the products and convolutions of one step, forwards and backwards."""
+def flops(method: Method, store: SliceStore, stage: str, batch: int) -> float:
+    """FLOPs of the products and convolutions of one step, forwards and backwards, without computing any."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    (draw,) = _feed(method, store, stage, batch, fabric.device).step(0)
-    named = method.train().optimizers(stage)
+    (draw,) = _feed(method, store, stage, batch, torch.device("cpu")).step(0)
+    shadow = copy.deepcopy(method).to("meta").train()
+    named = shadow.optimizers(stage)
     with FlopCounterMode(display=False) as counter:
-        losses = method.losses(draw.batch, stage, draw.generator)
-        while True:
-            with fabric.autocast():
-                made = next(losses, None)
-            if made is None:
-                return float(counter.get_total_flops())
-            parameters = [p for group in named[made[0]].param_groups for p in group["params"]]
-            torch.autograd.grad(made[1], parameters, allow_unused=True)
+        for name, loss, _ in shadow.losses(draw.batch.to(torch.device("meta")), stage, draw.generator):
+            parameters = [p for group in named[name].param_groups for p in group["params"]]
+            torch.autograd.grad(loss, parameters, allow_unused=True)
+    return float(counter.get_total_flops())
 
 
 def count(case: Case) -> Iterator[Figure]:
@@ -137,7 +138,7 @@ def count(case: Case) -> Iterator[Figure]:
     from braincli.training.step import Stepper
 
     method = registry.build(case.method, preset=case.preset, size=case.size, settings=case.settings).train()
-    store, fabric = generated(case.size, 128), parallel.launch(torch.device("cpu"))
+    store, fabric = generated(case.size, 128, tissue=method.tissue), parallel.launch(torch.device("cpu"))
     batch = case.batch or method.config.train_batch
     for stage in method.stages:
         feed = _feed(method, store, stage, batch, fabric.device)

@@ -144,7 +144,7 @@ class Standardise(nn.Module):
             total = weight.sum()
             some = total > 0  # nothing to learn from otherwise; asked on the device, which need not wait
             self.seen += some
-            rate = torch.where(some, (1 / self.seen).clamp_min(self.momentum), 0)
+            rate = torch.where(some, (1 / self.seen).clamp_min(self.momentum), 0).expand_as(self.mean)
             total = total.clamp_min(1e-12)
             self.mean.lerp_((x * weight).sum(dim=(0, 2, 3)) / total, rate)
             self.square.lerp_((x * x * weight).sum(dim=(0, 2, 3)) / total, rate)
