@@ -71,6 +71,13 @@ class Features(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation)[None, :, None, None], persistent=False)
         self.register_buffer("loaded", torch.tensor(not self.backbone.pretrained))
         self.stages = self._frozen(self.backbone.build())
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """:attr:`loaded`, which is read from the device until it is true, and not again."""
+        self._ready = self._ready or bool(self.loaded)
+        return self._ready
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take the parameters of the whole network, as it is published.
