@@ -43,7 +43,7 @@ class Case(NamedTuple):
     method: str
     preset: str
     settings: dict[str, Any]
-    size: tuple[int, int]
+    size: tuple[int, int] | None  # None: the preset's canvas
     batch: int | None
     rate: float = 0.0
     share: float = 0.0
@@ -89,12 +89,14 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
     fabric = parallel.launch(device, dtype)
     gpu = fabric.device.type == "cuda"
     method = registry.build(case.method, preset=case.preset, size=case.size, settings=case.settings).to(fabric.device)
-    store = open_store(options.store) if options.store else generated(case.size, tissue=method.tissue)
+    store = open_store(options.store) if options.store else generated(method.config.slices.size, tissue=method.tissue)
     batch = case.batch or method.config.train_batch
     peak = convolution_peak(fabric.device, dtype) if gpu else 0.0
-    print(f"{case.method} {case.preset} {case.settings or ''}, {batch} slices of {case.size} per step, {fabric.device}")
+    print(
+        f"{case.method} {case.preset} {case.settings or ''}, {batch} slices of {method.size} per step, {fabric.device}"
+    )
     for stage in [options.stage] if options.stage else method.stages:
-        work = flops(method, store, stage, batch) if gpu else 0.0
+        work = flops(method, store, stage, batch) if gpu and (case.share or not case.rate) else 0.0
         half = case.steps or options.steps
         steps = dict.fromkeys(method.stages, 0) | {stage: 2 * half + PROFILED * gpu}
         loop = LoopOptions(steps=steps, batch=batch, log_every=half, checkpoint_minutes=1e9, graphs=not options.eager)
@@ -107,7 +109,10 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
         yield _promised(Figure(f"{stage}", rate, "steps/s"), case.rate)
         yield Figure(f"{stage}: waits for data", 100 * entry["wait"], "%")
         if gpu and watch:
-            yield _promised(compared(stage, rate * work / 1e12, "TFLOP/s", "convolution", peak / 1e12), 0, case.share)
+            if work:
+                yield _promised(
+                    compared(stage, rate * work / 1e12, "TFLOP/s", "convolution", peak / 1e12), 0, case.share
+                )
             yield Figure(f"{stage}: GPU idle", 100 * watch.share(), "%")
     if gpu:
         yield Figure("device memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
@@ -123,7 +128,7 @@ def flops(method: Method, store: SliceStore, stage: str, batch: int) -> float:
     shadow = copy.deepcopy(method).to("meta").train()
     named = shadow.optimizers(stage)
     with FlopCounterMode(display=False) as counter:
-        for name, loss, _ in shadow.losses(draw.batch.to(torch.device("meta")), stage, draw.generator):
+        for name, loss, _ in shadow.learn(draw.batch.to(torch.device("meta")), stage, draw.generator):
             parameters = [p for group in named[name].param_groups for p in group["params"]]
             torch.autograd.grad(loss, parameters, allow_unused=True)
     return float(counter.get_total_flops())
@@ -138,7 +143,10 @@ def count(case: Case) -> Iterator[Figure]:
     from braincli.training.step import Stepper
 
     method = registry.build(case.method, preset=case.preset, size=case.size, settings=case.settings).train()
-    store, fabric = generated(case.size, 128, tissue=method.tissue), parallel.launch(torch.device("cpu"))
+    store, fabric = (
+        generated(method.config.slices.size, 128, tissue=method.tissue),
+        parallel.launch(torch.device("cpu")),
+    )
     batch = case.batch or method.config.train_batch
     for stage in method.stages:
         feed = _feed(method, store, stage, batch, fabric.device)
@@ -225,7 +233,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--method", default="tsgm")
     parser.add_argument("--preset", help="default: compact; on a GPU all that is promised")
     parser.add_argument("--set", default="{}", help='options of the method as JSON, e.g. {"width": 64}')
-    parser.add_argument("--canvas", default="96x80")
+    parser.add_argument("--canvas", help="HxW pixels instead of the preset's")
     parser.add_argument("--stage")
     parser.add_argument("--steps", type=int, default=20, help="steps of each stage that are measured (default 20)")
     parser.add_argument("--batch", type=int)
@@ -241,9 +249,9 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure what was asked for."""
     options = arguments().parse_args()
-    height, _, width = options.canvas.partition("x")
-    settings = json.loads(options.set)
-    chosen = Case(options.method, options.preset or "compact", settings, (int(height), int(width)), options.batch)
+    height, _, width = (options.canvas or "").partition("x")
+    size = (int(height), int(width)) if width else None
+    chosen = Case(options.method, options.preset or "compact", json.loads(options.set), size, options.batch)
     print(machine(), flush=True)
     if options.count:
         show(count(chosen))

@@ -66,7 +66,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(name: str, stage: str) -> Non
         drop = [module for module in method.modules() if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d)]
         for module in drop:  # draws from each device's own generator
             module.p = 0.0
-        for which, loss, _ in method.losses(slices(method, stage).to(device), stage, torch.Generator().manual_seed(0)):
+        for which, loss, _ in method.learn(slices(method, stage).to(device), stage, torch.Generator().manual_seed(0)):
             parameters = [p for group in optimizers[which].param_groups for p in group["params"]]
             gradients = [g for g in torch.autograd.grad(loss, parameters, allow_unused=True) if g is not None]
             made.append((loss.item(), torch.stack([g.norm() for g in gradients]).norm().item()))
@@ -118,9 +118,9 @@ def test_a_step_draws_on_the_gpu_and_waits_for_nothing(name: str) -> None:
     method = build(name).to(GPU).train()
     for stage in method.stages:
         given = slices(method, stage).to(GPU)
-        list(method.losses(given, stage, torch.Generator(GPU).manual_seed(0)))  # makes what is made once
+        list(method.learn(given, stage, torch.Generator(GPU).manual_seed(0)))  # makes what is made once
         with waits() as found:
-            drawn = [list(method.losses(given, stage, torch.Generator(GPU).manual_seed(0))) for _ in range(2)]
+            drawn = [list(method.learn(given, stage, torch.Generator(GPU).manual_seed(0))) for _ in range(2)]
         assert not found
         for (_, one, _), (_, other, _) in zip(*drawn, strict=True):
             assert torch.isfinite(one) and torch.isfinite(other)
