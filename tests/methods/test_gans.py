@@ -141,8 +141,8 @@ def test_perfect_restoration_costs_the_encoder_nothing(monkeypatch: pytest.Monke
     assert loss.item() == 0
     monkeypatch.setattr(method, "reconstruct", lambda image: given.image + 0.1)
     ((_, loss, logs),) = losses(method, given, "encode")
-    assert logs["image"] == pytest.approx(0.01, rel=1e-3)
-    assert loss.item() == pytest.approx(logs["image"] + logs["feature"], rel=1e-4)
+    assert float(logs["image"]) == pytest.approx(0.01, rel=1e-3)
+    assert loss.item() == pytest.approx(float(logs["image"]) + float(logs["feature"]), rel=1e-4)
 
 
 def test_critic_sees_real_and_drawn_with_the_same_holes() -> None:
