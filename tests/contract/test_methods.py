@@ -7,7 +7,6 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tasks import losses
