@@ -92,7 +92,9 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
     fabric = parallel.launch(device, dtype)
     gpu = fabric.device.type == "cuda"
     method = registry.build(case.method, preset=case.preset, size=case.size, settings=case.settings).to(fabric.device)
-    store = open_store(options.store) if options.store else generated(method.config.slices.size, tissue=method.tissue)
+    store = open_store(options.store) if options.store else None
+    if store is None or store.image.shape[2:] != tuple(method.size):  # every network sees its own canvas
+        store = generated(method.size, tissue=method.tissue)
     batch = case.batch or method.config.train_batch
     peak = convolution_peak(fabric.device, dtype) if gpu else 0.0
     print(

@@ -26,3 +26,10 @@ def test_positions_are_the_brains_pixels_in_reading_order() -> None:
 def test_nth_picks_among_what_holds() -> None:
     mask = torch.tensor([[False, True, False, True, True]])
     assert pixels.nth(torch.tensor([[0.0, 0.34, 0.67, 0.99]]), mask).tolist() == [[1, 3, 4, 4]]
+
+
+def test_the_extent_is_that_of_what_holds() -> None:
+    mask = torch.zeros(3, 1, 6, 5, dtype=torch.bool)
+    mask[0, 0, 2, 1] = mask[0, 0, 4, 3] = True
+    mask[1] = True
+    assert pixels.extent(mask).tolist() == [[[2, 5], [1, 4]], [[0, 6], [0, 5]], [[0, 0], [0, 0]]]
