@@ -50,7 +50,7 @@ class MeanImage(Method):
 
     def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         loss = masked_mean((self.mean - batch.target) ** 2, batch.counts)
-        yield "mean", loss, {"l2": loss.item()}
+        yield "mean", loss, {"l2": loss.detach()}
 
     def predict(
         self,

@@ -61,7 +61,7 @@ class Toy(Method):
             self.seen = [*self.seen, *made.detach()][-6:]
             past = self.seen[int(torch.randint(len(self.seen), (1,), generator=generator))]
             judged = ((self.second(past[None]) - batch.image.mean()) ** 2).mean()
-            yield "second", judged, {"judged": judged.item()}
+            yield "second", judged, {"judged": judged.detach()}
             return
         noisy = batch.image + 0.3 * torch.randn(batch.image.shape, generator=generator)
         loss = ((self.second(self.drop(noisy)) - batch.image) ** 2).mean()
@@ -70,7 +70,7 @@ class Toy(Method):
             loss = loss * float("nan")
         if self.calls_of_clean == 4 and self.config.spoil == "gradient":  # of the root at 0
             loss = loss + (0 * self.second.weight.sum()).sqrt()
-        yield "second", loss, {"clean": loss.item()}
+        yield "second", loss, {"clean": loss.detach()}
 
     def predict(
         self,

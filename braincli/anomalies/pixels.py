@@ -18,6 +18,16 @@ def nth(share: Tensor, mask: Tensor) -> Tensor:
     return torch.searchsorted(so_far, wanted + 1)
 
 
+def extent(mask: Tensor) -> Tensor:
+    """(B, 1, H, W) bool -> (B, 2, 2) first row and column that hold anything, and those after the last; else all 0."""
+    ends = []
+    for axis in (2, 3):
+        used = mask.any(dim=5 - axis)[:, 0].int()
+        after = used.shape[1] - used.flip(1).argmax(dim=1)
+        ends.append(torch.stack([used.argmax(dim=1), after], dim=1) * used.amax(dim=1, keepdim=True))
+    return torch.stack(ends, dim=1)
+
+
 def positions(share: Tensor, brain: Tensor) -> Tensor:
     """(B, K) shares in [0, 1) of the brain's pixels, in reading order -> (B, K, 2) row and column, float32.
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from braincli.anomalies import pixels
 from braincli.diffusion import draws
 
 VISIBLE = 1e-3  # smaller changes are no anomaly
@@ -78,12 +79,14 @@ def apply(image: Tensor, brain: Tensor, donor: Tensor, patch: Patch) -> tuple[Te
     both = (brain & donor.ne(0).any(dim=1, keepdim=True)).to(image.dtype)
     there = image.ne(0).flatten(2).any(dim=2) & donor.ne(0).flatten(2).any(dim=2)
     alpha = patch.alpha.to(image)
+    channels = there.tolist()
     for row, (top, bottom, left, right) in enumerate(boxes(brain, patch)):
-        if bottom - top < 3 or right - left < 3 or not there[row].any():
+        if bottom - top < 3 or right - left < 3 or not any(channels[row]):
             continue
-        place = (row, there[row], slice(top, bottom), slice(left, right))
+        held = [channel for channel, holds in enumerate(channels[row]) if holds]
+        place = (row, held, slice(top, bottom), slice(left, right))
         a, b = image[place], donor[place]
-        blended[place] = a + _seamless(a, b, both[row, :, top:bottom, left:right], float(alpha[row]))
+        blended[place] = a + _seamless(a, b, both[row, :, top:bottom, left:right], alpha[row])
     low, high = image.flatten(1).amin(dim=1), image.flatten(1).amax(dim=1)
     blended = blended.clamp(low[:, None, None, None], high[:, None, None, None]) * brain
     changed = (blended - image).abs().amax(dim=1, keepdim=True) > VISIBLE
@@ -92,14 +95,16 @@ def apply(image: Tensor, brain: Tensor, donor: Tensor, patch: Patch) -> tuple[Te
 
 def boxes(brain: Tensor, patch: Patch) -> list[tuple[int, int, int, int]]:
     """Top, bottom, left, right of each row's patch in pixels; all 0 where there is no brain."""
+    size = brain.shape[2:]
     boxes = []
-    for mask, centre, half in zip(brain[:, 0], patch.centre.tolist(), patch.half.tolist(), strict=True):
+    drawn = torch.cat(
+        [pixels.extent(brain).flatten(1), patch.centre.to(brain.device), patch.half.to(brain.device)], dim=1
+    )
+    for top, bottom, left, right, *place in drawn.tolist():  # the one read of a device
         edges: list[int] = []
-        for axis in (0, 1):
-            used = mask.any(dim=1 - axis).nonzero()[:, 0]
-            low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
-            middle, reach = low + centre[axis] * (high - low), half[axis] * (high - low)
-            edges += [max(0, round(middle - reach)), min(mask.shape[axis], round(middle + reach) + (high > low))]
+        for axis, (low, high) in enumerate(((top, bottom), (left, right))):
+            middle, reach = low + place[axis] * (high - low), place[2 + axis] * (high - low)
+            edges += [max(0, round(middle - reach)), min(size[axis], round(middle + reach) + (high > low))]
         boxes.append((edges[0], edges[1], edges[2], edges[3]))
     return boxes
 
@@ -116,7 +121,7 @@ def partners(position: Tensor, generator: torch.Generator, *, spread: float = 0.
     return distance.fill_diagonal_(math.inf).argmin(dim=1)
 
 
-def _seamless(a: Tensor, b: Tensor, both: Tensor, alpha: float) -> Tensor:
+def _seamless(a: Tensor, b: Tensor, both: Tensor, alpha: Tensor) -> Tensor:
     """(C, h, w) u - a: 0 on the outermost pixels, the solution inside."""
     change = torch.zeros_like(a)
     flow = [_mixed(a.diff(dim=d), b.diff(dim=d), _links(both, d), alpha) for d in (1, 2)]
@@ -125,7 +130,7 @@ def _seamless(a: Tensor, b: Tensor, both: Tensor, alpha: float) -> Tensor:
     return change
 
 
-def _mixed(a: Tensor, b: Tensor, link: Tensor, alpha: float) -> Tensor:
+def _mixed(a: Tensor, b: Tensor, link: Tensor, alpha: Tensor) -> Tensor:
     """v - grad a along one axis."""
     a_part, b_part = (1 - alpha) * a, alpha * b
     return link * (torch.where(a_part.abs() > b_part.abs(), a_part, b_part) - a)

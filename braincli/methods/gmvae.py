@@ -109,7 +109,10 @@ class GMVAE(Variational):
     ) -> Prediction:
         c = self.config
         # every step follows signs and exponentials of small differences: what 16 bits round would be another path
-        exact = torch.autocast(image.device.type, enabled=False), torch.backends.cudnn.flags(allow_tf32=False)
+        exact = (
+            torch.autocast(image.device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        )
         with torch.inference_mode(False), torch.enable_grad(), exact[0], exact[1]:
             observed = self.on_canvas(image).clone()
             inside = present(observed) & (self.on_canvas(brain.float()).clone() > 0.5)

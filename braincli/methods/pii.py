@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import poisson
+from braincli.anomalies import pixels, poisson
 from braincli.methods.base import Losses, Task
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, partners
 from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, WHOLE_256, Preset
@@ -92,13 +92,10 @@ class PII(Segmenter):
 
 def around(alpha: Tensor, brain: Tensor, patch: poisson.Patch, chosen: Tensor) -> poisson.Patch:
     """``patch``, in the ``chosen`` rows (B,) moved to hold what ``alpha`` (B, 1, H, W) marks, with a margin."""
-    centre, half = patch.centre.clone(), patch.half.clone()
-    for row in chosen.nonzero()[:, 0].tolist():
-        for axis in (0, 1):
-            box = brain[row, 0].any(dim=1 - axis).nonzero()[:, 0]
-            held = (alpha[row, 0] > 0.1).any(dim=1 - axis).nonzero()[:, 0]
-            if len(box) and len(held):
-                length = float(box[-1] + 1 - box[0])
-                low, high = (float(held[0] - box[0]) / length, float(held[-1] + 1 - box[0]) / length)
-                centre[row, axis], half[row, axis] = (low + high) / 2, (high - low) / 2 + MARGIN
-    return replace(patch, centre=centre, half=half)
+    box, held = pixels.extent(brain).double(), pixels.extent(alpha > 0.1).double()  # (B, axis, first and after last)
+    length = box[:, :, 1] - box[:, :, 0]
+    low, high = (held - box[:, :, :1]).unbind(dim=2)
+    low, high = low / length, high / length
+    moved = chosen[:, None] & (length > 0) & (held[:, :, 1] > 0)
+    centre, half = ((low + high) / 2).to(patch.centre), ((high - low) / 2 + MARGIN).to(patch.half)
+    return replace(patch, centre=torch.where(moved, centre, patch.centre), half=torch.where(moved, half, patch.half))

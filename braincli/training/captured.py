@@ -62,8 +62,8 @@ class CapturedStepper(Stepper):
             group["capturable"] = True
         try:
             self.recorded = _Recorded(self, step, draw, self.turns)
-        except RuntimeError as error:
-            self._refuse(str(error).splitlines()[0])
+        except Exception as error:  # whatever it is, training can do without
+            self._refuse(next(iter(str(error).splitlines()), type(error).__name__))
 
     def _refuse(self, why: str) -> None:
         self.refused = why

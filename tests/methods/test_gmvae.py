@@ -67,3 +67,16 @@ def test_restoration_lowers_the_energy_and_variation_weight_calms_it() -> None:
         assert free.energy(restored, image, inside) < free.energy(image, image, inside)
     assert variation(calm - image) < 0.8 * variation(restored - image)
     assert all(p.grad is None for p in free.parameters()), "the network is not trained by predicting"
+
+
+def test_a_restoration_does_not_depend_on_autocast() -> None:
+    """Its steps follow signs: in 16 bits another path is taken, and pixels end up to 1 apart."""
+    torch.manual_seed(0)
+    method = registry.build("gmvae", preset="tiny", channels=4, size=(32, 32)).eval()
+    image, brain = torch.rand(2, 4, 32, 32), torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    with torch.inference_mode():
+        plain = method.predict(image, brain, [torch.Generator()] * 2).restored
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = method.predict(image, brain, [torch.Generator()] * 2).restored
+    assert plain is not None and mixed is not None
+    assert torch.equal(plain, mixed)

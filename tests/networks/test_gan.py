@@ -70,3 +70,18 @@ def test_generator_may_be_given_other_channels() -> None:
     output = ResNetGenerator(2, width=4, blocks=1, inputs=4)(torch.rand(1, 4, 16, 8)).detach()
     assert output.shape == (1, 2, 16, 8)
     assert 0 <= float(output.min()) <= float(output.max()) <= 1
+
+
+def test_the_penalty_takes_fakes_that_autocast_made() -> None:
+    """16-bit fakes beside real images in float32 could not be mixed."""
+    torch.manual_seed(0)
+    critic = Critic(1, (16, 16), width=4, widest=8, least=4)
+    real, share = torch.rand(3, 1, 16, 16), torch.rand(3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        penalty = gradient_penalty(critic, real, torch.rand(3, 1, 16, 16).bfloat16(), share)
+    assert torch.isfinite(penalty)
+    assert all(
+        torch.isfinite(g).all()
+        for g in torch.autograd.grad(penalty, critic.features.parameters(), allow_unused=True)
+        if g is not None
+    )

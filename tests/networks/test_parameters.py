@@ -48,3 +48,18 @@ def test_replay_pool_returns_old_images_once_full() -> None:
     second = pool.swap(torch.ones(40, 1, 2, 2), generator)
     assert 0 < int((second == 0).all(dim=(1, 2, 3)).sum()) <= 4
     assert len(pool.state()) == 4
+
+
+def test_replay_pool_goes_on_from_its_state_as_it_would_have() -> None:
+    """Half full, exactly full and overflowing; in one call no image of the past is given twice."""
+    whole, part = ReplayPool(6), ReplayPool(6)
+    for step in range(12):
+        images = torch.full((4, 1, 2, 2), float(step)) + torch.arange(4)[:, None, None, None] / 10
+        again = ReplayPool(6)
+        again.load(part.state())
+        part = again
+        one, other = (pool.swap(images, torch.Generator().manual_seed(step)) for pool in (whole, part))
+        assert torch.equal(one, other)
+        assert len(one[:, 0, 0, 0].unique()) == 4
+        assert len(whole.state()) == min(6, 4 * (step + 1))
+    assert torch.equal(torch.stack(whole.state()), torch.stack(part.state()))

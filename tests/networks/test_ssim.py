@@ -33,3 +33,13 @@ def test_range_and_gradient() -> None:
     assert -1 <= float(similarity.detach().min()) < -0.9
     similarity.sum().backward()
     assert torch.isfinite(opposite.grad).all()
+
+
+def test_autocast_takes_no_digits_away() -> None:
+    """Variances are small differences of large sums: in 16 bits they are noise."""
+    torch.manual_seed(0)
+    image = 0.8 + 0.02 * torch.rand(1, 2, 24, 24)
+    other = image + 0.01 * torch.rand_like(image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = ssim(image, other)
+    assert torch.equal(mixed, ssim(image, other))
