@@ -164,6 +164,8 @@ def _say(calibration: Calibration) -> None:
     typer.echo(
         f"weights    {weights}\nthreshold  {calibration.threshold:.4f}\nsmallest   {calibration.min_lesion_mm3:g} mm3"
     )
+    if calibration.rises_from is not None:
+        typer.echo(f"rises      for scans whose map exceeds {calibration.rises_from:.4f} at its 99th percentile")
     facts = calibration.provenance
     if facts.dsc_fitted is not None:
         typer.echo(f"mean DSC   {facts.dsc_fitted:.3f} on the cases it was fitted on")

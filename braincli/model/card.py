@@ -108,6 +108,11 @@ def _calibration(info: ModelInfo) -> str:
         + (f" {facts.false_positive_rate:.2%} of healthy brain lie above." if facts.false_positive_rate else "")
         + "\n",
     ]
+    if c.rises_from is not None:
+        lines.append(
+            "The threshold rises with the root of a scan's own level (99th percentile of its map in the brain), from a "
+            f"level of {c.rises_from:.4f} on.\n"
+        )
     if facts.cross_fit is not None:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
         lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts.cross_fit.items()]

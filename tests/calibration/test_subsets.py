@@ -109,3 +109,15 @@ def test_healthy_people_bound_only_what_they_have_the_contrasts_for(
     with pytest.raises(UsageError, match="every set of contrasts"):
         api.calibrate_all(val, CalibrateConfig(model=str(model), contrasts=(Contrast.T1,)))
     assert np.isfinite(fit.threshold)
+
+
+def test_a_rising_threshold_is_told(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m", "threshold", calibrated=False)
+    words = ["calibrate", "--model", str(model), "--data", str(cohort(tmp_path / "val", v1=("flair",))), "-q"]
+    rising = CliRunner().invoke(app, words)
+    level = read_info(model).calibration.rises_from
+    assert f"exceeds {level:.4f} at its 99th percentile" in rising.stdout
+    assert f"level of {level:.4f} on" in (model / "README.md").read_text()
+    still = CliRunner().invoke(app, [*words, "--no-rising"])
+    assert still.exit_code == 0 and "rises" not in still.stdout
+    assert read_info(model).calibration.rises_from is None and "rises" not in (model / "README.md").read_text()
