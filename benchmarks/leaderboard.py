@@ -2,15 +2,20 @@
 
     python benchmarks/leaderboard.py tumour/train --unlabelled suspects/manifest.tsv --val tumour/val \\
         --out work/ --models all --minutes 4
+    python benchmarks/leaderboard.py tumour/train --unlabelled suspects/manifest.tsv --val tumour/val \\
+        --out crossed/ --models all --minutes 4 --folds 3
     python benchmarks/leaderboard.py --out work/ --only-table
-    python benchmarks/leaderboard.py --out work/ --ship --data-note "BraTS / TCIA, research use; cite ..."
+    python benchmarks/leaderboard.py --out work/ --ship --judge crossed/ --data-note "BraTS, TCIA; cite ..."
     python benchmarks/pictures.py work/ -o pictures/
 
 Every method sees the same slices (those that learn lesion outlines: only the cases of the first folder, whose masks are
 true) for the same compute time, unless its preset's own number of steps is done before: CPU time of the training
 process on a CPU, wall time on a GPU. Threshold, contrast weights and smallest lesion are fitted on one half of the
-validation cases and reported on the other. One process per method: one that fails is reported in the table and does not
-stop the others. Run it again to go on where it stopped; what is done is kept (``--again NAME`` does it anew).
+validation cases and reported on the other. With ``--folds`` the cases of both folders are one cohort: a part of them is
+judged by a model that two thirds of the others trained and one third calibrated, and so on for every part; each
+training has the whole budget, so that a row takes as many times as long. One process per method: one that fails is
+reported in the table and does not stop the others. Run it again to go on where it stopped; what is done is kept
+(``--again NAME`` does it anew).
 
 ``WORK/models/<name>/`` holds each model, ``WORK/<name>/result.json`` its figures per case, ``WORK/<name>/shown.npz``
 the slices for ``benchmarks/pictures.py``.
@@ -22,126 +27,29 @@ import argparse
 import json
 import multiprocessing
 import shutil
-import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from standings import BASELINE, card_notes, learns_outlines, mean, results, table, values
+from contest import SAY, Entry, Plan, judge
+from standings import BASELINE, card_notes, mean, results, table, values
 
-from braincli import __version__, api
-from braincli.config import CalibrateConfig, TrainConfig
+from braincli import __version__
 from braincli.errors import BraincliError, UsageError
-from braincli.imaging.cases import find_cases, sound
 from braincli.methods import registry
 from braincli.model.card import NOTES
-from braincli.model.folder import load_model, read_info, write_info
-from braincli.runtime import device, files
-from braincli.runtime.progress import PlainReporter
+from braincli.model.folder import read_info, write_info
+from braincli.runtime import files
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST_MB, ALL_MB = 8.0, 100.0
-SAY = PlainReporter()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all methods have in common."""
-
-    train: Path | None
-    unlabelled: Path | None
-    val: Path | None
-    work: Path
-    preset: str
-    minutes: float
-    seed: int
-    threads: int | None
-    device: str
-
-    def facts(self) -> dict[str, Any]:
-        """What a result depends on; results with other facts do not belong into the same table."""
-        return {"preset": self.preset, "minutes": self.minutes, "seed": self.seed, "unlabelled": bool(self.unlabelled)}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row: a method to train, or a model that was trained elsewhere (``folder``) for ``minutes``."""
-
-    method: str
-    folder: Path | None = None
-    minutes: float | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the row's folder."""
-        return f"{self.method}-shipped" if self.folder else self.method
-
-
-# --- one method ---------------------------------------------------------------------------------------------------
-
-
-def train(plan: Plan, method: str) -> Path:
-    """Train ``method`` within the budget, or find it trained; the folder of the model."""
-    kind = registry.method_class(method)
-    assert plan.train is not None
-    experts_only = learns_outlines(method) or plan.unlabelled is None
-    data = [plan.train] if experts_only else [plan.train, plan.unlabelled]
-    spec = registry.options(method, plan.preset).slices
-    parts = [spec.normalisation, *(["tissue"] if kind.tissue else []), "experts" if experts_only else "all"]
-    config = TrainConfig(
-        method=method, preset=plan.preset, store=plan.work / "slices" / "-".join(parts), resume=True,
-        compute_minutes=plan.minutes, seed=plan.seed, threads=plan.threads, device=plan.device,
-    )  # fmt: skip
-    out = plan.work / "models" / method
-    api.train([path for path in data if path], out, config, SAY)
-    return out
-
-
-def evaluate(plan: Plan, entry: Entry) -> dict[str, Any]:
-    """Train (or take) a model, restore the validation cases once, cross-fit and score; what ``result.json`` holds."""
-    chosen = device.prepare(plan.device, plan.threads)  # before anything imports torch
-    from pictures import chosen as shown_cases
-    from pictures import collect, save
-
-    from braincli.calibration.crossfit import cross_fitted
-    from braincli.calibration.evidence import gather
-    from braincli.calibration.fit import conclude
-    from braincli.runtime.cohort import results
-
-    folder = entry.folder or train(plan, entry.method)
-    model = load_model(str(folder), chosen)
-    assert plan.val is not None
-    cases = sound(find_cases(plan.val))
-    wall, cpu = time.perf_counter(), time.process_time()
-    outcomes = gather(cases, model, seed=plan.seed, batch=16, reporter=SAY, dtype=device.precision(chosen))
-    evidence = results(outcomes)
-    seconds = [(now - then) / len(cases) for now, then in ((time.perf_counter(), wall), (time.process_time(), cpu))]
-    begin = time.process_time()
-    fitted = cross_fitted(evidence)
-    rows = {f.evidence.case.id: f.figures() for f in fitted}
-    if entry.folder is None:
-        config = CalibrateConfig(cross_fit=True, seed=plan.seed)
-        conclude(model, evidence, config)
-    shown = [collect(f, model, plan.seed) for f in shown_cases(fitted)]
-    save(shown, plan.work / entry.name / "shown.npz")
-    SAY.say(f"{entry.name}: cross-fitted and scored in {time.process_time() - begin:.0f} s of CPU time")
-    training = model.info.training.model_dump(mode="json", exclude={"cases"})
-    return {
-        "cases": rows,
-        "calibrations": {f.evidence.case.id: f.calibration.model_dump(mode="json") for f in fitted},
-        "seconds_per_case": round(seconds[0], 2), "cpu_seconds_per_case": round(seconds[1], 2),
-        "calls": model.method.calls(), "parameters": model.info.parameters, "preset": model.info.preset,
-        "training": training, "training_cases": list(model.info.training.cases),
-        "slices_shown": [s.words() for s in shown], "device": chosen.type, "threads": plan.threads,
-    }  # fmt: skip
 
 
 def work_on(plan: Plan, entry: Entry) -> None:
     """Body of a method's process: whatever happens becomes its ``result.json``."""
     try:
-        outcome = {"status": "done", **evaluate(plan, entry)}
+        outcome = {"status": "done", **judge(plan)(plan, entry)}
     except BraincliError as error:
         outcome = {"status": "failed", "reason": error.message}
     except Exception as error:  # a bug in one method must not cost the others
@@ -201,16 +109,21 @@ def _stamp(path: Path) -> int:
 # --- shipping -----------------------------------------------------------------------------------------------------
 
 
-def ship(work: Path, models: Path, data_note: str, replace: Sequence[str]) -> list[str]:
-    """Copy each model whose cross-fitted DSC beats the baseline into ``models``, with its card.
+def ship(work: Path, models: Path, data_note: str, replace: Sequence[str], judged: Path | None = None) -> list[str]:
+    """Copy each model whose DSC beats the baseline's into ``models``, with its card.
 
     Models that are there already stay as they are unless ``replace`` names them.
+
+    Args:
+        judged: the results that tell which methods beat the baseline (cross-validated ones, say), if not those of
+            ``work``, where the models are.
 
     Raises:
         UsageError: no result of the baseline, or no word about the data.
     """
     entries = results(work)
-    baseline = next((r for r in entries if r["name"] == BASELINE and r["status"] == "done"), None)
+    judges = {r["name"]: r for r in results(judged or work) if r["status"] == "done"}
+    baseline = judges.get(BASELINE)
     if baseline is None:
         raise UsageError(f"{BASELINE}, which a shipped model has to beat, has no result.", f"Run --models {BASELINE}.")
     if not data_note:
@@ -220,10 +133,13 @@ def ship(work: Path, models: Path, data_note: str, replace: Sequence[str]) -> li
         name = result["name"]
         if result["status"] != "done" or result["shipped"] or name == BASELINE:
             continue
-        if reason := _unfit(result, baseline, work / "models" / name, models, name in replace):
+        if name not in judges:
+            SAY.say(f"{name}: not shipped, {(judged or work).name} does not judge it")
+            continue
+        if reason := _unfit(judges[name], baseline, work / "models" / name, models, name in replace):
             SAY.say(f"{name}: not shipped, {reason}")
             continue
-        _copy(result, baseline, work / "models" / name, models / name, data_note)
+        _copy(result, (judges[name], baseline), work / "models" / name, models / name, data_note)
         shipped.append(name)
     return shipped
 
@@ -245,15 +161,17 @@ def _megabytes(folder: Path, but: str = "") -> float:
     return sum(sizes) / 1e6
 
 
-def _copy(result: dict[str, Any], baseline: dict[str, Any], source: Path, target: Path, data_note: str) -> None:
-    """Weights, description and card of one model."""
+def _copy(
+    result: dict[str, Any], verdict: tuple[dict[str, Any], dict[str, Any]], source: Path, target: Path, data_note: str
+) -> None:
+    """Weights, description and card of one model; ``verdict``: its row and the baseline's, by which it is shipped."""
     info = read_info(source)
     target.mkdir(parents=True, exist_ok=True)
     for old in [path for path in target.iterdir() if path.is_file()]:
         old.unlink()
     for file in info.weights:
         shutil.copyfile(source / file, target / file)
-    card = "\n" + card_notes(result, baseline, data_note)
+    card = "\n" + card_notes(result, verdict, data_note)
     files.write_text(target / "README.md", NOTES + card)
     names = {"DSC (cross-fitted)": "dsc", "AUPRC": "auprc", "HD95 (mm)": "hd95_mm", "healthy FP (ml)": "healthy_fp_ml"}
     figures = {name: round(mean(result, key), 4) for name, key in names.items() if len(values(result, key))}
@@ -273,12 +191,14 @@ def parse() -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="WORK")
     add("--models", default="", metavar="NAMES", help="all, or method names with commas between them")
     add("--minutes", type=float, default=4.0, help="compute time of each training (default 4)")
+    add("--folds", type=int, metavar="N", help="cross-validate over the cases of both folders (3 for the leaderboard)")
     add("--preset", default="compact")
     add("--use", action="append", default=[], metavar="NAME=FOLDER[@MINUTES]", help="a model that is trained already")
     add("--again", default="", metavar="NAMES", help="forget what was trained and found for these")
     add("--table", type=Path, default=ROOT / "models" / "LEADERBOARD.md")
     add("--only-table", action="store_true", help="write the table from what is there")
     add("--ship", action="store_true", help="copy models that beat the baseline into --ship-to, with cards")
+    add("--judge", type=Path, metavar="WORK", help="with --ship: the results that decide, e.g. of a run with --folds")
     add("--ship-to", type=Path, default=ROOT / "models")
     add("--replace", default="", metavar="NAMES", help="with --ship: these may replace a model that is there")
     add("--data-note", default="", help="with --ship: data, licence and citations, for the cards")
@@ -317,7 +237,7 @@ def main() -> None:
     arguments = parse()
     plan = Plan(
         arguments.train, arguments.unlabelled, arguments.val, arguments.out, arguments.preset, arguments.minutes,
-        arguments.seed, arguments.threads, arguments.device,
+        arguments.seed, arguments.threads, arguments.device, arguments.folds,
     )  # fmt: skip
     try:
         entries = [] if arguments.only_table else entries_of(arguments)
@@ -329,7 +249,9 @@ def main() -> None:
                 run(plan, [entry])
             files.write_text(arguments.table, table(results(plan.work)))
         if arguments.ship:
-            shipped = ship(plan.work, arguments.ship_to, arguments.data_note, _split(arguments.replace))
+            shipped = ship(
+                plan.work, arguments.ship_to, arguments.data_note, _split(arguments.replace), arguments.judge
+            )
             SAY.say(f"shipped: {', '.join(shipped) or 'none'}")
     except BraincliError as error:
         SAY.say(f"error: {error}")

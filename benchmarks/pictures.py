@@ -110,7 +110,7 @@ def collect(case_result: CrossFitted, model: LoadedModel, seed: int = 0) -> Show
     total = int(mask.sum() + reference.sum())
     facts: dict[str, Any] = {
         "case": e.case.id, "z_mm": height_mm(slices.ras, z), "contrasts": list(images),
-        "threshold": case_result.calibration.threshold, "pixel_mm": [dx, dy],
+        "threshold": case_result.calibration.threshold * e.rise(case_result.calibration), "pixel_mm": [dx, dy],
         "mask_cm2": float(mask.sum() * dx * dy / 100), "reference_cm2": float(reference.sum() * dx * dy / 100),
         "dsc": 2 * float((mask & reference).sum()) / total if total else 1.0,
     }  # fmt: skip

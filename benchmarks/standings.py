@@ -1,8 +1,9 @@
 """The leaderboard of ``benchmarks/leaderboard.py``: results of many methods on the same cases -> Markdown.
 
 A result is the content of a ``result.json``: ``name``, ``method``, ``shipped``, ``status`` (``done``, or ``failed``
-with a ``reason``), ``plan`` (preset, minutes, seed, unlabelled), ``given`` (of shipped models), ``cases`` (figures of
-:meth:`braincli.calibration.crossfit.CrossFitted.figures` by id), timings, sizes and what training recorded.
+with a ``reason``), ``plan`` (preset, minutes, seed, unlabelled, and folds where there are any), ``given`` (of shipped
+models), ``cases`` (figures of :meth:`braincli.calibration.crossfit.CrossFitted.figures` by id), timings, sizes and what
+training recorded.
 """
 
 from __future__ import annotations
@@ -109,10 +110,19 @@ def _preface(entries: Sequence[Result], done: Sequence[Result]) -> list[str]:
     budgets = sorted({(r["plan"]["preset"], r["plan"]["minutes"]) for r in entries if not r["shipped"]})
     what = "; ".join(f"preset `{preset}`, {minutes:g} compute minutes each" for preset, minutes in budgets)
     cases = max((len(r["cases"]) for r in done), default=0)
+    judged = (
+        f"{cases} validation cases, cross-fitted: threshold, contrast weights and smallest lesion are fitted on one "
+        "half (in order of id) and reported on the other."
+    )
+    if count := next((r["plan"]["folds"] for r in entries if r["plan"].get("folds")), None):
+        judged = (
+            f"{cases} labelled cases, cross-validated in {count} folds (in order of id): each is judged once, by a "
+            "model that two thirds of the other folds' cases trained, with threshold, contrast weights and smallest "
+            "lesion of the last third. Every training had the whole budget."
+        )
     return [
         f"{RESEARCH_USE_ONLY} Written by `benchmarks/leaderboard.py`.\n",
-        f"{what or 'Shipped models only'}. {cases} validation cases, cross-fitted: threshold, contrast weights and "
-        "smallest lesion are fitted on one half (in order of id) and reported on the other.\n",
+        f"{what or 'Shipped models only'}. {judged}\n",
         *_missing(entries),
     ]
 
@@ -126,7 +136,7 @@ def _missing(entries: Sequence[Result]) -> list[str]:
 def _per_case(done: Sequence[Result]) -> list[str]:
     """DSC of each case."""
     ids = sorted({case for r in done for case in r["cases"]})
-    lines = ["## DSC by case (cross-fitted)\n", "| method | " + " | ".join(ids) + " |", "|---" * (len(ids) + 1) + "|"]
+    lines = ["## DSC by case\n", "| method | " + " | ".join(ids) + " |", "|---" * (len(ids) + 1) + "|"]
     for r in done:
         cells = [f"{r['cases'][case]['dsc']:.3f}" if case in r["cases"] else "" for case in ids]
         lines.append("| " + " | ".join([f"`{r['name']}`", *cells]) + " |")
@@ -167,9 +177,17 @@ def _machine(done: Sequence[Result]) -> str:
     return "; ".join(sorted({f"{r['device']}, {r['threads'] or 'all'} threads" for r in done}))
 
 
-def card_notes(result: Result, baseline: Result, data_note: str) -> str:
-    """The notes of a shipped model's card, from what was measured and what ``data_note`` says of the data."""
+def card_notes(result: Result, verdict: tuple[Result, Result], data_note: str) -> str:
+    """The notes of a shipped model's card, from what was measured and what ``data_note`` says of the data.
+
+    Args:
+        verdict: the model's row and the baseline's, by which it is shipped.
+    """
     plan, training, cases = result["plan"], result["training"], result["training_cases"]
+    judged, baseline = verdict
+    where = "its cross-fitted DSC there"
+    if count := judged["plan"].get("folds"):
+        where = f"the DSC of its method over {len(judged['cases'])} cases in {count} folds"
     unlabelled = "--unlabelled MANIFEST " if plan["unlabelled"] else ""
     experts = ", only those with expert masks" if learns_outlines(result["method"]) else ""
     budget, seen = plan["minutes"], training.get("slices", 0)
@@ -181,9 +199,9 @@ def card_notes(result: Result, baseline: Result, data_note: str) -> str:
         f"Preset `{plan['preset']}`, seed {plan['seed']}, {spent}, {seen:,} slices of {len(cases)} cases{experts}. "
         f"{data_note}\n",
         "Threshold, contrast weights and smallest lesion above were fitted on all validation cases. The model is "
-        f"shipped because its cross-fitted DSC there beats that of `{BASELINE}`; nothing else was chosen on them.\n",
+        f"shipped because {where} beats that of `{BASELINE}`; nothing else was chosen on them.\n",
         "## On the leaderboard\n",
-        *_rows((result, baseline), baseline),
+        *_rows((judged, baseline), baseline),
         "",
         "All methods, and what the columns mean: `models/LEADERBOARD.md`.\n",
         "## Two slices in numbers\n",

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from braincli.calibration.evidence import Evidence, refuse_trained
-from braincli.calibration.fit import case_dsc, cross_calibrate, highest
+from braincli.calibration.fit import case_dsc, cross_calibrate
+from braincli.calibration.units import highest
 from braincli.detection.maps import channels
 from braincli.detection.restore import restore
 from braincli.imaging.cases import CONTRASTS, Case, find_cases, sound

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from braincli.detection.run import DetectReport
     from braincli.imaging.cases import Case, Contrast
     from braincli.imaging.checks.survey import CheckReport
+    from braincli.model.folder import LoadedModel
     from braincli.model.info import Calibration, ModelInfo
     from braincli.preprocessing.result import Preprocessed
     from braincli.runtime.progress import Reporter
@@ -199,8 +200,9 @@ def calibrate(
     """Fit contrast weights, threshold and smallest lesion of a model, and store them in its ``model.json``.
 
     Args:
-        inputs: cohort folders or manifests, disjoint from training; with lesion masks for ``objective="dsc"``.
-        healthy: prepared cases of healthy people, to count false positives in.
+        inputs: cohort folders or manifests, disjoint from training; with lesion masks, except for
+            ``objective="healthy-quantile"``.
+        healthy: prepared cases of healthy people, in which at most ``config.healthy_ml`` are marked, as a mean.
 
     Raises:
         InputError: no lesion, a case that was trained on, or one that lies in both cohorts.
@@ -208,19 +210,48 @@ def calibrate(
         UsageError: cross-fitting without masks.
         ModelError: no such model.
     """
-    from braincli.config import CalibrateConfig
-    from braincli.imaging.cases import gather_cases
-    from braincli.model.folder import load_model
-    from braincli.runtime import device
+    from braincli.calibration.run import calibrate_model
     from braincli.runtime.progress import Reporter
 
     config = config or CalibrateConfig()
-    chosen = device.prepare(config.device, config.threads)
-    from braincli.calibration.fit import calibrate_model
+    model, cases, well = _to_calibrate(inputs, config, healthy)
+    return calibrate_model(model, cases, config, reporter or Reporter(), healthy=well)
 
+
+def calibrate_all(
+    inputs: Paths,
+    config: CalibrateConfig | None = None,
+    reporter: Reporter | None = None,
+    *,
+    healthy: Paths = (),
+) -> dict[str, Calibration]:
+    """:func:`calibrate` for every set of contrasts that cases have, as scans that have no others are judged.
+
+    Returns:
+        The calibrations by their contrasts (``t1+flair``), those of most contrasts first.
+
+    Raises:
+        UsageError: ``config.contrasts`` names some.
+        BraincliError: see :func:`calibrate`.
+    """
+    from braincli.calibration.subsets import calibrate_subsets
+    from braincli.runtime.progress import Reporter
+
+    config = config or CalibrateConfig()
+    model, cases, well = _to_calibrate(inputs, config, healthy)
+    return calibrate_subsets(model, cases, config, reporter or Reporter(), healthy=well)
+
+
+def _to_calibrate(inputs: Paths, config: CalibrateConfig, healthy: Paths) -> tuple[LoadedModel, list[Case], list[Case]]:
+    """The model on its device, the cases and the healthy ones."""
+    from braincli.imaging.cases import gather_cases
+    from braincli.model.folder import load_model
+    from braincli.runtime import device
+
+    chosen = device.prepare(config.device, config.threads)
     model = load_model(config.model, chosen)
     cases, well = (gather_cases(_paths(paths), run=config.run) for paths in (inputs, healthy))
-    return calibrate_model(model, cases, config, reporter or Reporter(), healthy=well)
+    return model, cases, well
 
 
 def detect(

@@ -223,6 +223,8 @@ class CalibrateConfig(Options):
     contrasts: Annotated[
         tuple[Contrast, ...], BeforeValidator(_parts)
     ] = ()  # for scans that have these alone; empty: for those that have all
+    healthy_ml: float = Field(default=2.0, ge=0)  # marked in healthy cases at most, as a mean
+    rising: bool = True  # the threshold rises with a case's own map, where that is stronger than any seen was faint
     cross_fit: bool = False
     dry_run: bool = False  # report only
     batch: int = Field(default=16, ge=1)

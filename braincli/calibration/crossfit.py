@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from braincli.calibration.evidence import Evidence
-from braincli.calibration.fit import cross_calibrate, false_positives
+from braincli.calibration.fit import Recipe, cross_calibrate, false_positives
 from braincli.model.info import Calibration
 from braincli.scoring import curves, metrics
 
@@ -48,13 +48,16 @@ class CrossFitted:
         }
 
 
-def cross_fitted(evidence: Sequence[Evidence]) -> list[CrossFitted]:
+def cross_fitted(evidence: Sequence[Evidence], recipe: Recipe = Recipe()) -> list[CrossFitted]:
     """Each case in order of id, with the calibration on the other half of the cases (halves in order of id).
+
+    Args:
+        recipe: what is fitted; by default weights, threshold and smallest lesion of the highest mean DSC.
 
     Raises:
         InputError: one case only, or a half without lesion.
     """
-    fitted = cross_calibrate(evidence)
+    fitted = cross_calibrate(evidence, recipe)
     cases = []
     for e in sorted(evidence, key=lambda e: e.case.id):
         calibration = fitted[e.case.id]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from braincli.calibration.search import dsc_curves, present_only
-from braincli.detection.maps import channels, counting, fuse, renormalise, segment
+from braincli.calibration.search import dsc_curves, levels, present_only
+from braincli.detection.maps import channels, counting, fuse, renormalise, rise, segment
 from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.imaging.cases import Case, Contrast
@@ -37,7 +37,7 @@ class Evidence:
         reference: (X, Y, Z) bool on the RAS grid, in the slices that the model looks at.
         counts: (C, S, H, W) bool, where each contrast's weight counts; None: all over.
         prior: weights of the contrasts in the model's map options.
-        curves: DSC curves that were asked for before.
+        curves: DSC curves and levels that were asked for before.
     """
 
     case: Case
@@ -47,7 +47,7 @@ class Evidence:
     reference: np.ndarray
     counts: np.ndarray | None = None
     prior: Mapping[Contrast, float] = field(default_factory=lambda: {c: 1 / len(Contrast) for c in Contrast})
-    curves: dict[tuple[float, bytes], np.ndarray] = field(default_factory=dict)
+    curves: dict[tuple[bytes, bytes], np.ndarray] = field(default_factory=dict)
 
     @property
     def voxel_mm3(self) -> float:
@@ -59,17 +59,38 @@ class Evidence:
         """Whether the map is a score: there are no contrasts to weigh."""
         return len(self.maps) == 1
 
-    def dsc(self, vectors: np.ndarray, top: float) -> np.ndarray:
-        """(K, BINS) DSC on the canvas of weight ``vectors`` (K, C), see :func:`.search.dsc_curves`."""
-        key = (top, vectors.tobytes())
+    def dsc(self, vectors: np.ndarray, tops: float | np.ndarray) -> np.ndarray:
+        """(K, BINS) DSC on the canvas of weight ``vectors`` (K, C), see :func:`.search.dsc_curves`.
+
+        Args:
+            tops: (K,) the largest threshold of each vector, or one for all.
+        """
+        tops = np.broadcast_to(np.asarray(tops, dtype=np.float64), len(vectors))
+        key = (vectors.tobytes(), tops.tobytes())
         if key not in self.curves:
+            values, counts = self._pixels()
             inside = self.slices.brain[:, 0]
-            weights = vectors if self.scored else present_only(vectors, self.slices.contrasts)
-            counts = None if self.counts is None or self.scored else self.counts[:, inside]
             self.curves[key] = dsc_curves(
-                self.maps[:, inside], self.lesion[inside], int(self.lesion.sum()), weights, top, counts
+                values, self.lesion[inside], int(self.lesion.sum()), self._weights(vectors), tops, counts
             )
         return self.curves[key]
+
+    def levels(self, vectors: np.ndarray) -> np.ndarray:
+        """(2, K) level and largest value of the map of each of ``vectors`` (K, C), see :func:`.search.levels`."""
+        key = (vectors.tobytes(), b"levels")
+        if key not in self.curves:
+            values, counts = self._pixels()
+            self.curves[key] = levels(values, self._weights(vectors), counts)
+        return self.curves[key]
+
+    def _weights(self, vectors: np.ndarray) -> np.ndarray:
+        return vectors if self.scored else present_only(vectors, self.slices.contrasts)
+
+    def _pixels(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """(C, n) maps of the brain's pixels, and where they count."""
+        inside = self.slices.brain[:, 0]
+        counts = None if self.counts is None or self.scored else self.counts[:, inside]
+        return self.maps[:, inside].astype(np.float32), counts
 
     def fused(self, weights: Mapping[Contrast, float]) -> np.ndarray:
         """(S, H, W) anomaly map on the canvas."""
@@ -79,9 +100,14 @@ class Evidence:
         """(X, Y, Z) anomaly map on the RAS grid, as ``detect`` would make it."""
         return reorient(self.slices.to_volume(self.fused(weights))).data
 
+    def rise(self, fit: Calibration) -> float:
+        """What the threshold of ``fit`` is multiplied by for this case, as in ``detect``."""
+        return rise(self.fused(fit.weights), self.slices.brain[:, 0], fit.rises_from)
+
     def mask(self, fit: Calibration) -> np.ndarray:
         """(X, Y, Z) bool on the RAS grid, exactly as ``detect`` would segment it."""
-        return segment(self.anomaly(fit.weights), fit.threshold, self.voxel_mm3, fit.min_lesion_mm3)
+        threshold = fit.threshold * self.rise(fit)
+        return segment(self.anomaly(fit.weights), threshold, self.voxel_mm3, fit.min_lesion_mm3)
 
     def healthy_slices(self) -> np.ndarray:
         """(S,) bool: slices at least MARGIN away from the lesion."""
@@ -173,6 +199,11 @@ def _light(slices: Slices) -> Slices:
     )
 
 
+def hashes(evidence: Sequence[Evidence]) -> dict[str, list[str]]:
+    """By id the SHA-256 of each image: what a later test set must not hold."""
+    return {e.case.id: [files.sha256(path) for path in e.case.images.values()] for e in evidence}
+
+
 def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:
     """Raise if a case took part in training.
 
@@ -180,10 +211,10 @@ def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:
         InputError: its id or the hash of one of its images is among the model's.
     """
     trained = info.training.cases
-    hashes = {digest for images in trained.values() for digest in images}
+    seen = {digest for images in trained.values() for digest in images}
     for case in cases:
         readable = [path for path in case.images.values() if path.is_file()]
-        if case.id in trained or hashes.intersection(map(files.sha256, readable)):
+        if case.id in trained or seen.intersection(map(files.sha256, readable)):
             raise InputError(
                 f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller."
             )

@@ -1,160 +1,94 @@
 """Contrast weights, threshold and smallest lesion, fitted on cases that the model has not seen.
 
 Objective ``dsc``: all weight vectors on the simplex at step 0.1 (286 for four contrasts), and finer ones around the
-best, are tried with every threshold; the mean DSC over cases decides. Objective ``healthy-quantile`` needs no masks:
-the threshold is what a chosen share of healthy brain exceeds.
+best, are tried with every threshold; the mean DSC over cases decides. Objective ``lesion-f1``: with these weights, the
+threshold and the smallest lesion of the highest mean lesion-wise F1. Objective ``healthy-quantile`` needs no masks: the
+threshold is what a chosen share of healthy brain exceeds. Healthy people bound what the first two mark
+(:mod:`.cut`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from braincli.calibration.evidence import Evidence, gather
-from braincli.calibration.search import around, edges, simplex
-from braincli.config import CalibrateConfig
-from braincli.detection.maps import CONNECTED, renormalise
-from braincli.errors import InputError, UsageError
-from braincli.imaging.cases import CONTRASTS, Case, Contrast
-from braincli.model.folder import LoadedModel, write_info
-from braincli.model.info import Calibration, Healthy, ModelInfo, Provenance, subset
-from braincli.runtime import device, files
-from braincli.runtime.cohort import short
-from braincli.runtime.progress import Reporter
+from braincli.calibration import units
+from braincli.calibration.aims import DSC, LESION_F1, Aim
+from braincli.calibration.cut import aimed, bounded, mean_healthy_ml
+from braincli.calibration.evidence import Evidence, hashes
+from braincli.calibration.search import around, edges, present_only, simplex
+from braincli.errors import InputError
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.model.info import Calibration, Healthy, Provenance
 
 TOLERANCE = 0.01  # of mean DSC
-SMALLEST_MM3 = (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0)
 SCORE = np.ones((1, 1), dtype=np.float32)  # the only weight vector of methods that give a score
 
 
-def calibrate_model(
-    model: LoadedModel,
-    cases: Sequence[Case],
-    config: CalibrateConfig,
-    reporter: Reporter,
-    *,
-    healthy: Sequence[Case] = (),
-) -> Calibration:
-    """Fit ``model`` on ``cases``, count what it then marks in healthy tissue, and store both in its ``model.json``.
+@dataclass(frozen=True)
+class Recipe:
+    """What is fitted.
 
-    With ``config.contrasts``, what is fitted is for scans that have no others, and is stored beside the rest.
-
-    Args:
-        healthy: cases of healthy people, in which false positives are counted too; nothing is fitted on them.
-
-    Raises:
-        InputError: see :func:`braincli.calibration.evidence.gather`; or a case lies in both cohorts.
-        UsageError: cross-fitting without masks.
+    Attributes:
+        aim: the figure whose mean is to be high.
+        healthy: healthy people, restored with the contrasts of the cases; none: nothing bounds the fit.
+        limit_ml: what is marked in them at most, as a mean.
+        rising: whether the threshold rises with a case's own map, see :func:`braincli.detection.maps.rise`.
     """
-    by_masks = config.objective == "dsc"
-    if config.cross_fit and not by_masks:
-        raise UsageError("Cross-fitting compares with masks.", "Leave out --cross-fit, or use --objective dsc.")
-    cases, healthy = (
-        [case if case.problem else only(case, config.contrasts) for case in these] for these in (cases, healthy)
-    )
-    if twice := sorted({case.id for case in cases} & {case.id for case in healthy}):
-        raise InputError(f"{twice[0]} lies in both cohorts.", "False positives are counted on cases of their own.")
-    dtype = device.precision(model.device, config.precision)
 
-    def restored(these: Sequence[Case], masks: bool) -> list[Evidence]:
-        outcomes = gather(
-            these, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks, dtype=dtype
-        )  # fmt: skip
-        left_out.update({outcome.id: short(outcome.error) for outcome in outcomes if outcome.error is not None})
-        return [outcome.result for outcome in outcomes if outcome.result is not None]
+    aim: Aim = DSC
+    healthy: tuple[Evidence, ...] = ()
+    limit_ml: float = 2.0
+    rising: bool = False
 
-    left_out: dict[str, str] = {}
-    evidence, well = restored(cases, by_masks), restored(healthy, False)
-    return conclude(model, evidence, config, healthy=well, left_out=left_out)
+    def fit(self, evidence: Sequence[Evidence], *, bins: Sequence[Evidence] = ()) -> Calibration:
+        """The calibration on ``evidence``, with the figures that it reaches there; ``bins``: see :func:`calibrate`."""
+        fit = calibrate(evidence, bins=bins, rising=self.rising)
+        if self.aim is not DSC:
+            fit = aimed(fit, evidence, self.aim)
+        if self.healthy:
+            fit = bounded(fit, evidence, self.aim, self.healthy, self.limit_ml)
+        reached = {"dsc_fitted": float(np.mean([case_dsc(e, fit) for e in evidence]))}
+        if self.aim is LESION_F1:
+            reached["lesion_f1_fitted"] = float(np.mean([case_lesion_f1(e, fit) for e in evidence]))
+        rounded = {name: round(value, 4) for name, value in reached.items()}
+        return fit.model_copy(update={"provenance": fit.provenance.model_copy(update=rounded)})
 
-
-def only(case: Case, contrasts: Collection[Contrast]) -> Case:
-    """``case`` with these contrasts alone (all of its own if none are named).
-
-    Raises:
-        InputError: it lacks one of them.
-    """
-    if lacking := [c.upper() for c in contrasts if c not in case.images]:
-        raise InputError(f"{case.id} has no {lacking[0]}.", "Name --contrasts that every case has.")
-    return replace(case, images={c: path for c, path in case.images.items() if c in contrasts or not contrasts})
+    def halves(self) -> tuple[Recipe, Recipe]:
+        """The same with every other healthy person; both have all where there is but one."""
+        if len(self.healthy) < 2:
+            return self, self
+        return replace(self, healthy=self.healthy[::2]), replace(self, healthy=self.healthy[1::2])
 
 
-def conclude(
-    model: LoadedModel,
-    evidence: Sequence[Evidence],
-    config: CalibrateConfig,
-    *,
-    healthy: Sequence[Evidence] = (),
-    left_out: Mapping[str, str] | None = None,
-) -> Calibration:
-    """What :func:`calibrate_model` does once the cases are restored; ``left_out``: why others could not be used."""
-    shared = shared_contrasts(evidence)
-    if config.objective == "dsc":
-        fit = calibrate(evidence)
-    else:
-        known = model.info.calibration_for(shared) or model.info.calibration
-        fit = healthy_quantile(evidence, config.false_positive_rate, known)
-    more: dict[str, Any] = {}
-    if shared and shared != model.info.contrasts:
-        more["contrasts"] = list(shared)
-    if config.cross_fit:
-        scores = cross_fit(evidence)
-        mean = sum(scores.values()) / len(scores)
-        more |= {"cross_fit": {k: round(v, 4) for k, v in scores.items()}, "dsc_cross_fit": round(mean, 4)}
-    marked = {e.case.id: false_positives(e, fit) for e in [*evidence, *healthy]}
-    if left_out:
-        more["left_out"] = dict(left_out)
-    more["healthy"] = {case: facts for case, facts in marked.items() if facts}
-    fit = fit.model_copy(update={"provenance": fit.provenance.model_copy(update=more)})
-    if config.contrasts and fit.weights:
-        fit = fit.model_copy(update={"weights": renormalise(fit.weights, config.contrasts)})
-    if not config.dry_run:
-        write_info(model.folder, _with(model.info, fit, config.contrasts))
-    return fit
-
-
-def shared_contrasts(evidence: Sequence[Evidence]) -> tuple[Contrast, ...]:
-    """The contrasts of the cases, where all have the same; else none."""
-    kinds = {e.slices.contrasts for e in evidence}
-    return kinds.pop() if len(kinds) == 1 else ()
-
-
-def _with(info: ModelInfo, fit: Calibration, contrasts: Collection[Contrast]) -> ModelInfo:
-    """``info`` with ``fit`` as its calibration, or as that of a subset of its contrasts."""
-    if contrasts and set(contrasts) != set(info.contrasts):
-        return info.model_copy(update={"subsets": info.subsets | {subset(contrasts): fit}})
-    figures = dict(info.figures)
-    figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
-    if (crossed := fit.provenance.dsc_cross_fit) is not None:
-        figures["DSC (cross-fitted)"] = crossed
-    return info.model_copy(update={"calibration": fit, "figures": figures})
-
-
-def calibrate(evidence: Sequence[Evidence], *, top: float | None = None) -> Calibration:
+def calibrate(evidence: Sequence[Evidence], *, bins: Sequence[Evidence] = (), rising: bool = False) -> Calibration:
     """The weights, threshold and smallest lesion with the highest mean DSC over ``evidence``.
 
     Weights within TOLERANCE of the highest count as equal (few cases do not tell neighbouring weights apart); of them,
-    the ones nearest those of the model's map options are taken. A score has no weights.
+    the ones nearest those of the model's map options are taken. A score has no weights, and a contrast that no case has
+    weighs nothing.
 
     Args:
-        top: the largest value of the maps, if known; thresholds are tried below it.
+        bins: cases that the bins of the search are to hold, by default those of ``evidence``. Nothing else is taken of
+            them; halves of one cohort share their bins, so that no histogram is counted twice.
+        rising: the threshold rises with a case's own map, from the level of the faintest of ``evidence`` on.
     """
-    top = top or highest(evidence)
-    vectors = SCORE if evidence[0].scored else simplex(0.1)
-    best, cut = _best(evidence, vectors, top)
-    if not evidence[0].scored:
-        vectors = np.unique(np.concatenate([vectors, around(vectors[best])]), axis=0)
-        best, cut = _best(evidence, vectors, top)
+    held = {c for e in evidence for c in e.slices.contrasts}
+    vectors = SCORE if evidence[0].scored else simplex(0.1, held)
+    best, *_ = _best(evidence, vectors, bins or evidence, rising)
+    if len(vectors) > 1:
+        vectors = np.unique(np.concatenate([vectors, around(vectors[best], contrasts=held)]), axis=0)
+    best, threshold, rises_from = _best(evidence, vectors, bins or evidence, rising)
     weights = {} if evidence[0].scored else _named(vectors[best])
-    threshold = float(edges(top)[cut])
-    by_size = np.mean([_dsc_by_size(e, weights, threshold) for e in evidence], axis=0)
-    sizes = dict(zip(SMALLEST_MM3, by_size.tolist(), strict=True))
+    fit = Calibration(weights=weights, threshold=threshold, rises_from=rises_from)
+    by_size = np.mean([DSC.by_size(e, e.mask(fit)) for e in evidence], axis=0)
+    sizes = dict(zip(DSC.sizes, by_size.tolist(), strict=True))
     smallest = max(sizes, key=lambda size: (sizes[size], -size))
-    provenance = Provenance(objective="mean DSC", **_cases(evidence), dsc_fitted=round(sizes[smallest], 4))
-    return Calibration(weights=weights, threshold=threshold, min_lesion_mm3=smallest, provenance=provenance)
+    provenance = Provenance(objective=DSC.name, **_cases(evidence), dsc_fitted=round(sizes[smallest], 4))
+    return fit.model_copy(update={"min_lesion_mm3": smallest, "provenance": provenance})
 
 
 def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibration | None) -> Calibration:
@@ -184,36 +118,74 @@ def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibrati
     return Calibration(weights=weights, threshold=threshold, min_lesion_mm3=smallest, provenance=provenance)
 
 
-def cross_fit(evidence: Sequence[Evidence]) -> dict[str, float]:
+def cross_fit(evidence: Sequence[Evidence], recipe: Recipe = Recipe()) -> dict[str, float]:
     """DSC per case, each with the calibration of :func:`cross_calibrate`."""
-    fits = cross_calibrate(evidence)
+    fits = cross_calibrate(evidence, recipe)
     return {e.case.id: case_dsc(e, fits[e.case.id]) for e in sorted(evidence, key=lambda e: e.case.id)}
 
 
-def cross_calibrate(evidence: Sequence[Evidence]) -> dict[str, Calibration]:
+def cross_calibrate(evidence: Sequence[Evidence], recipe: Recipe = Recipe()) -> dict[str, Calibration]:
     """For each case, by id, a calibration on the other half of the cases (halves in order of id).
+
+    Healthy people of ``recipe`` are halved as well: each half bounds one of the two calibrations.
 
     Raises:
         InputError: one case only, or a half without lesion.
     """
+    if len(evidence) < 2:
+        raise InputError("Cross-fitting needs at least two cases.")
+    if not has_halves(evidence):
+        raise InputError("Cross-fitting needs a lesion in each half of the cases.")
+    first, second = _halves(evidence)
+    result: dict[str, Calibration] = {}
+    for part, (fitted, reported) in zip(recipe.halves(), ((first, second), (second, first)), strict=True):
+        result |= dict.fromkeys((e.case.id for e in reported), part.fit(fitted, bins=evidence))
+    return result
+
+
+def has_halves(evidence: Sequence[Evidence]) -> bool:
+    """Whether each half of the cases has a lesion."""
+    return all(any(e.reference.any() for e in half) for half in _halves(evidence))
+
+
+def _halves(evidence: Sequence[Evidence]) -> tuple[list[Evidence], list[Evidence]]:
+    """The first and the second half, in order of id."""
     ordered = sorted(evidence, key=lambda e: e.case.id)
     middle = len(ordered) // 2
-    if middle == 0:
-        raise InputError("Cross-fitting needs at least two cases.")
-    result: dict[str, Calibration] = {}
-    top = highest(ordered)  # sets the bins of the search, nothing else
-    for fitted, reported in ((ordered[:middle], ordered[middle:]), (ordered[middle:], ordered[:middle])):
-        if not any(e.reference.any() for e in fitted):
-            raise InputError("Cross-fitting needs a lesion in each half of the cases.")
-        result |= dict.fromkeys((e.case.id for e in reported), calibrate(fitted, top=top))
-    return result
+    return ordered[:middle], ordered[middle:]
+
+
+def crossed(evidence: Sequence[Evidence], recipe: Recipe, fit: Calibration) -> dict[str, Any]:
+    """Cross-fitted figures of ``fit``, as fields of :class:`braincli.model.info.Provenance`.
+
+    Raises:
+        InputError: see :func:`cross_calibrate`.
+    """
+    fits = cross_calibrate(evidence, recipe)
+    ordered = sorted(evidence, key=lambda e: e.case.id)
+    scores = {e.case.id: round(case_dsc(e, fits[e.case.id]), 4) for e in ordered}
+    facts: dict[str, Any] = {"cross_fit": scores, "dsc_cross_fit": round(float(np.mean(list(scores.values()))), 4)}
+    if recipe.aim is LESION_F1:
+        facts["lesion_f1_cross_fit"] = round(float(np.mean([case_lesion_f1(e, fits[e.case.id]) for e in ordered])), 4)
+    if fit.provenance.bound and len(recipe.healthy) > 1:
+        ids = [e.case.id for e in ordered]
+        others = [part.healthy for part in recipe.halves()][::-1]  # those that did not bound this half's calibration
+        marked = [
+            mean_healthy_ml(healthy, fits[case])
+            for healthy, case in zip(others, (ids[-1], ids[0]), strict=True)
+        ]  # fmt: skip
+        facts["bound"] = fit.provenance.bound.model_copy(update={"mean_ml_cross_fit": round(float(np.mean(marked)), 3)})
+    return facts
 
 
 def case_dsc(e: Evidence, fit: Calibration) -> float:
     """DSC on the scan's own grid; 1 where both masks are empty."""
-    mask = e.mask(fit)
-    total = int(mask.sum()) + int(e.reference.sum())
-    return 2 * int((mask & e.reference).sum()) / total if total else 1.0
+    return float(DSC.figure(e, e.mask(fit), (0.0,))[0])
+
+
+def case_lesion_f1(e: Evidence, fit: Calibration) -> float:
+    """Lesion-wise F1 on the scan's own grid, see :func:`braincli.calibration.aims.lesion_f1`."""
+    return float(LESION_F1.figure(e, e.mask(fit), (0.0,))[0])
 
 
 def false_positives(e: Evidence, fit: Calibration) -> Healthy | None:
@@ -232,20 +204,25 @@ def false_positives(e: Evidence, fit: Calibration) -> Healthy | None:
     )  # fmt: skip
 
 
-def highest(evidence: Sequence[Evidence]) -> float:
-    """The largest value of all maps (1 where they are 0 everywhere)."""
-    return max((float(e.maps.max()) for e in evidence), default=1.0) or 1.0
-
-
-def _best(evidence: Sequence[Evidence], vectors: np.ndarray, top: float) -> tuple[int, int]:
-    """Row of ``vectors`` and threshold bin."""
-    curves = np.mean([e.dsc(vectors, top) for e in evidence], axis=0)
+def _best(
+    evidence: Sequence[Evidence], vectors: np.ndarray, bins: Sequence[Evidence], rising: bool
+) -> tuple[int, float, float | None]:
+    """Row of ``vectors``, threshold, and the level that it rises from."""
+    measured = units.rising(evidence, vectors, bins) if rising else units.still(evidence, vectors, bins)
+    if not measured.told.any():
+        return _best(evidence, vectors, bins, rising=False)
+    pairs = zip(evidence, measured.scales, strict=True)
+    curves = np.mean([e.dsc(vectors, measured.tops * scale) for e, scale in pairs], axis=0)
+    curves[~measured.told] = -1.0
     good = np.flatnonzero(curves.max(axis=1) >= curves.max() - TOLERANCE)
     best = int(good[0])
-    prior = np.array([evidence[0].prior[c] for c in CONTRASTS], dtype=np.float32)
-    if vectors.shape[1] == len(prior):
+    if not evidence[0].scored:
+        held = [CONTRASTS[index] for index in np.flatnonzero(vectors.any(axis=0))]
+        prior = present_only(np.array([[evidence[0].prior[c] for c in CONTRASTS]], dtype=np.float32), held)
         best = int(good[((vectors[good] - prior) ** 2).sum(axis=1).argmin()])
-    return best, int(curves[best].argmax())
+    lowest = float(measured.lowest[best])
+    threshold = float(edges(measured.tops[best])[int(curves[best].argmax())]) * lowest
+    return best, threshold, lowest**2 if rising else None
 
 
 def _named(vector: np.ndarray) -> dict[Contrast, float]:
@@ -254,23 +231,5 @@ def _named(vector: np.ndarray) -> dict[Contrast, float]:
 
 def _cases(evidence: Sequence[Evidence]) -> dict[str, Any]:
     """Ids and image hashes: what a later test set must not hold."""
-    images = {e.case.id: [files.sha256(path) for path in e.case.images.values()] for e in evidence}
+    images = hashes(evidence)
     return {"cases": list(images), "images": images}
-
-
-def _dsc_by_size(e: Evidence, weights: dict[Contrast, float], threshold: float) -> list[float]:
-    """:func:`case_dsc` for each of SMALLEST_MM3, from one labelling."""
-    from scipy.ndimage import label
-
-    mask = e.anomaly(weights) > threshold
-    labels, count = label(mask, structure=CONNECTED)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)
-    hits = np.bincount(labels[e.reference], minlength=count + 1)
-    voxels[0] = hits[0] = 0
-    truth = int(e.reference.sum())
-    scores = []
-    for smallest in SMALLEST_MM3:
-        kept = voxels * e.voxel_mm3 >= smallest
-        total = int(voxels[kept].sum()) + truth
-        scores.append(2 * int(hits[kept].sum()) / total if total else 1.0)
-    return scores

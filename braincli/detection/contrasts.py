@@ -19,13 +19,16 @@ class Choice:
     Attributes:
         contrasts: those given to the network, in order; no others.
         weights: of these, summing to 1. They mean nothing where the method gives a score.
-        threshold: of the anomaly map. min_lesion_mm3: the smallest lesion.
+        threshold: of the anomaly map. rises_from: see :func:`braincli.detection.maps.rise`; None where the user named
+            the threshold.
+        min_lesion_mm3: the smallest lesion.
         warnings: what the user should know, in words.
     """
 
     contrasts: tuple[Contrast, ...]
     weights: dict[Contrast, float]
     threshold: float
+    rises_from: float | None
     min_lesion_mm3: float
     warnings: list[str]
 
@@ -57,7 +60,8 @@ def choose(info: ModelInfo, contrasts: Collection[Contrast], config: DetectConfi
         )
     weights = renormalise((calibration.weights if calibration else {}) or info.fusion, used)
     threshold, smallest = _limits(calibration, config)
-    return Choice(used, weights, threshold, smallest, warnings)
+    rises_from = calibration.rises_from if calibration and config.threshold is None else None
+    return Choice(used, weights, threshold, rises_from, smallest, warnings)
 
 
 def _limits(calibration: Calibration | None, config: DetectConfig) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from braincli.config import DetectConfig
 from braincli.detection.contrasts import choose
 from braincli.detection.lesions import Lesion, lesion_table
-from braincli.detection.maps import channels, core, counting, fuse, segment, share_out
+from braincli.detection.maps import channels, core, counting, fuse, rise, segment, share_out
 from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
@@ -45,7 +45,7 @@ class Findings:
             brain.
         lesions: the mask's pieces.
         weights: of these; they sum to 1. None where the map is a score.
-        threshold, min_lesion_mm3: what made the mask.
+        threshold, min_lesion_mm3: what made the mask; the threshold of this case, where the model's rises with its map.
         warnings: what the user should know, in words.
         device: where the network ran in the end.
         restoration: mean over samples.
@@ -192,15 +192,19 @@ def find_lesions(
     warnings += unjudged(slices, counts, weights, model.info.map)
     warnings += [note for note in notes if note not in warnings]
     with timed("post-process"):
-        anomaly = slices.to_volume(to_map(result))
+        fused = to_map(result)
+        anomaly, threshold = (
+            slices.to_volume(fused),
+            choice.threshold * rise(fused, slices.brain[:, 0], choice.rises_from),
+        )
         voxel_mm3 = anomaly.voxel_ml * 1000
         smallest = max(choice.min_lesion_mm3, config.min_lesion_voxels * voxel_mm3)
-        mask = anomaly.with_data(segment(anomaly.data, choice.threshold, voxel_mm3, smallest))
+        mask = anomaly.with_data(segment(anomaly.data, threshold, voxel_mm3, smallest))
         brain = inside(slices)
         warnings += [*about_unused(unused, brain.data), *sanity(mask, brain)]
         lesions = lesion_table(mask, anomaly)
     return Findings(
-        dict(images), brain, mask, anomaly, lesions, weights, choice.threshold, smallest, warnings, result.device,
+        dict(images), brain, mask, anomaly, lesions, weights, threshold, smallest, warnings, result.device,
         result, spec, None if spread is None else slices.to_volume(spread),
     )  # fmt: skip
 

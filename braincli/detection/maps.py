@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from braincli.imaging.slices import Slices
 
 LEAST_WEIGHT = 0.2  # a contrast that calibration hardly looked at decides nothing alone
+LEVEL = 99.0  # percentile of the map in the brain
 CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26 neighbours
 
 
@@ -143,6 +144,30 @@ def share_out(vectors: np.ndarray, counts: np.ndarray) -> np.ndarray:
     lost = np.tensordot(vectors.astype(np.float32), ~counts, axes=1)
     left = 1 - lost  # exactly 1 where nothing is lost
     return np.where(left >= LEAST_WEIGHT, 1 / np.maximum(left, LEAST_WEIGHT), 0).astype(np.float32)
+
+
+def level(values: np.ndarray) -> np.ndarray:
+    """The LEVEL-th percentile (the value below, not between two) of maps (..., n) over the brain's n pixels.
+
+    How strong the strongest residuals of this very case are.
+    """
+    below = int(LEVEL / 100 * (values.shape[-1] - 1))
+    ranked: np.ndarray = np.partition(values, below, axis=-1)[..., below]
+    return ranked
+
+
+def rise(fused: np.ndarray, brain: np.ndarray, rises_from: float | None) -> float:
+    """What the stored threshold is multiplied by for this case: 1 up to the level ``rises_from``, then the root of its
+    multiples.
+
+    A lesion's edge lies about half-way up to what the lesion itself shows, so that strong lesions want higher
+    thresholds than faint ones. The threshold never falls: what is faint all over may be healthy.
+
+    Args:
+        fused: (S, H, W) map on the canvas.
+        brain: (S, H, W) bool.
+    """
+    return max(1.0, (float(level(fused[brain])) / rises_from) ** 0.5) if rises_from else 1.0
 
 
 def segment(anomaly: np.ndarray, threshold: float, voxel_mm3: float, min_lesion_mm3: float) -> np.ndarray:

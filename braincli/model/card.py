@@ -9,7 +9,7 @@ from pathlib import Path
 
 from braincli import RESEARCH_USE_ONLY
 from braincli.methods.registry import METHODS
-from braincli.model.info import WORTHLESS, Healthy, ModelInfo
+from braincli.model.info import WORTHLESS, Healthy, ModelInfo, Provenance
 from braincli.runtime import files
 from braincli.spec import SliceSpec
 
@@ -89,7 +89,8 @@ def _steps(by_stage: dict[str, int]) -> str:
 def _calibration(info: ModelInfo) -> str:
     c = info.calibration
     if c is None:
-        return "## Calibration\n\nNot calibrated yet: `braincli calibrate --model ... --data ...`\n"
+        nothing = ["Not calibrated yet: `braincli calibrate --model ... --data ...`\n"]
+        return "\n".join(["## Calibration\n", *(_subsets(info) or nothing)])
     names = [str(name) for name in info.contrasts if c.weights]
     cells = [*(f"{c.weights[name]:.2f}" for name in info.contrasts if c.weights), f"{c.threshold:.4f}"]
     facts = c.provenance
@@ -107,11 +108,16 @@ def _calibration(info: ModelInfo) -> str:
         + (f" {facts.false_positive_rate:.2%} of healthy brain lie above." if facts.false_positive_rate else "")
         + "\n",
     ]
+    if c.rises_from is not None:
+        lines.append(
+            "The threshold rises with the root of a scan's own level (99th percentile of its map in the brain), from a "
+            f"level of {c.rises_from:.4f} on.\n"
+        )
     if facts.cross_fit is not None:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
         lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts.cross_fit.items()]
         lines += [f"| **mean** | **{facts.dsc_cross_fit:.3f}** |\n"]
-    return "\n".join([*lines, *_subsets(info), *_healthy(facts.healthy)])
+    return "\n".join([*lines, *_lesion_wise(facts), *_bound(facts), *_subsets(info), *_healthy(facts.healthy)])
 
 
 def _subsets(info: ModelInfo) -> list[str]:
@@ -120,17 +126,48 @@ def _subsets(info: ModelInfo) -> list[str]:
         return []
     lines = [
         "Scans that have these contrasts alone get values of their own, fitted on the same cases cut down to them "
-        "(last column: each half with values fitted on the other). Other scans are judged by the set that keeps most "
+        "(cross-fitted: each half with values fitted on the other). Other scans are judged by the set that keeps most "
         f"of the weight above; where none is left, or it reached less than {WORTHLESS:g}, they are refused.\n",
-        "| contrasts | weights | threshold | smallest lesion | DSC, fitted | DSC, cross-fitted |",
-        "|---" * 6 + "|",
+        "| contrasts | weights | threshold | smallest lesion | DSC, fitted | DSC, cross-fitted | in the healthy |",
+        "|---" * 7 + "|",
     ]
-    for name, c in sorted(info.subsets.items()):
+    for name, c in sorted(info.subsets.items(), key=lambda item: (-item[0].count("+"), item[0])):
         weights = ", ".join(f"{w:.2f}" for w in c.weights.values()) or "none"
         dsc = (c.provenance.dsc_fitted, c.provenance.dsc_cross_fit)
         figures = " | ".join("n/a" if value is None else f"{value:.3f}" for value in dsc)
-        lines.append(f"| {name} | {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 | {figures} |")
+        healthy = _marked(c.provenance) or "n/a"
+        lines.append(f"| {name} | {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 | {figures} | {healthy} |")
     return [*lines, ""]
+
+
+def _lesion_wise(facts: Provenance) -> list[str]:
+    """Lesion-wise F1, where that was fitted."""
+    if facts.lesion_f1_fitted is None:
+        return []
+    crossed = "" if facts.lesion_f1_cross_fit is None else f", cross-fitted {facts.lesion_f1_cross_fit:.3f}"
+    return [f"Lesion-wise F1 {facts.lesion_f1_fitted:.3f} on these cases{crossed}.\n"]
+
+
+def _bound(facts: Provenance) -> list[str]:
+    """What healthy people allowed."""
+    if facts.bound is None:
+        return []
+    cases = ", ".join(facts.bound.images)
+    return [f"Bounded by {facts.bound.limit_ml:g} ml in healthy people ({cases}): {_marked(facts)}.\n"]
+
+
+def _marked(facts: Provenance) -> str:
+    """What is marked in healthy people as a mean, and what the bound cost; empty where none bounded the fit."""
+    bound = facts.bound
+    if bound is None:
+        return ""
+    words = f"{bound.mean_ml:.2f} ml"
+    if bound.mean_ml_cross_fit is not None:
+        words += f" (cross-fitted {bound.mean_ml_cross_fit:.2f})"
+    if bound.dsc_without is not None and facts.dsc_fitted is not None:
+        words += f"; costs {bound.dsc_without - facts.dsc_fitted:.3f} of DSC, threshold {bound.threshold_without:.4f}"
+        words += " without"
+    return words
 
 
 def _healthy(marked: dict[str, Healthy]) -> list[str]:

@@ -47,18 +47,38 @@ class Healthy(_Part):
     map_p99: float
 
 
+class HealthyBound(_Facts):
+    """How much healthy people allow a calibration to mark, and what that cost.
+
+    Attributes:
+        limit_ml: what is marked in a healthy person, at most, as a mean over ``images`` (by id the SHA-256 of each).
+        mean_ml: what the calibration marks in them; mean_ml_cross_fit: in one half of them with values that the other
+            half bounded.
+        threshold_without, dsc_without: threshold and mean DSC without the bound, where it had to be raised.
+    """
+
+    limit_ml: NotNegative
+    images: dict[str, list[str]] = {}
+    mean_ml: NotNegative = 0.0
+    mean_ml_cross_fit: NotNegative | None = None
+    threshold_without: NotNegative | None = None
+    dsc_without: Share | None = None
+
+
 class Provenance(_Facts):
     """Where a calibration comes from, and how good it is.
 
     Attributes:
-        objective: what was fitted: ``mean DSC`` or ``healthy-quantile``.
+        objective: what was fitted: ``mean DSC``, ``mean lesion-wise F1`` or ``healthy-quantile``.
         contrasts: those of the cases, where all lacked the same.
         cases, images: what it was fitted on: ids, and by id the SHA-256 of each image. No test set may hold them.
         false_positive_rate, healthy_slices: of ``healthy-quantile``: share of healthy brain above the threshold, and
             how many slices that was fitted on.
         dsc_fitted: mean DSC on those very cases (optimistic).
         cross_fit, dsc_cross_fit: DSC by case with values fitted on the other half of the cases, and its mean.
+        lesion_f1_fitted, lesion_f1_cross_fit: the same of the lesion-wise F1, where that was the objective.
         healthy: false positives by case.
+        bound: what healthy people bounded; None where none did.
         left_out: why cases of the cohort could not be used, by case.
     """
 
@@ -71,7 +91,10 @@ class Provenance(_Facts):
     dsc_fitted: Share | None = None
     cross_fit: dict[str, Share] | None = None
     dsc_cross_fit: Share | None = None
+    lesion_f1_fitted: Share | None = None
+    lesion_f1_cross_fit: Share | None = None
     healthy: dict[str, Healthy] = {}
+    bound: HealthyBound | None = None
     left_out: dict[str, str] = {}
 
 
@@ -79,13 +102,20 @@ class Calibration(_Part):
     """What turns residuals into a mask, and where it comes from.
 
     ``weights`` over contrasts sum to 1 (none for methods that give a score instead of a restoration); ``threshold`` is
-    in units of the anomaly map.
+    in units of the anomaly map. ``rises_from``: level of a case's own map from which on its threshold is higher, see
+    :func:`braincli.detection.maps.rise`; None: it is the same for all.
     """
 
     weights: dict[Contrast, Share]
     threshold: NotNegative
+    rises_from: Annotated[float, Field(gt=0)] | None = None
     min_lesion_mm3: NotNegative = 0.0
     provenance: Provenance = Provenance()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A threshold that does not rise is written as it was before any did."""
+        return {name: value for name, value in handler(self).items() if name != "rises_from" or value is not None}
 
     @property
     def dsc(self) -> float | None:

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import contest
 import numpy as np
 import pytest
 import standings as leaderboard
 from phantoms import affine, brain, lesion, write
 
 from braincli.errors import UsageError
+from braincli.imaging.cases import Case
 from braincli.methods import registry
 from braincli.model.folder import read_info
 from braincli.scoring.statistics import sign_flip_test
@@ -110,6 +112,52 @@ def test_only_models_that_beat_the_baseline_are_shipped(work: Path, data: Path) 
     assert card.startswith("# tsgm") and "Fitted on v1, v2" in card
     result = run("leaderboard.py", *common, "--data-note", "x")
     assert "shipped: none" in result.stderr and "does not beat" in result.stderr
+
+
+def test_every_labelled_case_is_judged_once_by_a_model_that_has_not_seen_it(work: Path, data: Path) -> None:
+    crossed = data / "crossed"
+    options = [*arguments(data, "threshold,tsgm"), "--out", crossed, "--folds", "2", "--table", data / "C.md"]
+    result = run("leaderboard.py", *options)
+    assert result.returncode == 0, result.stderr
+    for name in ("threshold", "tsgm"):
+        content = json.loads((crossed / name / "result.json").read_text())
+        assert content["status"] == "done", content
+        assert set(content["cases"]) == {"a1", "a2", "v1", "v2"}
+        assert all(set(FIGURES) <= set(figures) for figures in content["cases"].values())
+        for number, fold in enumerate((("a1", "v1"), ("a2", "v2"))):
+            trained = set(read_info(crossed / "models" / name / f"fold{number}").training.cases)
+            for case in fold:
+                fitted = set(content["calibrations"][case]["provenance"]["cases"])
+                assert (
+                    fitted
+                    and bool(trained) == (name == "tsgm")
+                    and not {case} & (fitted | trained)
+                    and not fitted & trained
+                )
+    table = (data / "C.md").read_text()
+    assert "4 labelled cases, cross-validated in 2 folds" in table and "| `tsgm` | **" in table
+    refused = run("leaderboard.py", *options, "--use", f"tsgm={work / 'models' / 'tsgm'}")
+    assert "cannot be cross-validated" in (data / "C.md").read_text(), refused.stderr
+    shipped = ["--out", work, "--ship", "--ship-to", data / "judged", "--table", data / "L.md", "--data-note", "x"]
+    judged = run("leaderboard.py", *shipped, "--judge", crossed)
+    contents = [json.loads((crossed / name / "result.json").read_text()) for name in ("tsgm", "threshold")]
+    better = leaderboard.mean(contents[0], "dsc") > leaderboard.mean(contents[1], "dsc")
+    assert ("shipped: tsgm" in judged.stderr) == better, judged.stderr
+
+
+def test_folds_share_no_case() -> None:
+    cases = [Case(f"c{number:02}") for number in range(13)]
+    found = contest.folds(cases, 3)
+    assert sorted(case.id for fold in found for case in fold.judge) == [case.id for case in cases]
+    for fold in found:
+        ids = [case.id for part in (fold.train, fold.calibrate, fold.judge) for case in part]
+        assert sorted(ids) == [case.id for case in cases]
+        assert len(fold.calibrate) == 3 and len(fold.train) in (5, 6)
+    with pytest.raises(UsageError, match="share an id"):
+        contest.folds([*cases, Case("c03")], 3)
+    for few, count in ((cases[:2], 3), (cases[:3], 2), (cases, 1)):
+        with pytest.raises(UsageError, match="make no"):
+            contest.folds(few, count)
 
 
 def test_pictures_of_each_method_and_of_all(work: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import phantoms
 import pytest
 import torch
+from evidences import SHAPE, evidence
 from tinymodels import write_model
 from typer.testing import CliRunner, Result
 
@@ -19,29 +20,14 @@ from braincli.calibration.search import around, edges, present_only, simplex
 from braincli.cli import app
 from braincli.config import CalibrateConfig, DetectConfig, TrainConfig
 from braincli.errors import InputError, ModelError, UsageError
-from braincli.imaging.cases import Case, Contrast
-from braincli.imaging.slices import SliceSpec, from_volumes
-from braincli.imaging.volume import Volume, load
+from braincli.imaging.cases import Contrast
+from braincli.imaging.slices import SliceSpec
+from braincli.imaging.volume import load
 from braincli.methods import registry
 from braincli.model.folder import load_model, read_info, save_model, write_info
 from braincli.model.info import Calibration, ModelInfo
 from braincli.model.search import locate
-
-SHAPE = (40, 48, 16)
-
-
-def evidence(case_id: str, seed: int = 0) -> Evidence:
-    """FLAIR residual 0.4 on the lesion and 0.1 elsewhere; T1 residual is noise that would only harm."""
-    rng = np.random.default_rng(seed)
-    ras = Volume(phantoms.brain(SHAPE, seed), phantoms.affine("RAS", (1.0, 1.0, 2.0)))
-    slices = from_volumes({Contrast.T1: ras, Contrast.FLAIR: ras}, SliceSpec(size=(32, 24), pixel_mm=2.0))
-    reference = (phantoms.lesion(SHAPE) > 0) & (ras.data > 0)
-    lesion = slices.to_canvas(reference, SliceSpec(size=(32, 24), pixel_mm=2.0)) > 0.5
-    maps = np.zeros((4, *lesion.shape), np.float32)
-    inside = slices.brain[:, 0]
-    maps[0] = rng.random(lesion.shape) * inside
-    maps[3] = np.where(lesion, 0.4, 0.1) * inside
-    return Evidence(Case(case_id), slices, maps, lesion, reference)
+from braincli.runtime import files
 
 
 def test_what_a_contrast_does_not_show_counts_nothing_in_the_search() -> None:
@@ -224,7 +210,7 @@ def test_scans_that_lack_contrasts_have_a_calibration_of_their_own(tmp_path: Pat
 def test_cases_that_were_trained_on_are_refused(tmp_path: Path) -> None:
     val = cohort(tmp_path / "val", ("v1", "v2"))
     method = registry.build("threshold")
-    for known in ({"v1": []}, {"other": [calibration.files.sha256(val / "v2" / "v2_flair.nii.gz")]}):
+    for known in ({"v1": []}, {"other": [files.sha256(val / "v2" / "v2_flair.nii.gz")]}):
         info = ModelInfo(
             name="m", method="threshold", preset="compact", training={"cases": known},
             slices=SliceSpec(normalisation="equalise"),

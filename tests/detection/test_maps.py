@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braincli.detection.maps import core, fuse, renormalise, segment, smooth
+from braincli.detection.maps import LEVEL, core, fuse, level, renormalise, rise, segment, smooth
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.spec import MapOptions
 
@@ -73,3 +73,20 @@ def test_the_rim_is_that_of_the_distance_transform(spacing: tuple[float, float, 
     inside = gaussian_filter(np.random.default_rng(0).normal(size=(9, 30, 24)), 3) > -0.1
     expected = distance_transform_edt(inside, sampling=spacing) > rim
     assert np.array_equal(core(inside, spacing, MapOptions(erode_mm=rim)), expected)
+
+
+def test_the_threshold_rises_with_the_root_of_the_case_s_own_level_and_never_falls() -> None:
+    brain = np.zeros((4, 20, 20), bool)
+    brain[:, 2:18, 2:18] = True
+    fused = np.where(brain, 0.1, 9.0).astype(np.float32)  # what lies outside does not count
+    fused[0, 2:5, 2:18] = 0.8  # 5 % of the brain
+    assert rise(fused, brain, None) == 1.0
+    assert rise(fused, brain, 0.2) == pytest.approx(2.0)
+    assert rise(fused, brain, 0.8) == pytest.approx(1.0)
+    assert rise(fused, brain, 3.2) == 1.0
+    assert rise(np.zeros_like(fused), brain, 0.2) == 1.0
+
+
+def test_the_level_is_a_value_of_the_map() -> None:
+    values = np.random.default_rng(0).random((3, 1001)).astype(np.float32)
+    np.testing.assert_array_equal(level(values), np.percentile(values, LEVEL, axis=1, method="lower"))
