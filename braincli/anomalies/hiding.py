@@ -98,11 +98,21 @@ def apply(brain: Tensor, hiding: Hiding) -> Tensor:
         (B, 1, H, W) bool, inside the brain: ``share`` of its pixels, one at least; none where it is empty.
     """
     hiding = hiding.to(brain.device)
-    order = torch.where(brain, _remoteness(brain, hiding), torch.inf).flatten(1)
-    pixels = brain.flatten(1).sum(dim=1)
-    last = (hiding.share * pixels).long().clamp_min(1) - 1
-    limit = order.sort(dim=1).values.gather(1, last[:, None])
-    return (order <= limit).view_as(brain) & brain
+    order = _remoteness(brain, hiding)
+    return (order <= quantile(order, brain, hiding.share)) & brain
+
+
+def quantile(values: Tensor, where: Tensor, share: Tensor | float) -> Tensor:
+    """(B, 1, 1, 1) the value that ``share`` ((B,), in (0, 1]) of a row's pixels do not exceed.
+
+    Args:
+        values: (B, C, H, W).
+        where: bool of the same shape; the pixels that count. A row without any has the quantile infinity.
+    """
+    counted = where.flatten(1).sum(dim=1)
+    last = (share * counted).long().clamp_min(1) - 1
+    ordered = torch.where(where, values, torch.inf).flatten(1).sort(dim=1).values
+    return ordered.gather(1, last[:, None])[..., None, None]
 
 
 def _remoteness(brain: Tensor, hiding: Hiding) -> Tensor:
