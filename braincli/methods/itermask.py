@@ -113,9 +113,9 @@ class IterMaskConfig(ReconstructionConfig):
 
 COMPACT: Preset = STACKED | LESIONS_OUT | {
     "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "dropout": 0.0, "patch": 2,
-    "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "transplanted": 0.5, "window": 5,
-    "steps": 5, "rate": 1e-3, "ema": 0.999, "train_batch": 16, "train_steps": {"main": 1000}, "warmup": 50,
-    "decay": True, "map": COMPACT_MAP,
+    "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "planted": 0.7,
+    "transplanted": 0.6, "window": 5, "steps": 5, "rate": 1e-3, "ema": 0.999, "train_batch": 16,
+    "train_steps": {"main": 2000}, "warmup": 50, "decay": True, "map": COMPACT_MAP,
 }  # fmt: skip
 
 
@@ -170,7 +170,7 @@ class IterMask(Restoring):
         noise = torch.randn(rows.shape, generator=generator).to(rows) if c.stochastic else None
         restored = self._inpainted(rows, mask, seen, noise)
         loss = self._error(restored, target, counts & mask if c.inside else counts)
-        tissue = healthy_tissue(batch) & self.unfold(mask)
+        tissue = healthy_tissue(batch) & self.unfold(mask) & (given == batch.image)
         self.healthy.update(batch.image, self.unfold(restored.detach()), tissue, self.misfit)
         yield "net", loss, {c.loss: loss.item()}
 
@@ -264,7 +264,7 @@ class HealthyError(nn.Module):
         scale: (C,) mean squared error of each contrast.
         limit: (groups,) misfit (squared error over ``scale``) that the part ``exceed`` of it exceeds, for each contrast
             where the network has single ones, else one for all.
-        seen: (C,) batches that held each contrast.
+        seen: (C,) batches that held each contrast, as far as the averages' memory goes.
     """
 
     scale: Tensor
@@ -288,10 +288,10 @@ class HealthyError(nn.Module):
     ) -> None:
         """Take in a batch: what it hid of healthy ``tissue`` (B, C, H, W; bool), and what was put there."""
         pixels = tissue.sum(dim=(0, 2, 3))
-        self.seen += pixels > 0
-        rate = (1 / self.seen.clamp_min(1)).clamp_min(self.momentum) * (pixels > 0)
+        self.seen.add_(pixels > 0).clamp_max_(1 / self.momentum)
+        rate = (pixels > 0) / self.seen.clamp_min(1)
         error = ((image - restored.float()) ** 2 * tissue).sum(dim=(0, 2, 3)) / pixels.clamp_min(1)
-        self.scale.lerp_(torch.where(pixels > 0, error, self.scale), rate).clamp_min_(1e-6)
+        self.scale.lerp_(torch.where(pixels > 0, error, self.scale), rate).clamp_min_(1e-4)
         groups = len(self.limit)
         where = tissue if groups > 1 else tissue.any(dim=1, keepdim=True)
         found = misfit(image, restored, where.reshape(-1, 1, *where.shape[2:])).reshape(where.shape)

@@ -228,7 +228,7 @@ METHODS: dict[str, MethodSpec] = {
         "itermask:IterMask",
         "inpaints the hidden brain, guided by edges; what it reconstructs well is uncovered, step by step",
         "Liang et al. 2024, arXiv:2406.02422",
-        HEALTHY,
+        Supervision((Need.HEALTHY_SLICES,), MaskUse.TRANSPLANTED),
     ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
