@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from braincli.anomalies import growth, pixels
+from braincli.diffusion import draws
 
 SEEDS = 5
 
@@ -68,12 +70,12 @@ def draw(
     b, h, w = shape[0], shape[-2], shape[-1]
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * torch.rand(*size, generator=generator, device=generator.device)
+        return low + (high - low) * draws.rand(generator, *size)
 
     def chance(of: float) -> Tensor:
         return uniform(0, 1, b) < of
 
-    size = (uniform(0, 1, b) * _log_ratio(share)).exp() * share[0]
+    size = uniform(math.log(share[0]), math.log(share[1]), b).exp()
     weight = uniform(0.3, 1.0, b, SEEDS) * (uniform(0, 1, b, SEEDS) < 0.6) * chance(several)[:, None]
     first = torch.arange(SEEDS, device=generator.device) == 0
     return Hiding(
@@ -82,9 +84,8 @@ def draw(
         weight=torch.where(first, 1.0, weight),
         stretch=uniform(-0.5, 0.5, b, SEEDS).exp(),
         angle=uniform(0, torch.pi, b, SEEDS),
-        bend=_clouds(b, h, w, generator),
-        grain=torch.randn(b, 1, h, w, generator=generator, device=generator.device)
-        * (uniform(0.1, 0.6, b) * chance(frayed))[:, None, None, None],
+        bend=growth.clouds(b, 1, h, w, generator),
+        grain=draws.randn(generator, b, 1, h, w) * (uniform(0.1, 0.6, b) * chance(frayed))[:, None, None, None],
     )
 
 
@@ -118,25 +119,11 @@ def quantile(values: Tensor, where: Tensor, share: Tensor | float) -> Tensor:
 def _remoteness(brain: Tensor, hiding: Hiding) -> Tensor:
     """(B, 1, H, W) log of the distance to the nearest seed, bent and grained: the least is hidden first."""
     h, w = brain.shape[2:]
-    inside = brain.flatten(1).cumsum(dim=1)
-    at = torch.searchsorted(inside, (hiding.seed * inside[:, -1:]).long() + 1).clamp_max(h * w - 1)
-    rows = torch.arange(h, device=brain.device)[:, None] - (at // w)[..., None, None]
-    columns = torch.arange(w, device=brain.device)[None, :] - (at % w)[..., None, None]
+    at = pixels.positions(hiding.seed, brain)[..., None, None]
+    rows = torch.arange(h, device=brain.device)[:, None] - at[:, :, 0]
+    columns = torch.arange(w, device=brain.device)[None, :] - at[:, :, 1]
     cos, sin = hiding.angle.cos()[..., None, None], hiding.angle.sin()[..., None, None]
     ratio = hiding.stretch.sqrt()[..., None, None]
     along, across = (rows * cos + columns * sin) / ratio, (columns * cos - rows * sin) * ratio
     distance = (along**2 + across**2 + 1).sqrt() / hiding.weight[..., None, None]
     return distance.amin(dim=1, keepdim=True).log() + 0.6 * hiding.bend + hiding.grain
-
-
-def _clouds(b: int, h: int, w: int, generator: torch.Generator) -> Tensor:
-    """(B, 1, H, W) smooth noise of about unit size: three octaves of interpolated white noise."""
-    total = torch.zeros(b, 1, h, w, device=generator.device)
-    for cells, gain in ((4, 0.8), (8, 0.5), (20, 0.3)):
-        coarse = torch.randn(b, 1, cells, cells, generator=generator, device=generator.device)
-        total = total + gain * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=True)
-    return total
-
-
-def _log_ratio(bounds: tuple[float, float]) -> float:
-    return math.log(bounds[1] / bounds[0])

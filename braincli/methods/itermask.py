@@ -55,6 +55,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.anomalies import hiding
+from braincli.diffusion import draws
 from braincli.diffusion import noise as noises
 from braincli.methods.base import Batch, Losses, Prediction, Tick, healthy_tissue, masked_mean, no_tick, present
 from braincli.methods.families.denoising import centred
@@ -165,14 +166,14 @@ class IterMask(Restoring):
         seen = edges(rows, c.cutoff)
         if self.first is not None:
             loss = self._error(self._reconstructed(self.first, seen), target, counts)
-            yield "first", loss, {"edges": loss.item()}
+            yield "first", loss, {"edges": loss.detach()}
         mask = hiding.apply(brain, hiding.draw(tuple(rows.shape), generator, share=c.share, whole=c.whole))
-        noise = torch.randn(rows.shape, generator=generator).to(rows) if c.stochastic else None
+        noise = draws.randn(generator, *rows.shape).to(rows) if c.stochastic else None
         restored = self._inpainted(rows, mask, seen, noise)
         loss = self._error(restored, target, counts & mask if c.inside else counts)
         tissue = healthy_tissue(batch) & self.unfold(mask) & (given == batch.image)
         self.healthy.update(batch.image, self.unfold(restored.detach()), tissue, self.misfit)
-        yield "net", loss, {c.loss: loss.item()}
+        yield "net", loss, {c.loss: loss.detach()}
 
     def _error(self, restored: Tensor, target: Tensor, counts: Tensor) -> Tensor:
         error = restored - target
