@@ -57,10 +57,10 @@ from torch.nn import functional as F
 from braincli.anomalies import hiding
 from braincli.diffusion import draws
 from braincli.diffusion import noise as noises
-from braincli.methods.base import Batch, Losses, Prediction, Tick, healthy_tissue, masked_mean, no_tick, present
+from braincli.methods.base import Losses, Prediction, Task, Tick, healthy_tissue, masked_mean, no_tick, present
 from braincli.methods.families.denoising import centred
 from braincli.methods.families.reconstruction import ReconstructionConfig, Restoring
-from braincli.methods.presets import COMPACT_MAP, LESIONS_OUT, STACKED, Preset
+from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, STACKED, WHOLE_128, Preset
 from braincli.networks.unet import UNet
 
 
@@ -84,7 +84,6 @@ class IterMaskConfig(ReconstructionConfig):
     train_steps: dict[str, int] = Field(default={"main": 90_000})
     train_batch: int = 32
     rate: float = 1e-4
-    ema: float = 0.0
     # networks
     width: int = 32
     multipliers: tuple[int, ...] = (1, 1, 2, 3, 4)
@@ -112,11 +111,12 @@ class IterMaskConfig(ReconstructionConfig):
         return self.hidden == "noise"
 
 
-COMPACT: Preset = STACKED | LESIONS_OUT | {
+COMPACT: Preset = STACKED | {
+    "lesson": LEFT_OUT | {"plant": 0.7, "transplant": 0.6},
     "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "dropout": 0.0, "patch": 2,
-    "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "planted": 0.7,
-    "transplanted": 0.6, "window": 5, "steps": 5, "rate": 1e-3, "ema": 0.999, "train_batch": 16,
-    "train_steps": {"main": 2000}, "warmup": 50, "decay": True, "map": COMPACT_MAP,
+    "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "window": 5,
+    "steps": 5, "rate": 1e-3, "train_batch": 16, "train_steps": {"main": 2000}, "warmup": 50, "decay": True,
+    "map": COMPACT_MAP,
 }  # fmt: skip
 
 
@@ -126,13 +126,12 @@ class IterMask(Restoring):
     config: IterMaskConfig
     Config = IterMaskConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
-        "paper": {},
+        "paper": {"slices": WHOLE_128 | {"range": (70, 90)}, "map": {"residual": "squared"}},
         "compact": COMPACT,
         "tiny": COMPACT | {
             "width": 8, "multipliers": (1, 2), "steps": 2, "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2,
         },
     }  # fmt: skip
-    map_options: ClassVar[Preset] = {"residual": "squared", "median": 0, "smooth_mm": 0.0, "erode_mm": 0.0}
 
     def __init__(self, config: IterMaskConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
@@ -157,12 +156,11 @@ class IterMask(Restoring):
             if network is not None
         }
 
-    def losses(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
+    def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Error of the inpainted slice, and of the one that is made of edges alone."""
         c = self.config
-        batch, given = self.training_pair(batch, generator)
-        rows, brain = self.fold(given), self.per_row(batch.brain)
-        target, counts = self.fold(batch.image), self.fold(self.loss_mask(batch))
+        rows, brain = self.fold(batch.image), self.per_row(batch.brain)
+        target, counts = self.fold(batch.target), self.fold(batch.counts)
         seen = edges(rows, c.cutoff)
         if self.first is not None:
             loss = self._error(self._reconstructed(self.first, seen), target, counts)
@@ -171,8 +169,8 @@ class IterMask(Restoring):
         noise = draws.randn(generator, *rows.shape).to(rows) if c.stochastic else None
         restored = self._inpainted(rows, mask, seen, noise)
         loss = self._error(restored, target, counts & mask if c.inside else counts)
-        tissue = healthy_tissue(batch) & self.unfold(mask) & (given == batch.image)
-        self.healthy.update(batch.image, self.unfold(restored.detach()), tissue, self.misfit)
+        tissue = healthy_tissue(batch) & self.unfold(mask) & (batch.planted == 0)
+        self.healthy.update(batch.target, self.unfold(restored.detach()), tissue, self.misfit)
         yield "net", loss, {c.loss: loss.detach()}
 
     def _error(self, restored: Tensor, target: Tensor, counts: Tensor) -> Tensor:

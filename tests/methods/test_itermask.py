@@ -15,6 +15,7 @@ from braincli.methods.base import Batch
 from braincli.methods.itermask import HealthyError, IterMask, edges
 
 SIZE = (32, 24)
+PLAIN = {"vary": 0.0, "drop": 0.0, "plant": 0.0, "transplant": 0.0}
 
 
 def build(preset: str = "tiny", channels: int = 4, **settings: object) -> IterMask:
@@ -61,7 +62,7 @@ class Anatomist(nn.Module):
 
 def shrinking(image: Tensor, healthy: Batch, **settings: object) -> tuple[list[Tensor], Tensor, Tensor]:
     """Masks that were asked for, call by call; the last reconstruction and mask."""
-    method = build(planted=0.0, window=1, **settings).eval()
+    method = build(window=1, **settings).eval()
     method.net = Anatomist(healthy.image)  # type: ignore[assignment]
     method.healthy.scale.fill_(0.01)
     method.healthy.limit.fill_(0.2)  # an error of sqrt(0.2 * 0.01) = 0.045
@@ -118,7 +119,7 @@ def test_what_has_ended_keeps_its_reconstruction_though_noise_goes_on() -> None:
     """A larger ``least`` ends every row after the first step; noise drawn later changes nothing."""
     healthy = phantom()
     image, _ = with_blob(healthy)
-    given: dict[str, object] = {"hidden": "noise", "least": 0.99, "planted": 0.0}
+    given: dict[str, object] = {"hidden": "noise", "least": 0.99}
     short, long = build(steps=1, **given).eval(), build(steps=5, **given).eval()
     with torch.no_grad():
         for method in (short, long):
@@ -132,7 +133,7 @@ def test_what_has_ended_keeps_its_reconstruction_though_noise_goes_on() -> None:
 
 def test_learns_to_find_a_blob_from_healthy_slices() -> None:
     """Trained on nothing but healthy phantoms, the mask ends on the blob, and leaves the place where it is healthy."""
-    method = build(channels=1, planted=0.0, variation=0.0, contrast_dropout=0.0, width=16, steps=4)
+    method = build(channels=1, lesson=PLAIN, width=16, steps=4)
     drawn = torch.Generator().manual_seed(0)
 
     def slices(rows: int) -> Batch:
@@ -142,7 +143,7 @@ def test_learns_to_find_a_blob_from_healthy_slices() -> None:
 
     optimizer = method.optimizers("main")["net"]
     for _ in range(120):
-        ((_, loss, _),) = method.losses(slices(8), "main", drawn)
+        ((_, loss, _),) = method.learn(slices(8), "main", drawn)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -172,9 +173,9 @@ def test_paper_has_a_network_for_edges_alone_and_restores_with_noise() -> None:
 @pytest.mark.parametrize("inside", [True, False])
 def test_untrained_reconstruction_is_grey_which_the_loss_says(inside: bool) -> None:
     """Zero output is 0.5 everywhere: the loss is the mean distance to it, in hidden pixels or in the whole slice."""
-    method = build(planted=0.0, variation=0.0, contrast_dropout=0.0, inside=inside, known_only=inside, whole=0.0)
+    method = build(inside=inside, whole=0.0, lesson=PLAIN | {"leave_out": inside})
     given = phantom()
-    ((_, loss, _),) = method.losses(given, "main", torch.Generator().manual_seed(3))
+    ((_, loss, _),) = method.learn(given, "main", torch.Generator().manual_seed(3))
     drawn = hiding.draw(tuple(given.image.shape), torch.Generator().manual_seed(3), share=method.config.share)
     mask = hiding.apply(given.brain, drawn).expand_as(given.image)
     distance = (given.image - 0.5).abs()
@@ -187,8 +188,8 @@ def test_lesions_are_left_out_of_what_healthy_error_is_learnt_from() -> None:
     lesion[:, :, :16] = True
     bright = torch.where(lesion, 1.0, given.image) * given.brain
     for image, mark in ((given.image, given.lesion), (bright, lesion)):
-        method = build(planted=0.0, variation=0.0, contrast_dropout=0.0, whole=1.0)
-        list(method.losses(replace(given, image=image, lesion=mark), "main", torch.Generator().manual_seed(3)))
+        method = build(lesson=PLAIN, whole=1.0)
+        list(method.learn(replace(given, image=image, lesion=mark), "main", torch.Generator().manual_seed(3)))
         assert method.healthy.scale.max() < 0.03, "grey to a lesion's 1 would be 0.25"
 
 
