@@ -50,7 +50,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -109,6 +109,14 @@ class IterMaskConfig(ReconstructionConfig):
     @property
     def stochastic(self) -> bool:
         return self.hidden == "noise"
+
+    @model_validator(mode="after")
+    def _fits(self) -> IterMaskConfig:
+        if self.window % 2 == 0:
+            raise ValueError("the width of the window is odd")
+        if not 0 < self.share[0] <= self.share[1] <= 1:
+            raise ValueError("shares of the brain rise, from above 0 to 1")
+        return self
 
 
 COMPACT: Preset = STACKED | {

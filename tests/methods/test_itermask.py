@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from braincli.anomalies import hiding
+from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch
 from braincli.methods.itermask import HealthyError, IterMask, edges
@@ -242,6 +243,15 @@ def test_limits_are_exceeded_by_the_given_share_of_healthy_tissue(contrasts: str
     found = method.misfit(given.image, errors(), rows.reshape(-1, 1, *SIZE))
     above = (found > method.healthy.limits(8))[rows.reshape(-1, 1, *SIZE)].float().mean()
     assert above.item() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"window": 4}, "window is odd"), ({"share": (0.5, 0.2)}, "shares of the brain"), ({"keep": 0.0}, "keep")],
+)
+def test_options_that_make_no_sense(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        build(**settings)
 
 
 def test_contrasts_that_are_missing_leave_their_scale_alone() -> None:
