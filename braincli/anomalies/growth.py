@@ -111,8 +111,8 @@ def draw(
         necrosis=uniform(0.4, 0.85, b) * (with_core & with_necrosis),
         softness=uniform(0.4, 4.0, b),
         spread=uniform(0.0, 1.0, b) * (draws.rand(generator, b) < 0.6),
-        outline=_clouds(b, 3, h, w, generator),
-        texture=_clouds(b, c, h, w, generator, fine=draws.rand(generator, b)),
+        outline=clouds(b, 3, h, w, generator),
+        texture=clouds(b, c, h, w, generator, fine=draws.rand(generator, b)),
         level=level,
         opacity=opacity,
         grain=uniform(0.0, 0.2, b),
@@ -183,8 +183,8 @@ def _levels(device: torch.device) -> Tensor:
     return torch.tensor(LEVELS, device=device)
 
 
-def _clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator, fine: Tensor | None = None) -> Tensor:
-    """Smooth noise of about unit size: three octaves of interpolated white noise.
+def clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator, fine: Tensor | None = None) -> Tensor:
+    """(B, channels, H, W) smooth noise of about unit size: three octaves of interpolated white noise.
 
     ``fine`` (B,) in [0, 1] mixes in grains down to two pixels.
     """

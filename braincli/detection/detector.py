@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braincli.config import DetectConfig, PreprocessConfig
-from braincli.detection.find import Findings, find_lesions
+from braincli.detection.find import Findings, search
 from braincli.detection.lesions import sphere_mm
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer
 from braincli.detection.report import CaseResult
@@ -27,6 +27,7 @@ from braincli.model.folder import LoadedModel, load_model, read_info
 from braincli.model.info import ModelInfo
 from braincli.model.search import locate
 from braincli.runtime import device, files, provenance
+from braincli.runtime.overlap import Steps, drained
 from braincli.runtime.progress import Reporter, Step
 from braincli.runtime.provenance import RunRecord
 
@@ -85,7 +86,11 @@ class Detector:
         return Writer(names, self.config, self.new_record(case), inputs, tuple(case.images), self.config.preprocess)
 
     def run(self, case: Case, output: Path) -> CaseResult:
-        """Detect one case, or skip it where ``resume`` finds it complete.
+        """:meth:`steps` in one go."""
+        return drained(self.steps(case, output))
+
+    def steps(self, case: Case, output: Path) -> Steps[CaseResult]:
+        """Detect one case, or skip it where ``resume`` finds it complete; in parts that end around the network.
 
         Raises:
             UsageError: an output exists, or another process writes there.
@@ -100,7 +105,7 @@ class Detector:
                 return _skipped(case, names)
             writer.transaction.refuse()
             try:
-                masks, findings = (self._raw if self.config.preprocess else self._prepared)(case, writer)
+                masks, findings = yield from (self._raw if self.config.preprocess else self._prepared)(case, writer)
             finally:
                 for text in writer.record.warnings:
                     self.reporter.warn(f"{case.id}: {text}")
@@ -109,10 +114,10 @@ class Detector:
             round(findings.volume_ml, 3), round(time.perf_counter() - begin, 2), list(writer.record.warnings),
         )  # fmt: skip
 
-    def _prepared(self, case: Case, writer: Writer) -> tuple[dict[str, Path], Findings]:
+    def _prepared(self, case: Case, writer: Writer) -> Steps[tuple[dict[str, Path], Findings]]:
         """A case that is skull-stripped and on one grid."""
         images, mask = self._read(case, writer.record)
-        findings = self._find(case.id, images, mask, writer)
+        findings = yield from self._find(case.id, images, mask, writer)
         self._refuse_too_much(findings, writer, {"": findings.anomaly})
         writer.begin()
         with writer.record.timed("write"):
@@ -132,7 +137,7 @@ class Detector:
         record.facts["skull"] = refuse_skull(images, config, masked=mask is not None)
         return images, mask
 
-    def _raw(self, case: Case, writer: Writer) -> tuple[dict[str, Path], Findings]:
+    def _raw(self, case: Case, writer: Writer) -> Steps[tuple[dict[str, Path], Findings]]:
         """A case as it left the scanner: preprocess, detect in SRI24, take the masks back to every native grid."""
         self._refuse_one_file(case, writer.names)
         record = writer.record
@@ -142,7 +147,7 @@ class Detector:
             with record.timed("read"):
                 images = load_images(prepared)
                 mask = volumes.load(prepared.brain, labels=True) if prepared.brain else None
-            findings = self._find(case.id, images, mask, writer)
+            findings = yield from self._find(case.id, images, mask, writer)
             native = {contrast: "" if writer.names.single else str(contrast) for contrast in case.images}
             if findings.share > TOO_MUCH:
                 anomalies = {space: ready.to_native(findings.anomaly, contrast) for contrast, space in native.items()}
@@ -194,13 +199,17 @@ class Detector:
         record.facts["preprocess"] = {"reference": str(ready.reference), "qc": ready.qc}
         return ready
 
-    def _find(self, case_id: str, images: dict[Contrast, Volume], mask: Volume | None, writer: Writer) -> Findings:
+    def _find(
+        self, case_id: str, images: dict[Contrast, Volume], mask: Volume | None, writer: Writer
+    ) -> Steps[Findings]:
         record = writer.record
         with record.timed("load model"):
             model = self.model
-        findings = find_lesions(
-            case_id, images, model, self.config, brain=mask, reporter=self.reporter, timed=record.timed
-        )  # fmt: skip
+        parts = search(case_id, images, model, self.config, brain=mask, reporter=self.reporter, timed=record.timed)
+        next(parts)  # the slices
+        yield
+        device.prepare(self.config.device, self.config.threads)  # each thread has its own number of torch's threads
+        findings = yield from parts
         record.warnings += findings.warnings
         record.facts |= {
             "model": {"name": self.info.name, "method": self.info.method, "preset": self.info.preset},

@@ -24,6 +24,7 @@ from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, 
 from braincli.imaging.volume import Volume, view_onto
 from braincli.model.folder import LoadedModel
 from braincli.runtime.device import precision
+from braincli.runtime.overlap import Steps, drained
 from braincli.runtime.progress import Reporter
 from braincli.spec import MapOptions
 
@@ -147,7 +148,21 @@ def find_lesions(
     reporter: Reporter | None = None,
     timed: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
 ) -> Findings:
-    """Restore a case and segment what differs.
+    """:func:`search` in one go."""
+    return drained(search(case_id, images, model, config, brain=brain, reporter=reporter, timed=timed))
+
+
+def search(
+    case_id: str,
+    images: Mapping[Contrast, Volume],
+    model: LoadedModel,
+    config: DetectConfig,
+    *,
+    brain: Volume | None = None,
+    reporter: Reporter | None = None,
+    timed: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
+) -> Steps[Findings]:
+    """Restore a case and segment what differs; in parts that end before and after the network.
 
     Args:
         case_id: part of the noise seed.
@@ -174,6 +189,7 @@ def find_lesions(
     with timed("slice"):
         slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
     counts = counting(slices, model.info.map)
+    yield
 
     def draw(sample: int) -> Restoration:
         return restore(
@@ -187,6 +203,7 @@ def find_lesions(
 
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)
+    yield
     weights = choice.weights if result.score is None else {}
     warnings = [*choice.warnings, *uncorrected, *slices.warnings, *beyond(slices, spec)]
     warnings += unjudged(slices, counts, weights, model.info.map)

@@ -18,6 +18,7 @@ from braincli.imaging.case import left_aside
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, gather_cases, read_name, stem
 from braincli.methods import registry
 from braincli.runtime import cohort
+from braincli.runtime.device import available_threads
 from braincli.runtime.progress import Reporter
 
 NEED_GB = {False: 1.5, True: 5.0}  # of one process, by --preprocess; measured: docs/cohorts.md
@@ -64,7 +65,9 @@ def detect_cases(
     for text in left_aside(cases):
         reporter.say(text)
     jobs = cohort.Jobs(config.jobs, NEED_GB[config.preprocess])
-    outcomes = cohort.each(cases, partial(detector.run, output=output), reporter, jobs=jobs)
+    run, steps = partial(detector.run, output=output), partial(detector.steps, output=output)
+    alone = config.preprocess or (config.threads or available_threads()) < 2  # preprocessing takes all threads itself
+    outcomes = cohort.each(cases, run, reporter, jobs=jobs, steps=None if alone else steps)
     return DetectReport(info.name, [outcome.result or _failed(outcome) for outcome in outcomes])
 
 

@@ -11,17 +11,31 @@ import numpy as np
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box with all of ``mask`` (bool, any number of axes); empty along every axis where nothing is set."""
-    box = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0))
+    forwards, slowest_first = _storage(mask)
+    box = [slice(0, 0)] * mask.ndim
+    for axis, used in zip(slowest_first, _used(mask[forwards].transpose(slowest_first)), strict=True):
+        places = np.flatnonzero(used[forwards[axis]])  # an axis that was turned is turned back
+        if len(places):
+            box[axis] = slice(int(places[0]), int(places[-1]) + 1)
     return tuple(box)
+
+
+def _used(mask: np.ndarray) -> list[np.ndarray]:
+    """Along each axis, which places hold anything; two passes through memory, from its start to its end."""
+    if mask.ndim == 1:
+        return [mask]
+    return [np.any(mask, axis=tuple(range(1, mask.ndim))), *_used(np.asarray(np.any(mask, axis=0)))]
+
+
+def _storage(array: np.ndarray) -> tuple[tuple[slice, ...], list[int]]:
+    """How to turn ``array``, and then its order of axes, so that it runs through memory from its start to its end."""
+    forwards = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)
+    return forwards, [int(axis) for axis in np.argsort([-abs(stride) for stride in array.strides], kind="stable")]
 
 
 def as_stored(first: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Views of arrays of one shape, turned alike so that ``first`` runs through memory from its start to its end."""
-    forwards = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in first.strides)
-    slowest_first = np.argsort([-abs(stride) for stride in first.strides], kind="stable")
+    forwards, slowest_first = _storage(first)
     return [array[forwards].transpose(slowest_first) for array in (first, *others)]
 
 

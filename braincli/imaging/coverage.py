@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
@@ -76,12 +76,12 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
     warnings += _judge_size(mask, first, given=brain is not None)
     hidden: dict[Contrast, np.ndarray] = {}
     shaded = []
-    for contrast, volume in volumes.items():
-        missing, words = _look(contrast, volume, own[contrast], mask)
+    shown = {key: mask & seen for key, seen in {id(seen): seen for seen in own.values()}.items()}
+    for (contrast, volume), (missing, words) in zip(volumes.items(), _looks(volumes, own.values(), mask), strict=True):
         warnings += words
         if missing is not None:
             hidden[contrast] = missing
-        if factor := shading(volume, mask & own[contrast]):
+        if factor := shading(volume, shown[id(own[contrast])]):
             shaded.append(
                 f"{contrast.upper()} brightens by a factor of {factor:.1f} across the brain: its bias field was hardly "
                 "corrected (detect --n4, or braincli preprocess)"
@@ -91,26 +91,30 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
 
 def about_unused(volumes: Mapping[Contrast, Volume], brain: np.ndarray) -> list[str]:
     """What is to be said of contrasts that no model looks at: where they show nothing of ``brain`` (X, Y, Z)."""
-    own = foregrounds(volumes.values())
-    return [
-        text
-        for (c, volume), shown in zip(volumes.items(), own, strict=True)
-        for text in _look(c, volume, shown, brain)[1]
-    ]
+    looks = _looks(volumes, list(foregrounds(volumes.values())), brain)
+    return [text for _, words in looks for text in words]
 
 
-def _look(
-    contrast: Contrast, volume: Volume, own: np.ndarray, brain: np.ndarray
-) -> tuple[np.ndarray | None, list[str]]:
-    """Where a contrast with foreground ``own`` shows nothing of the brain (None: it shows all), and words for it."""
-    gaps = _gaps(own)
-    words = list(_name_gaps(contrast, volume, gaps))
-    missing = _missing(brain, own, gaps, volume.spacing)
-    share = np.count_nonzero(missing) / np.count_nonzero(brain)
-    if share <= NOTICED and not (gaps and missing.any()):
-        return None, words
-    text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
-    return missing, [*words, f"{text}; where it shows nothing it counts for nothing"]
+def _looks(
+    volumes: Mapping[Contrast, Volume], own: Collection[np.ndarray], brain: np.ndarray
+) -> Iterator[tuple[np.ndarray | None, list[str]]]:
+    """Where each contrast with its foreground shows nothing of the brain (None: it shows all), and words for it.
+
+    Foregrounds that are one array, as those of scans stripped with one mask, are looked at once.
+    """
+    size, known = np.count_nonzero(brain), {}
+    for (contrast, volume), shown in zip(volumes.items(), own, strict=True):
+        if id(shown) not in known:
+            gaps = _gaps(shown)
+            missing = _missing(brain, shown, gaps, volume.spacing)
+            known[id(shown)] = gaps, missing, np.count_nonzero(missing) / size
+        gaps, missing, share = known[id(shown)]
+        words = list(_name_gaps(contrast, volume, gaps))
+        if share <= NOTICED and not (gaps and share):
+            yield None, words
+            continue
+        text = f"{contrast.upper()} shows {np.floor(1000 * (1 - share)) / 10:g} % of the brain"
+        yield missing, [*words, f"{text}; where it shows nothing it counts for nothing"]
 
 
 def _judge_size(mask: np.ndarray, grid: Volume, *, given: bool) -> list[str]:

@@ -24,7 +24,7 @@ def shading(volume: Volume, brain: np.ndarray) -> float | None:
         brain: (X, Y, Z) bool.
     """
     size = np.count_nonzero(brain)
-    if not size or np.count_nonzero(brain & (volume.data < 0)) / size > NEGATIVE:
+    if not size or (volume.data.min() < 0 and np.count_nonzero(brain & (volume.data < 0)) / size > NEGATIVE):
         return None
     steps = [max(1, round(COARSE_MM / size)) for size in volume.spacing]
     sparse = tuple(slice(step // 2, None, step) for step in steps)

@@ -213,7 +213,9 @@ def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarra
         return whole
     low, high = np.percentile(inside, spec.percentiles)
     if high > low:
-        result[brain] = ((inside - low) / (high - low)).clip(0, 1)
+        scaled = inside - low
+        scaled /= high - low
+        result[brain] = scaled.clip(0, 1, out=scaled)
     return whole
 
 

@@ -224,6 +224,12 @@ METHODS: dict[str, MethodSpec] = {
         "Wolleb et al. 2022, arXiv:2112.03145",
         Supervision((Need.LESION_MASKS,), outlines=True),
     ),
+    "itermask": MethodSpec(
+        "itermask:IterMask",
+        "inpaints the hidden brain, guided by edges; what it reconstructs well is uncovered, step by step",
+        "Liang et al. 2024, arXiv:2406.02422",
+        Supervision((Need.HEALTHY_SLICES,), MaskUse.TRANSPLANTED),
+    ),
     "tsgm": MethodSpec(
         "tsgm:TSGM",
         "CycleGAN makes diseased partners, a joint VE diffusion model restores the healthy slice",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from braincli.errors import BraincliError, CohortError, InternalError, QualityError, ResourceError, UsageError
 from braincli.runtime import device
+from braincli.runtime.overlap import Steps, overlapped
 from braincli.runtime.progress import Reporter
 
 R = TypeVar("R")
@@ -88,22 +89,36 @@ def part(cases: Sequence[I], part_id: int | None, num_parts: int | None, reporte
 
 
 def each(
-    cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, *, title: str = "cases", jobs: Jobs | None = None
+    cases: Sequence[I],
+    work: Callable[[I], R],
+    reporter: Reporter,
+    *,
+    title: str = "cases",
+    jobs: Jobs | None = None,
+    steps: Callable[[I], Steps[R]] | None = None,
 ) -> list[Outcome[R]]:
     """Run ``work`` on every case; whatever goes wrong with one becomes its outcome. The order is that of the cases.
 
     Args:
         work: with several jobs it and its results travel to other processes: a function or object that can be pickled
             and holds its ``reporter`` as such.
+        steps: the same work in three parts. Where this process does it all, the cases overlap: the next is begun and
+            the last ended in other threads, see :mod:`braincli.runtime.overlap`.
 
     Raises:
         BraincliError: there is only one case, and this went wrong.
     """
-    return list(stream(cases, work, reporter, title=title, jobs=jobs))
+    return list(stream(cases, work, reporter, title=title, jobs=jobs, steps=steps))
 
 
 def stream(
-    cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, *, title: str = "cases", jobs: Jobs | None = None
+    cases: Sequence[I],
+    work: Callable[[I], R],
+    reporter: Reporter,
+    *,
+    title: str = "cases",
+    jobs: Jobs | None = None,
+    steps: Callable[[I], Steps[R]] | None = None,
 ) -> Iterator[Outcome[R]]:
     """What :func:`each` gives, one by one, as soon as those before it are there."""
     if len(cases) == 1:
@@ -112,7 +127,7 @@ def stream(
     early: dict[int, Outcome[R]] = {}
     following = 0
     with reporter.step(title, total=len(cases)) as step:
-        for index, outcome in _as_done(cases, work, reporter, jobs or Jobs()):
+        for index, outcome in _as_done(cases, work, reporter, jobs or Jobs(), steps):
             if outcome.error is not None:
                 reporter.warn(f"{outcome.id} failed: {short(outcome.error)}")
             step.advance(note=outcome.id)
@@ -123,20 +138,63 @@ def stream(
 
 
 def _as_done(
-    cases: Sequence[I], work: Callable[[I], R], reporter: Reporter, jobs: Jobs
+    cases: Sequence[I],
+    work: Callable[[I], R],
+    reporter: Reporter,
+    jobs: Jobs,
+    steps: Callable[[I], Steps[R]] | None,
 ) -> Iterator[tuple[int, Outcome[R]]]:
     """Index and outcome of every case, in the order in which they come to their end."""
     memory_gb = device.available_memory_gb()
     processes = jobs.fitting(len(cases), memory_gb, reporter)
     task = partial(_guarded, work=work)
     if processes <= 1:
-        yield from enumerate(map(task, cases))
+        yield from enumerate(map(task, cases) if steps is None else _in_parts(cases, steps))
         return
     from braincli.runtime import workers  # a run of one process goes without
 
     for index, outcome in workers.spread(cases, task, reporter, jobs=processes, memory_gb=memory_gb):
         lost = isinstance(outcome, BraincliError)
         yield index, Outcome(cases[index].id, error=outcome) if lost else outcome
+
+
+@dataclass(eq=False)
+class _Hand(Generic[R]):
+    """A case on its way through the parts of its work; ``outcome`` is what it has come to so far."""
+
+    case: Item
+    steps: Steps[R]
+    outcome: Outcome[R]
+    ended: bool = False
+
+    def go_on(self) -> None:
+        """Do the next part, if one is left."""
+        if self.ended:
+            return
+        part: Outcome[Any] = _guarded(self.case, self._next)  # of None until the end
+        self.ended |= part.error is not None
+        self.outcome = replace(part, seconds=round(self.outcome.seconds + part.seconds, 3))
+
+    def finish(self) -> None:
+        """Do all parts that are left."""
+        while not self.ended:
+            self.go_on()
+
+    def _next(self, case: Item) -> R | None:
+        try:
+            next(self.steps)
+        except StopIteration as end:
+            self.ended = True
+            result: R = end.value
+            return result
+        return None
+
+
+def _in_parts(cases: Sequence[I], steps: Callable[[I], Steps[R]]) -> Iterator[Outcome[R]]:
+    """Outcome after outcome, in order, while the next cases are on their way."""
+    hands = (_Hand(case, steps(case), Outcome[R](case.id)) for case in cases)
+    for hand in overlapped(hands, (_Hand.go_on, _Hand.go_on, _Hand.finish), lambda hand: hand.steps.close()):
+        yield hand.outcome
 
 
 def results(outcomes: Sequence[Outcome[R]]) -> list[R]:

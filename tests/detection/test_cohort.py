@@ -120,3 +120,23 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     config = DetectConfig(model="threshold", figure=False)
     api.detect(root / "p2", tmp_path / "out", config=config, reporter=Listener())
     assert "p2: not used: p2_flair_brain.nii.gz, p2_roi.nii.gz." in words
+
+
+@pytest.mark.parametrize("model", ["threshold", "tsgm"])
+def test_cases_that_overlap_give_the_same_to_the_byte(model: str, tmp_path: Path) -> None:
+    """One by one, and all of them: the next is read and the last written while one is in work."""
+    for number in range(1, 5):
+        write_case(tmp_path / "in" / f"p{number}", f"p{number}", ["t1", "flair"], shape=SHAPE, matrix=GRID)
+    config = DetectConfig(model=model, uncalibrated=True, anomaly_map=True, restored=True, threads=2)
+    for number in (1, 3, 4):
+        api.detect(tmp_path / "in" / f"p{number}", tmp_path / "alone", config=config)
+    (tmp_path / "in" / "p2" / "p2_flair.nii.gz").write_bytes(b"no scan")
+    report = api.detect(tmp_path / "in", tmp_path / "beside", config=config)
+    assert [case.status for case in report.cases] == ["done", "failed", "done", "done"]
+    assert not list((tmp_path / "beside").rglob(".*")), "no lock and nothing half-written is left"
+    alone, beside = (
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.suffix in (".gz", ".png", ".tsv")}
+        for out in (tmp_path / "alone", tmp_path / "beside")
+    )
+    assert alone == beside
+    assert len(alone) >= 3 * 5, "mask, anomaly, restoration, picture, table"

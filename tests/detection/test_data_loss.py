@@ -200,10 +200,10 @@ def test_a_second_run_on_one_case_is_refused_and_spoils_nothing(
 ) -> None:
     from braincli.detection import detector
 
-    real, refused = detector.find_lesions, []
+    real, refused = detector.search, []
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
-        monkeypatch.setattr(detector, "find_lesions", real)
+        monkeypatch.setattr(detector, "search", real)
         with pytest.raises(UsageError, match="Another braincli is writing to") as caught:
             detect(models, case, out, overwrite=True)
         refused.append(caught.value.exit_code)
@@ -213,7 +213,7 @@ def test_a_second_run_on_one_case_is_refused_and_spoils_nothing(
 
     for out in (tmp_path / "out", tmp_path / "mask.nii.gz"):
         names = Names.of("p01", out)
-        monkeypatch.setattr(detector, "find_lesions", meanwhile)
+        monkeypatch.setattr(detector, "search", meanwhile)
         assert detect(models, case, out).status == "done"
         assert detect(models, case, out, resume=True).status == "skipped"
     assert refused == [2, 2]

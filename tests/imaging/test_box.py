@@ -15,6 +15,17 @@ def test_box_holds_all_that_is_set_and_nothing_more() -> None:
     assert bounding_box(mask[1]) == (slice(2, 3), slice(3, 4))
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("turned", [(1, 1, 1), (-1, 1, -1), (1, -1, 2)])
+def test_box_is_the_same_however_the_mask_is_stored(axes: tuple[int, ...], turned: tuple[int, ...]) -> None:
+    mask = (np.random.default_rng(3).random((5, 6, 7)) > 0.97).transpose(axes)
+    mask = mask[tuple(slice(None, None, step) for step in turned)]
+    places = np.argwhere(mask)
+    box = tuple(slice(int(low), int(high) + 1) for low, high in zip(places.min(0), places.max(0), strict=True))
+    assert bounding_box(mask) == box
+    assert bounding_box(np.ascontiguousarray(mask)) == box
+
+
 def test_nothing_set_is_an_empty_box() -> None:
     assert np.zeros((2, 3))[bounding_box(np.zeros((2, 3), bool))].size == 0
 
