@@ -56,10 +56,15 @@ class MethodConfig(BaseModel):
 
 
 class Prediction(NamedTuple):
-    """At least one is given. ``restored`` (B, C, H, W) in [0, 1]; ``score`` (B, 1, H, W) >= 0."""
+    """A restoration, a score, or both.
+
+    ``restored`` (B, C, H, W) in [0, 1]; ``score`` (B, 1, H, W) >= 0; ``suspicion`` (B, 1, H, W) in [0, 1], how sure
+    a method is that what it redrew is not healthy: residuals are weighed with it.
+    """
 
     restored: Tensor | None
     score: Tensor | None = None
+    suspicion: Tensor | None = None
 
 
 class Method(nn.Module, ABC):
