@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 NATIVE_BF16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}  # as Linux names what a processor can do
 
@@ -62,6 +63,29 @@ def best_of(function: Callable[[], object], rounds: int, clock: Callable[[], flo
         function()
         took.append(clock() - begin)
     return min(took)
+
+
+def convolution_peak(device: Any, dtype: Any = None) -> float:
+    """FLOP/s of a 3 x 3 convolution as a large network has them, channels last, in ``dtype`` (None: float32)."""
+    import torch
+
+    gpu = device.type == "cuda"
+    rows, channels, side = (64, 256, 96) if gpu else (16, 64, 48)
+    layout = {"device": device, "dtype": dtype or torch.float32}
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, **layout).to(
+        memory_format=torch.channels_last
+    )
+    x = torch.randn(rows, channels, side, side, **layout).contiguous(memory_format=torch.channels_last)
+
+    def work() -> None:
+        for _ in range(10 if gpu else 1):
+            layer(x)
+        if gpu:
+            torch.cuda.synchronize()
+
+    with torch.inference_mode():
+        work()
+        return (10 if gpu else 1) * 2 * 9 * rows * channels**2 * side**2 / best_of(work, 5)
 
 
 def processor() -> str:

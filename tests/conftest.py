@@ -28,6 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_models(tmp_path_factory.mktemp("models"))
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist may be missing, as beside a borrowed GPU
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Workers of a plain ``pytest``: one per CPU; none for a single file, which is done before they have started."""
     named = [Path(argument.partition("::")[0]) for argument in config.args]

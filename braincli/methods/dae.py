@@ -105,7 +105,7 @@ class DAE(Reconstruction):
     def noise(self, batch: Task, generator: torch.Generator) -> Tensor:
         """Coarse noise (B, C, H, W) for ``batch``."""
         c = self.config
-        shape, chosen = tuple(batch.image.shape), draws.randint(generator, 0, len(c.cells), 1).to(batch.image.device)
+        shape, chosen = tuple(batch.image.shape), draws.randint(generator, 0, len(c.cells), 1)
         kinds = [coarse.draw(shape, generator, cells=n, std=c.std) for n in c.cells]  # type: ignore[arg-type]
         noise = torch.stack(kinds)[chosen][0]
         exponent = 2 * draws.rand(generator, len(batch), 1, 1, 1) - 1

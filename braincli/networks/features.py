@@ -71,6 +71,13 @@ class Features(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation)[None, :, None, None], persistent=False)
         self.register_buffer("loaded", torch.tensor(not self.backbone.pretrained))
         self.stages = self._frozen(self.backbone.build())
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """:attr:`loaded`, which is read from the device until it is true, and not again."""
+        self._ready = self._ready or bool(self.loaded)
+        return self._ready
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take the parameters of the whole network, as it is published.
@@ -144,7 +151,7 @@ class Standardise(nn.Module):
             total = weight.sum()
             some = total > 0  # nothing to learn from otherwise; asked on the device, which need not wait
             self.seen += some
-            rate = torch.where(some, (1 / self.seen).clamp_min(self.momentum), 0)
+            rate = torch.where(some, (1 / self.seen).clamp_min(self.momentum), 0).expand_as(self.mean)
             total = total.clamp_min(1e-12)
             self.mean.lerp_((x * weight).sum(dim=(0, 2, 3)) / total, rate)
             self.square.lerp_((x * x * weight).sum(dim=(0, 2, 3)) / total, rate)

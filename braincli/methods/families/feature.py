@@ -76,7 +76,7 @@ class FeatureMethod(Method):
         Raises:
             ModelError: the backbone has no weights.
         """
-        if not self.backbone.loaded:
+        if not self.backbone.ready:
             raise ModelError(
                 f"The ImageNet weights of {self.config.backbone} were not loaded; random features detect nothing.",
                 "Train with braincli train, which looks for them, or call load_pretrained.",
