@@ -1,8 +1,9 @@
 """Group and instance normalisation that keep a GPU's layout and its 16 bits.
 
-PyTorch normalises groups on a GPU in channels-first order and, under autocast, in float32: both ways every activation
-is copied, which costs more than the convolutions in between. Here two reductions and one multiply-add read and write
-the activation as it lies; sums are float32. On a CPU PyTorch's own kernels are used.
+PyTorch normalises on a GPU in channels-first order and, under autocast, groups in float32: both ways the activation is
+copied. Of a large one that costs more than the convolutions around it, so that here two reductions and one multiply-add
+read and write it as it lies, with sums in float32. Small ones cost a GPU the number of its kernels, of which PyTorch
+needs fewer; they keep their 16 bits alone. On a CPU PyTorch's own kernels are used.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 FEW = 1024  # pixels
+LARGE = 2**25  # elements, from which on copies cost a GPU more than kernels
 
 
 class GroupNorm(nn.GroupNorm):
@@ -24,7 +27,10 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, of the same type."""
         if x.device.type == "cuda":
-            return normalised(x, self.num_groups, self.weight, self.bias, self.eps)
+            if x.numel() >= LARGE:
+                return normalised(x, self.num_groups, self.weight, self.bias, self.eps)
+            with torch.autocast("cuda", enabled=False):
+                return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
         if x.device.type == "cpu" and x.dtype is torch.bfloat16 and x[0, 0].numel() < FEW:
             return super().forward(x.float()).to(x.dtype)
         return super().forward(x)
@@ -35,7 +41,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, of the same type."""
-        if x.device.type == "cuda":
+        if x.device.type == "cuda" and x.numel() >= LARGE:
             return normalised(x, x.shape[1], None, None, self.eps)
         return super().forward(x)
 
