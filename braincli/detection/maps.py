@@ -38,6 +38,8 @@ def channels(restoration: Restoration, options: MapOptions) -> np.ndarray:
     else:
         assert restoration.restored is not None
         raw = residual(slices.image, restoration.restored, options.residual) * restoration.inside
+        if restoration.suspicion is not None:
+            raw = raw * restoration.suspicion
         shown = slices.shown
     if shown is None:
         return smooth(raw, slices.brain, slices.spacing, options)

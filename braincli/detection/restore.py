@@ -29,12 +29,14 @@ class Restoration:
             nothing; None where the method gives none.
         score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
+        suspicion: (S, 1, H, W) float32 in [0, 1], what residuals are multiplied by; None where the method gives none.
     """
 
     slices: Slices
     restored: np.ndarray | None
     score: np.ndarray | None
     device: str
+    suspicion: np.ndarray | None = None
 
     @property
     def inside(self) -> np.ndarray:
@@ -124,7 +126,7 @@ def restore(
     restored = parts.get("restored")
     if restored is not None and slices.shown is not None:
         restored = np.where(slices.shown | ~slices.brain, restored, np.float32(0))
-    return Restoration(slices, restored, parts.get("score"), str(device))
+    return Restoration(slices, restored, parts.get("score"), str(device), parts.get("suspicion"))
 
 
 def channels_last(method: M) -> M:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from braincli.detection.restore import Restoration
+
+PARTS = ("restored", "score", "suspicion")  # of a Restoration
 
 
 def averaged(
@@ -23,23 +26,22 @@ def averaged(
         to_map: (S, H, W) anomaly map of one sample.
 
     Returns:
-        Restoration and score averaged over samples, and (S, H, W) float32, the unbiased standard deviation of the
-        samples' maps (Welford's sums); None for one sample.
+        Everything averaged over samples, and (S, H, W) float32, the unbiased standard deviation of the samples' maps
+        (Welford's sums); None for one sample.
     """
     drawn = draw(0)
     if count == 1:
         return drawn, None
     middle = to_map(drawn).astype(np.float64)
     squares = np.zeros_like(middle)
-    means = [None if part is None else part.astype(np.float64) for part in (drawn.restored, drawn.score)]
+    means = {name: part.astype(np.float64) for name in PARTS if (part := getattr(drawn, name)) is not None}
     for number in range(1, count):
         drawn = draw(number)
-        for mean, part in zip(means, (drawn.restored, drawn.score), strict=True):
-            if mean is not None and part is not None:
-                mean += (part - mean) / (number + 1)
+        for name, mean in means.items():
+            mean += (getattr(drawn, name) - mean) / (number + 1)
         now = to_map(drawn)
         before = now - middle
         middle += before / (number + 1)
         squares += before * (now - middle)
-    restored, score = (None if mean is None else mean.astype(np.float32) for mean in means)
-    return replace(drawn, restored=restored, score=score), np.sqrt(squares / (count - 1)).astype(np.float32)
+    parts: dict[str, Any] = {name: mean.astype(np.float32) for name, mean in means.items()}
+    return replace(drawn, **parts), np.sqrt(squares / (count - 1)).astype(np.float32)

@@ -20,6 +20,7 @@ class Case:
         images: at least one contrast.
         brain: brain mask, if one lies beside the images.
         lesion: reference lesion mask, if one lies beside the images.
+        unsure: mask of what may be a lesion or not: training leaves it out.
         group: ``healthy``, ``diseased`` or None when unknown.
         tissue: probability maps of tissues (``TISSUES``) that lie beside the images.
         problem: why nothing can be done with it (two files for one contrast, an unreadable folder ...); what is found
@@ -37,6 +38,7 @@ class Case:
     problem: InputError | None = None
     volumes: dict[Contrast, int] = field(default_factory=dict)
     aside: tuple[Path, ...] = ()
+    unsure: Path | None = None
 
 
 def left_aside(cases: Iterable[Case]) -> list[str]:

@@ -10,7 +10,8 @@ from braincli.imaging.case import Case, dangling, one_per_id
 from braincli.imaging.names import CONTRASTS, TISSUES, legible
 
 GROUPS = ("healthy", "diseased")
-COLUMNS = ("id", *CONTRASTS, "brain", "lesion", *TISSUES, "group")
+MASKS = ("brain", "lesion", "unsure")
+COLUMNS = ("id", *CONTRASTS, *MASKS, *TISSUES, "group")
 HINT = f"Columns, separated by tabs: {', '.join(COLUMNS)}; paths relative to the manifest."
 
 
@@ -42,7 +43,7 @@ def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
     cells = {key: value.strip() for key, value in row.items() if key and value and value.strip() not in ("", "n/a")}
     if "id" not in cells:
         raise InputError(f"{where}: no id.", HINT)
-    files = {key: manifest.parent / cells[key] for key in (*CONTRASTS, "brain", "lesion", *TISSUES) if key in cells}
+    files = {key: manifest.parent / cells[key] for key in (*CONTRASTS, *MASKS, *TISSUES) if key in cells}
     images = {contrast: files[contrast] for contrast in CONTRASTS if contrast in files}
     group = cells.get("group")
     problem = None
@@ -54,4 +55,6 @@ def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
     elif group not in (None, *GROUPS):
         problem = InputError(f"{where}: group is {group!r}.", "Write healthy, diseased, or leave it empty.")
     tissue = {name: files[name] for name in TISSUES if name in files}
-    return Case(cells["id"], images, files.get("brain"), files.get("lesion"), group, tissue, problem)
+    return Case(
+        cells["id"], images, files.get("brain"), files.get("lesion"), group, tissue, problem, unsure=files.get("unsure")
+    )  # fmt: skip

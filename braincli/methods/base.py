@@ -56,10 +56,15 @@ class MethodConfig(BaseModel):
 
 
 class Prediction(NamedTuple):
-    """At least one is given. ``restored`` (B, C, H, W) in [0, 1]; ``score`` (B, 1, H, W) >= 0."""
+    """A restoration, a score, or both.
+
+    ``restored`` (B, C, H, W) in [0, 1]; ``score`` (B, 1, H, W) >= 0; ``suspicion`` (B, 1, H, W) in [0, 1], how sure
+    a method is that what it redrew is not healthy: residuals are weighed with it.
+    """
 
     restored: Tensor | None
     score: Tensor | None = None
+    suspicion: Tensor | None = None
 
 
 class Method(nn.Module, ABC):
@@ -76,13 +81,13 @@ class Method(nn.Module, ABC):
     config: MethodConfig
     Config: ClassVar[type[MethodConfig]]
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
-    stages: ClassVar[tuple[str, ...]] = ("main",)
     stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each by default
     trained: ClassVar[bool] = True  # False: has nothing to train
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
     renamed_weights: ClassVar[dict[str, str]] = {}  # earlier prefix of parameters -> today's
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
     sequence: ClassVar[int] = 1  # rows come as runs of so many adjacent slices of one case
+    stages: tuple[str, ...] = ("main",)
     stride: int = 1
 
     def __init__(self, config: MethodConfig, *, channels: int, size: tuple[int, int]) -> None:

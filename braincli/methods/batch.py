@@ -24,6 +24,7 @@ class Batch:
         position: (B,) float32 in [0, 1], height of the slice between the brain's lowest (0) and highest (1).
         tissue: (B, 3, H, W) float32 in [0, 1], probabilities of grey matter, white matter and fluid, which sum to 1
             in the brain; None unless the method asks for it (``Method.tissue``).
+        unsure: (B, 1, H, W) bool, tissue that may be diseased or not; None where the cohort names none.
     """
 
     image: Tensor
@@ -32,6 +33,7 @@ class Batch:
     lesion: Tensor
     position: Tensor
     tissue: Tensor | None = None
+    unsure: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -65,12 +67,14 @@ class Task(Batch):
         counts: (B, C, H, W) bool, pixels that count in the loss.
         planted: (B, 1, H, W) float32 in [0, 1], how much of a planted lesion each pixel of :attr:`image` holds.
         contrast: (B,) int64, which one each row holds, where rows are single contrasts (:meth:`split`; C is 1 then).
+        hidden: (B, 1, H, W) bool, what the network is to draw without seeing it; None where nothing is hidden.
     """
 
     target: Tensor
     counts: Tensor
     planted: Tensor
     contrast: Tensor | None = None
+    hidden: Tensor | None = None
 
     @property
     def with_planted(self) -> Tensor:
@@ -122,10 +126,12 @@ def present(image: Tensor) -> Tensor:
 def healthy_tissue(batch: Batch, margin: int = 2) -> Tensor:
     """(B, C, H, W) bool: tissue of present contrasts that is known to be healthy, or at least not to be a lesion.
 
-    Lesions are left out with ``margin`` pixels around them: the rim of a lesion is neither healthy nor known.
+    Lesions are left out with ``margin`` pixels around them: the rim of a lesion is neither healthy nor known. So is
+    what may be a lesion (``Batch.unsure``).
     """
     grown = F.max_pool2d(batch.lesion.float(), 2 * margin + 1, stride=1, padding=margin) > 0
-    return (batch.brain & ~grown) & present(batch.image)
+    known = batch.brain & ~grown if batch.unsure is None else batch.brain & ~grown & ~batch.unsure
+    return known & present(batch.image)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

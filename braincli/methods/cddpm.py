@@ -72,7 +72,7 @@ class CDDPM(Denoising):
             "levels": (300,),
         },
     }  # fmt: skip
-    stages: ClassVar[tuple[str, ...]] = ("pretrain", "main")
+    stages: tuple[str, ...] = ("pretrain", "main")
     stage_share: ClassVar[dict[str, float]] = {"pretrain": 0.1, "main": 0.9}
     optional_weights = ("decoder.",)
     renamed_weights: ClassVar[dict[str, str]] = {"painter.": "decoder."}

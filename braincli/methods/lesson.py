@@ -86,6 +86,7 @@ class Lesson(BaseModel):
             task, target=target, image=target if task.image is task.target else recoloured(task.image), brain=brain,
             lesion=augment.move(task.lesion, variation), planted=augment.move(task.planted, variation),
             tissue=None if task.tissue is None else augment.move(task.tissue, variation),
+            unsure=None if task.unsure is None else augment.move(task.unsure, variation),
         )  # fmt: skip
         return replace(moved, counts=self.counted(moved))
 

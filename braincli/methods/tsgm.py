@@ -21,24 +21,36 @@ darken the rest of its image.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random in training, so that any subset can be restored;
-- preconditioning centred on the condition (:class:`braincli.diffusion.preconditioning.Centred`);
-- the partner y comes from G for a fifth of the pairs only, for the others from the lesson
+- preconditioning centred on the condition (:class:`braincli.diffusion.preconditioning.Centred`), sigma_max 20;
+- the partner y comes from G for a tenth of the pairs only, for the others from the lesson
   (:mod:`braincli.methods.lesson`: synthetic growth and lesions of other slices), because few patients do not teach a
   CycleGAN enough lesions;
 - slices with a known lesion take part as well: their lesion is left out of the loss, the tissue around it counts;
 - geometry and intensity of each pair vary, both partners alike;
-- few-step sampling.
+- few-step sampling;
+- two passes (``redraw``). The score network also sees the slice's mirror image and tells where the partner was
+  diseased: a logit per pixel, learnt by cross-entropy and Dice from planted lesions. At test time one call of it, at
+  sigma_max, gives the map of suspicion. A stage 3 ``redraw`` learns to draw healthy tissue into hidden regions of
+  lesion-like shape from what lies around them (:mod:`braincli.anomalies.hiding`); there the prior is centred on the
+  smooth mean of the surroundings, since the slice itself is not shown. What is suspicious is hidden with a margin and
+  redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. The
+  idea to hide what is suspected and to redraw it from its surroundings is close to IterMask2 (Liang et al. 2024,
+  arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943); networks, training and order are ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import replace
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
+from braincli.anomalies import hiding
+from braincli.anomalies.filling import fill
 from braincli.diffusion import draws, levels, samplers
 from braincli.diffusion.preconditioning import VE, Centred
 from braincli.methods.base import (
@@ -53,6 +65,7 @@ from braincli.methods.base import (
     no_tick,
     present,
 )
+from braincli.methods.families.segmenter import segmentation_loss
 from braincli.methods.families.translation import Translation, TranslationConfig
 from braincli.methods.presets import (
     BRATS_256,
@@ -64,6 +77,30 @@ from braincli.methods.presets import (
     Preset,
 )
 from braincli.networks.ncsnpp import NCSNpp
+
+SUSPICION, DICE = 0.5, 0.1  # weights of suspicion's loss beside score matching, and of Dice in it
+
+
+class Redraw(BaseModel):
+    """Options of stage 3, the second pass of preset ``compact``.
+
+    Attributes:
+        width, multipliers, blocks: of its network (:class:`braincli.networks.ncsnpp.NCSNpp`).
+        spread: standard deviation of healthy tissue around the mean of its surroundings.
+        sigma_min, sigma_max: noise levels that it learns and is sampled at.
+        doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = 48
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 1
+    spread: float = Field(default=0.12, gt=0)
+    sigma_min: float = Field(default=0.01, gt=0)
+    sigma_max: float = Field(default=5.0, gt=0)
+    doubt: float = Field(default=0.3, gt=0, lt=1)
+    margin: int = Field(default=2, ge=0)
 
 
 class TSGMConfig(TranslationConfig):
@@ -86,6 +123,7 @@ class TSGMConfig(TranslationConfig):
     centred: bool = False
     spread: float = 0.1
     restore_rate: float = 1e-4
+    redraw: Redraw | None = None  # a second pass redraws what the first one suspects (ours)
     # sampling
     sampler: samplers.SamplerName = "predictor-corrector"
     steps: int = Field(default=1000, ge=1)  # levels between sigma_min and the start
@@ -93,6 +131,12 @@ class TSGMConfig(TranslationConfig):
     corrector_first: bool = False
     prior: float = Field(default=0.0, ge=0)  # standard deviation of the start; 0 is its sigma
     sigma_start: float = Field(default=0.0, ge=0)  # warm start: the scan itself, noised to this; 0 begins at sigma_max
+
+    @model_validator(mode="after")
+    def _stacked(self) -> Self:
+        if self.redraw and self.contrasts != "stacked":
+            raise ValueError("redraw needs contrasts = stacked")
+        return self
 
     @property
     def stochastic(self) -> bool:
@@ -105,9 +149,10 @@ REFERENCE: Preset = {
 }  # fmt: skip
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
-    "sigma_min": 0.01, "centred": True, "restore_rate": 4e-4,
-    "lesson": LEFT_OUT | {"plant": 0.8, "transplant": 0.5}, "sampler": "dpm-solver-2m", "steps": 5,
-    "train_steps": {"translate": 450, "restore": 1200}, "warmup": 200,
+    "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4, "redraw": {},
+    "lesson": LEFT_OUT | {"alone": 0.2, "plant": 0.9, "transplant": 0.67}, "sampler": "dpm-solver-2m", "steps": 4,
+    "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600}, "train_batch": 16, "warmup": 200,
+    "decay": True,
     "map": COMPACT_MAP | {"weights": TSGM_WEIGHTS},
 }  # fmt: skip
 
@@ -122,23 +167,32 @@ class TSGM(Translation):
         "reference": PAPER | REFERENCE,
         "compact": COMPACT,
         "tiny": COMPACT | CYCLEGAN_TINY | {
-            "width": 8, "multipliers": (1, 2), "steps": 2, "train_steps": {"translate": 4, "restore": 6},
+            "width": 8, "multipliers": (1, 2), "steps": 2, "redraw": {"width": 8, "multipliers": (1, 2)},
+            "train_steps": {"translate": 4, "restore": 6, "redraw": 6},
         },
     }  # fmt: skip
-    stages = ("translate", "restore")
 
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
         c = config
+        self.stages = ("translate", "restore", *(["redraw"] if c.redraw else []))
+        mirrored, suspicion = (self.folded, 1) if c.redraw else (0, 0)
         self.score = NCSNpp(
-            2 * self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
-            attention=c.attention, fir=c.fir, pyramids=c.pyramids, patch=c.patch,
+            2 * self.folded + mirrored, self.folded + suspicion, width=c.width, multipliers=c.multipliers,
+            blocks=c.blocks, attention=c.attention, fir=c.fir, pyramids=c.pyramids, patch=c.patch,
         )  # fmt: skip
         self.stride = max(self.score.stride, 4 * c.patch)
         self.precondition = Centred(c.spread) if c.centred else VE()
+        if c.redraw:
+            self.redraw = NCSNpp(
+                3 * self.folded + 1, self.folded, width=c.redraw.width, multipliers=c.redraw.multipliers,
+                blocks=c.redraw.blocks, attention=(), fir=False, pyramids=False, patch=c.patch,
+            )  # fmt: skip
+            self.redrawing = Centred(c.redraw.spread)
+            self.stride = max(self.stride, self.redraw.stride)
 
     def sampling(self, stage: str) -> Sampling:
-        """Stage 1 needs both kinds of slices, stage 2 any tissue that is known to be free of lesions."""
+        """Stage 1 needs both kinds of slices, the others any tissue that is known to be free of lesions."""
         if stage == "translate":
             return super().sampling(stage)
         return "any" if self.config.lesson.leave_out else "healthy"
@@ -146,12 +200,13 @@ class TSGM(Translation):
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         if stage == "translate":
             return super().optimizers(stage)
-        return {"score": torch.optim.Adam(self.score.parameters(), lr=self.config.restore_rate)}
+        network = self.redraw if stage == "redraw" else self.score
+        return {stage: torch.optim.Adam(network.parameters(), lr=self.config.restore_rate)}
 
     @torch.no_grad()
     def task(self, batch: Batch, stage: str, generator: torch.Generator) -> Task:
-        """Stage 1 learns from slices as they are. In stage 2 the network sees diseased partners y of healthy slices x:
-        y = G(x) but for the rows that the lesson plants a lesion into."""
+        """Stage 1 learns from slices as they are. Later the network sees diseased partners y of healthy slices x:
+        y = G(x) but for the rows that the lesson plants a lesion into; stage 3 hides parts of them."""
         if stage == "translate":
             return self.split(Lesson().task(batch, generator))
         lesson = self.config.lesson
@@ -159,11 +214,12 @@ class TSGM(Translation):
         if lesson.plant < 1:
             partner = self.translate(self.to_diseased, task.target, task.brain & present(task.target))
             task = task.with_image(torch.where(task.with_planted[:, None, None, None], task.image, partner))
-        return lesson.varied(task, generator)
+        task = lesson.varied(task, generator)
+        return hide(task, generator) if stage == "redraw" else task
 
     def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
-        stage_losses = self.translation_losses if stage == "translate" else self._restoration_losses
-        yield from stage_losses(batch, generator)
+        stages = {"translate": self.translation_losses, "restore": self._restoration_losses}
+        yield from stages.get(stage, self._redraw_losses)(batch, generator)
 
     def _restoration_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
@@ -173,10 +229,29 @@ class TSGM(Translation):
         sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
         noise = draws.randn(generator, *healthy.shape).to(healthy)
         noisy = healthy + sigma[:, None, None, None] * noise
-        clean = self.precondition.denoise(self._network, noisy, sigma, diseased)
+        clean, logit = self._denoise(noisy, sigma, diseased)
         error = self.precondition.weight(sigma)[:, None, None, None] * (clean - healthy) ** 2
         loss = masked_mean(error, batch.counts)
-        yield "score", loss, {"score_matching": loss.detach()}
+        logs = {"score_matching": loss.detach()}
+        if c.redraw:
+            known = batch.counts.any(dim=1, keepdim=True) & batch.with_planted[:, None, None, None]
+            suspicion = segmentation_loss(logit.float(), batch.planted, known, DICE)
+            loss, logs["suspicion"] = loss + SUSPICION * suspicion, suspicion.detach()
+        yield "restore", loss, logs
+
+    def _redraw_losses(self, batch: Task, generator: torch.Generator) -> Losses:
+        """Denoising score matching of what is hidden, given what lies around it."""
+        assert self.config.redraw is not None and batch.hidden is not None
+        c, hidden = self.config.redraw, batch.hidden
+        t = draws.rand(generator, len(batch)).to(batch.target.device)
+        sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
+        filled = fill(batch.image, batch.brain & ~hidden, hidden)
+        noise = draws.randn(generator, *filled.shape).to(filled)
+        noisy = torch.where(hidden, batch.target, filled) + sigma[:, None, None, None] * noise
+        clean = self._inpaint(noisy, sigma, filled, hidden)
+        error = self.redrawing.weight(sigma)[:, None, None, None] * (clean - batch.target) ** 2
+        loss = masked_mean(error, batch.counts)
+        yield "redraw", loss, {"redraw": loss.detach()}
 
     def predict(
         self,
@@ -186,28 +261,115 @@ class TSGM(Translation):
         tick: Tick = no_tick,
     ) -> Prediction:
         c = self.config
-        spaced = levels.geometric if c.sampler in samplers.STOCHASTIC else levels.karras
+        if c.redraw:
+            return self._in_two_passes(image, brain, generators, tick)
         highest = c.sigma_start or c.sigma_max
-        sigmas = spaced(c.steps, c.sigma_min, highest)
-        extra = {"snr": c.snr, "corrector_first": c.corrector_first} if c.sampler == "predictor-corrector" else {}
         centre = image if c.centred or c.sigma_start else torch.zeros_like(image)
         x = samplers.start(centre, c.prior or highest, generators)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            return self.precondition.denoise(self._network, noisy, sigma, image)
+            return self._denoise(noisy, sigma, image)[0]
 
-        x = samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, tick=tick, **extra)
+        x = self._sample(denoise, x, c.sigma_min, highest, generators, tick)
         return Prediction(restored=x.float().clamp(0, 1) * (brain & present(image)))
+
+    def _in_two_passes(
+        self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], tick: Tick
+    ) -> Prediction:
+        """What one call of the score network suspects is drawn anew from what lies around; the rest stays as it is."""
+        assert self.config.redraw is not None
+        c, sigma = self.config.redraw, self.config.sigma_max
+        x = samplers.start(image, sigma, generators)
+        logit = self._denoise(x, torch.full((len(x),), sigma, device=x.device), image)[1]
+        suspicion = logit.float().sigmoid() * brain
+        tick()
+        around = 2 * c.margin + 1
+        hidden = (F.max_pool2d(suspicion, around, stride=1, padding=c.margin) > c.doubt) & brain
+        rows = hidden.flatten(1).any(dim=1).nonzero()[:, 0]
+        restored = image.clone()
+        if len(rows) == 0:
+            for _ in range(self.calls() - 1):
+                tick()
+            return Prediction(restored, suspicion=suspicion)
+        chosen = [generators[row] for row in rows.tolist()]
+        hole, seen = hidden[rows], image[rows]
+        filled = fill(seen, brain[rows] & ~hole, hole)
+
+        def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+            return self._inpaint(noisy, sigma, filled, hole)
+
+        x = samplers.start(filled, c.sigma_max, chosen)
+        drawn = self._sample(denoise, x, c.sigma_min, c.sigma_max, chosen, tick).float().clamp(0, 1)
+        restored[rows] = torch.where(hole, drawn * present(seen), seen)
+        return Prediction(restored, suspicion=suspicion)
+
+    def _sample(
+        self,
+        denoise: samplers.Denoise,
+        x: Tensor,
+        low: float,
+        high: float,
+        generators: Sequence[torch.Generator],
+        tick: Tick,
+    ) -> Tensor:
+        """Follow the chosen sampler from ``high`` to ``low`` and to 0."""
+        c = self.config
+        spaced = levels.geometric if c.sampler in samplers.STOCHASTIC else levels.karras
+        extra = {"snr": c.snr, "corrector_first": c.corrector_first} if c.sampler == "predictor-corrector" else {}
+        sigmas = spaced(c.steps, low, high)
+        return samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, tick=tick, **extra)
 
     def calls(self) -> int:
         c = self.config
-        return samplers.calls(c.sampler, c.steps, corrector_first=c.corrector_first)
+        return samplers.calls(c.sampler, c.steps, corrector_first=c.corrector_first) + bool(c.redraw)
+
+    def _denoise(self, noisy: Tensor, sigma: Tensor, diseased: Tensor) -> tuple[Tensor, Tensor]:
+        """The healthy slice (B, C, H, W), and the logit of suspicion (B, 1, H, W); without redraw the latter is empty.
+
+        With redraw the network sees the mirror image of the slice as well: what differs between the sides is suspect.
+        """
+        c, more = diseased.shape[1], []
+
+        def network(joint: Tensor, log_sigma: Tensor) -> Tensor:
+            if self.config.redraw:
+                joint = torch.cat([joint, joint[:, c:].flip(3)], dim=1)
+            out = self._network(joint, log_sigma)
+            more.append(out[:, c:])
+            return out[:, :c]
+
+        clean = self.precondition.denoise(network, noisy, sigma, diseased)
+        return clean, more[0]
+
+    def _inpaint(self, noisy: Tensor, sigma: Tensor, filled: Tensor, hidden: Tensor) -> Tensor:
+        """The healthy slice (B, C, H, W), where ``hidden`` (B, 1, H, W) is known as smooth as in ``filled`` only."""
+
+        def network(joint: Tensor, log_sigma: Tensor) -> Tensor:
+            mirrored = joint[:, self.channels :].flip(3)
+            return self.redraw(torch.cat([joint, mirrored, hidden.to(joint)], dim=1), log_sigma)
+
+        return self.redrawing.denoise(network, noisy, sigma, filled)
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
         """The score network on (B, 2 C, H, W); single-contrast models get every contrast as a row of its own."""
         c = joint.shape[1] // 2
-        if self.folded == c:
+        if self.config.contrasts == "stacked" or c == 1:
             return self.score(joint, log_sigma)
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
         rows: Tensor = self.score(pairs, log_sigma.repeat_interleave(c))
         return rows.reshape(-1, c, *rows.shape[2:])
+
+
+def hide(task: Task, generator: torch.Generator) -> Task:
+    """``task`` with a hidden region in every row, which alone counts: the planted lesion with a margin (mostly), a
+    region of lesion-like shape anywhere, or both. The lesion's faintest rim may stay visible, as it may in a scan."""
+    which, size, level = draws.rand(generator, 3, len(task), 1, 1, 1).to(task.image.device)
+    lesion = (task.planted > 0.1 + 0.4 * level).float()
+    for step in range(4):
+        lesion = torch.where(size * 4 > step, F.max_pool2d(lesion, 3, stride=1, padding=1), lesion)
+    elsewhere = hiding.apply(
+        task.brain, hiding.draw(tuple(task.image.shape), generator, share=(0.01, 0.4), frayed=0.1)
+    )  # fmt: skip
+    alone = (which < 0.5) & lesion.flatten(1).any(dim=1)[:, None, None, None]
+    hidden = ((lesion > 0) & (which < 0.8)) | (elsewhere & ~alone)
+    hidden = hidden & task.brain
+    return replace(task, hidden=hidden, counts=task.counts & hidden)

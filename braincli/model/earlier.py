@@ -16,6 +16,8 @@ LESSON = {
     "with_lesions": "leave_out", "planted": "plant", "grown": "plant", "transplanted": "transplant",
 }  # fmt: skip
 RENAMED = {"painter": "decoder_width"}
+# options that models of format 1 did not have, and presets have by now
+LACKED: dict[str, Settings] = {"tsgm": {"redraw": None}}
 
 
 def description(content: Settings) -> Settings:
@@ -23,7 +25,8 @@ def description(content: Settings) -> Settings:
     settings, maps = content.get("settings", {}), content.get("map", {})
     if content.get("format", 1) != 1 or not isinstance(settings, dict) or not isinstance(maps, dict):
         return content
-    today = settings_of(str(content.get("method")), settings)
+    method = str(content.get("method"))
+    today = LACKED.get(method, {}) | settings_of(method, settings)
     today = {name: value for name, value in today.items() if name not in ("slices", "map")}  # these stand beside them
     return content | {"format": 2, "settings": today, "map": MAP | maps}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from braincli.errors import InputError
 from braincli.methods.base import Batch, Sampling
-from braincli.training.store import SliceStore
+from braincli.training.store import OPTIONAL, SliceStore
 
 PARTS = ("image", "brain", "label", "lesion", "position")
 SHARE = 0.5  # of the GPU's free memory that the store may take
@@ -24,7 +24,7 @@ class Source:
 
     def __init__(self, store: SliceStore, device: torch.device) -> None:
         self.store, self.device = store, device
-        self.parts = PARTS if store.tissue is None else (*PARTS, "tissue")
+        self.parts = (*PARTS, *(name for name in OPTIONAL if getattr(store, name) is not None))
         size = sum(getattr(store, name).nbytes for name in self.parts)
         self.resident = device.type == "cuda" and size < SHARE * torch.cuda.mem_get_info(device)[0]
         self.whole = {n: torch.from_numpy(np.array(getattr(store, n))).to(device) for n in self.parts if self.resident}
@@ -38,7 +38,8 @@ class Source:
             parts = {name: self._read(name, rows) for name in self.parts}
         image = parts["image"].float() / 255 * parts["brain"]
         tissue = parts["tissue"].float() / 255 if "tissue" in parts else None
-        return Batch(image, parts["brain"], parts["label"].long(), parts["lesion"], parts["position"], tissue)
+        given = parts["brain"], parts["label"].long(), parts["lesion"], parts["position"]
+        return Batch(image, *given, tissue, parts.get("unsure"))
 
     def _read(self, name: str, rows: np.ndarray) -> Tensor:
         part = torch.from_numpy(np.ascontiguousarray(getattr(self.store, name)[rows]))
@@ -110,7 +111,10 @@ def pools(store: SliceStore, sampling: Sampling, stage: str) -> list[np.ndarray]
     labels: dict[Sampling, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
     words = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}
     label = np.asarray(store.label)
-    drawn_from = [np.flatnonzero(label >= 0 if kind is None else label == kind) for kind in labels[sampling]]
+    known = label >= 0  # what may be a lesion is left out: the rest of such a slice is as good
+    if store.unsure is not None:
+        known = known | store.unsure.any(axis=(1, 2, 3))
+    drawn_from = [np.flatnonzero(known if kind is None else label == kind) for kind in labels[sampling]]
     if any(len(pool) == 0 for pool in drawn_from):
         raise InputError(
             f"The cohort has no {words[sampling]}, which stage {stage} needs.",

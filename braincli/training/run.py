@@ -178,7 +178,7 @@ class _Training:
             self.reporter.say(f"go on with the same command and --resume ({self.out.name})")
             return None
         entries = list(log.iterate_metrics(metrics))
-        watch.pictures(str(type(self.method).stages[-1]), entries[-1]["step"] if entries else 0)
+        watch.pictures(str(self.method.stages[-1]), entries[-1]["step"] if entries else 0)
         compute = entries[-1]["compute_s"] / 60 if entries else 0.0
         steps = {entry["stage"]: entry["step"] for entry in entries}
         return _learnt(
@@ -322,7 +322,7 @@ def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
     Raises:
         UsageError: a stage that the method does not have.
     """
-    stages = type(method).stages
+    stages = method.stages
     if unknown := set(config.steps) - set(stages):
         raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(stages)}.")
     own = method.config

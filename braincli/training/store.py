@@ -13,6 +13,7 @@ from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case
 from braincli.imaging.slices import Slices, SliceSpec, load_case
 from braincli.imaging.tissue import of_case
+from braincli.imaging.volume import load, mask_on_grid_of, reorient
 from braincli.runtime import files
 from braincli.runtime.locks import NAME as LOCK
 from braincli.runtime.progress import Reporter
@@ -21,6 +22,7 @@ from braincli.runtime.provenance import fingerprint
 DONE = "store.json"  # written last
 BEGUN = ".braincli-store.json"  # written first, removed at the end: what lies beside it is braincli's
 ARRAYS = ("image", "brain", "lesion", "label", "case", "position")  # of a slice store, one .npy each
+OPTIONAL = ("tissue", "unsure")  # those that not every store has
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class SliceStore:
         cases: id -> SHA-256 of its images, in order.
         spec: how the slices were cut.
         tissue: (N, 3, H, W) uint8, 255 = 1.0, tissue probabilities (imaging.tissue); None where not asked for.
+        unsure: (N, 1, H, W) bool, what may be a lesion or not (``Case.unsure``); None where no case has such a mask.
         sources: what the slices depend on, see :func:`identity`.
     """
 
@@ -46,6 +49,7 @@ class SliceStore:
     cases: dict[str, list[str]]
     spec: SliceSpec = field(default_factory=SliceSpec)
     tissue: np.ndarray | None = None
+    unsure: np.ndarray | None = None
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -85,7 +89,8 @@ def build_store(
         InputError: a file is unusable, or the grids differ.
     """
     _claim(folder)
-    names = (*ARRAYS, *(["tissue"] if tissue else []))
+    kept = {"tissue": tissue, "unsure": any(case.unsure for case in cases)}
+    names = (*ARRAYS, *(name for name in OPTIONAL if kept[name]))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     sources = identity(cases)  # before they are read: what changes meanwhile is noticed the next time
     for number, case in enumerate(cases):
@@ -95,11 +100,16 @@ def build_store(
             raise InputError(f"{case.id}: {error.message}", error.hint) from None
         for text in slices.warnings:
             (reporter or Reporter()).warn(f"{case.id}: {text}")
-        for name, row in zip(names, _rows(case, number, slices, lesion, spec, tissue), strict=True):
-            parts[name].append(row)
-    for name, rows in parts.items():
+        rows = _rows(case, number, slices, lesion, spec)
+        if tissue:
+            rows["tissue"] = np.rint(_fit(of_case(case, slices, spec, lesion), spec.size) * 255).astype(np.uint8)
+        if kept["unsure"]:
+            rows |= _unsure(case, rows, slices, spec)
+        for name in names:
+            parts[name].append(rows[name])
+    for name, stacks in parts.items():
         with files.atomic_path(folder / f"{name}.npy") as temporary:
-            np.save(temporary, np.concatenate(rows))
+            np.save(temporary, np.concatenate(stacks))
     hashes = {case.id: [sources[case.id][contrast] for contrast in case.images] for case in cases}
     content = {"cases": hashes, "spec": spec.model_dump(), "arrays": names, "sources": sources}
     files.write_json(folder / DONE, content)
@@ -108,12 +118,12 @@ def build_store(
 
 
 def identity(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
-    """What the slices of ``cases`` depend on: by id, SHA-256 by role (contrast, ``brain``, ``lesion``, tissue maps),
-    and the group."""
+    """What the slices of ``cases`` depend on: by id, SHA-256 by role (contrast, ``brain``, ``lesion``, ``unsure``,
+    tissue maps), and the group."""
     known: dict[str, dict[str, str]] = {}
     for case in cases:
         paths: dict[str, Path | None] = {str(contrast): path for contrast, path in case.images.items()}
-        paths |= {"brain": case.brain, "lesion": case.lesion, **case.tissue}
+        paths |= {"brain": case.brain, "lesion": case.lesion, "unsure": case.unsure, **case.tissue}
         try:
             known[case.id] = {role: files.sha256(path) for role, path in paths.items() if path is not None}
         except OSError as error:
@@ -158,14 +168,12 @@ def _claim(folder: Path) -> None:
                 f"{folder.name} is no folder of slices: it holds {sorted(strangers)[0]}.",
                 "Name an empty or a new folder with --store.",
             )
-        files.write_json(folder / BEGUN, {"arrays": [*ARRAYS, "tissue"]})
+        files.write_json(folder / BEGUN, {"arrays": [*ARRAYS, *OPTIONAL]})
     files.sweep(folder)
 
 
-def _rows(
-    case: Case, number: int, slices: Slices, lesion: np.ndarray | None, spec: SliceSpec, tissue: bool
-) -> list[np.ndarray]:
-    """The slices of one case, in order of :data:`ARRAYS` and then tissue."""
+def _rows(case: Case, number: int, slices: Slices, lesion: np.ndarray | None, spec: SliceSpec) -> dict[str, np.ndarray]:
+    """The slices of one case, by the names of :data:`ARRAYS`."""
     image, brain = (_fit(part, spec.size) for part in (slices.image, slices.brain))
     label: np.ndarray
     if lesion is None:
@@ -174,13 +182,23 @@ def _rows(
     else:
         sick = _fit(lesion[:, None] > 0, spec.size)
         label = np.asarray(sick.any(axis=(1, 2, 3)), np.int8)
-    rows = [
-        np.rint(image * 255).astype(np.uint8), brain, sick, label, np.full(len(label), number, np.int32),
-        np.linspace(0, 1, len(label), dtype=np.float32),
-    ]  # fmt: skip
-    if tissue:
-        rows.append(np.rint(_fit(of_case(case, slices, spec, lesion), spec.size) * 255).astype(np.uint8))
-    return rows
+    return {
+        "image": np.rint(image * 255).astype(np.uint8), "brain": brain, "lesion": sick, "label": label,
+        "case": np.full(len(label), number, np.int32), "position": np.linspace(0, 1, len(label), dtype=np.float32),
+    }  # fmt: skip
+
+
+def _unsure(case: Case, rows: dict[str, np.ndarray], slices: Slices, spec: SliceSpec) -> dict[str, np.ndarray]:
+    """What may be a lesion, and labels that know it: such a slice is not healthy, though all else of it may be."""
+    if case.unsure is None:
+        return {"unsure": np.zeros_like(rows["brain"])}
+    placed, _ = mask_on_grid_of(load(case.unsure, labels=True), slices.grid)
+    unsure = _fit(slices.to_canvas(reorient(placed).data > 0, spec)[:, None] > 0, spec.size)
+    doubtful = unsure.any(axis=(1, 2, 3))
+    label = rows["label"]
+    if case.lesion is None and case.group is None:
+        label = np.where(doubtful, label, 0).astype(np.int8)
+    return {"unsure": unsure, "label": np.where((label == 0) & doubtful, np.int8(-1), label)}
 
 
 def _fit(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:

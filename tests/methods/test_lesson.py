@@ -149,7 +149,9 @@ def test_a_setting_overrules_its_own_entry_alone() -> None:
 
 
 def test_tsgm_sees_what_stage_one_makes_of_the_rows_that_the_lesson_left() -> None:
-    method = registry.build("tsgm", preset="tiny", size=SIZE, settings={"lesson": {"vary": 0, "drop": 0, "plant": 0.5}})
+    method = registry.build(
+        "tsgm", preset="tiny", size=SIZE, settings={"lesson": {"vary": 0, "drop": 0, "alone": 0, "plant": 0.5}}
+    )
     method.translate = lambda network, image, inside: torch.full_like(image, 0.5) * inside  # type: ignore[assignment,operator]
     given = batch(40)
     task = method.task(given, "restore", generator())
