@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from braincli.detection.maps import LEVEL, core, fuse, level, renormalise, rise, segment, smooth
+from braincli.detection.maps import LEVEL, channels, core, fuse, level, renormalise, rise, segment, smooth
+from braincli.detection.restore import Restoration
 from braincli.imaging.cases import CONTRASTS, Contrast
-from braincli.spec import MapOptions
+from braincli.imaging.slices import from_volumes
+from braincli.imaging.volume import Volume
+from braincli.spec import MapOptions, SliceSpec
 
 SPACING = (3.0, 2.0, 2.0)
 
@@ -24,6 +29,22 @@ def test_smoothing_keeps_a_constant_and_erodes_the_rim() -> None:
     assert not maps[1].any()
     assert kept[0, 10, 10] and kept[-1, 10, 10], "the first and last slices are cut planes, not edges"
     assert not kept[3, 5, 15] and kept[3, 7, 15]
+
+
+def test_residuals_are_weighed_by_suspicion() -> None:
+    grid = Volume(np.ones((8, 8, 4), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    slices = from_volumes(
+        {Contrast.FLAIR: grid.with_data(np.random.default_rng(0).random((8, 8, 4)).astype(np.float32) + 1)},
+        SliceSpec(size=(16, 16), min_brain_mm2=1.0),
+        brain=grid,
+    )
+    change = np.where(slices.brain, np.float32(0.2), np.float32(0))
+    made = Restoration(slices, slices.image - change, None, "cpu")
+    plain = channels(made, MapOptions())
+    suspicion = np.where(np.arange(16) < 8, np.float32(1), np.float32(0.25)) * slices.brain
+    weighed = channels(replace(made, suspicion=suspicion), MapOptions())
+    np.testing.assert_allclose(weighed, plain * suspicion[:, 0], rtol=1e-6)
+    assert plain.any()
 
 
 def test_weights_are_renormalised_over_what_is_there() -> None:

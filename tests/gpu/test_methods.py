@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an 
 
 SIZE, STEPS = (32, 32), 7  # more steps than those before a recording
 TRAINED = sorted(name for name in registry.METHODS if registry.method_class(name).trained)
-STAGES = [(name, stage) for name in TRAINED for stage in registry.method_class(name).stages]
+STAGES = [(name, stage) for name in TRAINED for stage in registry.options(name, "tiny").train_steps]
 WAITING = ("pii",)  # whose patches have sizes of their own
 IN_FLOAT32 = ("fanogan", "sadm", "svae", "tsgm")  # a sample
 GPU = torch.device("cuda")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from braincli.diffusion import samplers
+from braincli.errors import UsageError
 from braincli.methods import registry
-from braincli.methods.base import Method
+from braincli.methods.base import Batch, Method
 
 SIZE = (32, 24)
 
@@ -55,7 +57,7 @@ def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"sampler": name} for name in samplers.SAMPLERS]
-    + [{"sampler": "predictor-corrector", "corrector_first": True, "prior": 1.0}],
+    + [{"sampler": "predictor-corrector", "corrector_first": True, "prior": 1.0, "redraw": None}],
 )
 def test_every_sampler_serves(settings: dict[str, Any]) -> None:
     ticks: list[None] = []
@@ -73,8 +75,68 @@ def test_a_warm_start_begins_with_the_scan() -> None:
         sigmas.append(log_sigma.exp())
         return torch.zeros_like(joint[:, :4])
 
-    method = build(steps=3, sigma_start=20.0)
+    method = build(steps=3, sigma_start=20.0, redraw=None)
     method._network = spy  # type: ignore[method-assign,assignment]
     restoration = restored(method)
     assert float(sigmas[0][0]) == pytest.approx(20.0)
     assert float((restoration - 0.5).abs().mean()) < 0.05
+
+
+def suspicious(method: Method, where: torch.Tensor) -> None:
+    """Let the score network suspect just ``where`` (B, 1, H, W) bool."""
+
+    def network(joint: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
+        logit = torch.where(where, 9.0, -9.0)
+        return torch.cat([torch.zeros_like(joint[:, :4]), logit], dim=1)
+
+    method._network = network  # type: ignore[method-assign,assignment]
+
+
+def test_what_is_not_suspected_stays_as_it_is() -> None:
+    """Row 0 has a suspect square, which is redrawn with its margin; row 1 has none and comes back to the bit."""
+    method, rng = build(), torch.Generator().manual_seed(3)
+    image = torch.rand(2, 4, *SIZE, generator=rng)
+    image[:, 1] = 0  # no T1ce
+    brain = torch.ones(2, 1, *SIZE, dtype=torch.bool)
+    where = torch.zeros(2, 1, *SIZE, dtype=torch.bool)
+    where[0, 0, 10:16, 8:14] = True
+    suspicious(method, where)
+    ticks: list[None] = []
+    rngs = [torch.Generator().manual_seed(row) for row in range(2)]
+    with torch.inference_mode():
+        made = method.predict(image, brain, rngs, lambda: ticks.append(None))
+    assert made.restored is not None and made.suspicion is not None and made.score is None
+    assert torch.equal(made.restored[1], image[1]) and len(ticks) == method.calls()
+    changed = (made.restored[0] != image[0]).any(dim=0)
+    assert changed[8:18, 6:16].float().mean() > 0.9, "the square and two pixels around it"
+    changed[8:18, 6:16] = False
+    assert not changed.any() and not made.restored[:, 1].any()
+    assert torch.equal(made.suspicion > 0.5, where)
+
+
+def test_a_stage_that_is_not_there_is_not_trained() -> None:
+    assert build().stages == ("translate", "restore", "redraw")
+    assert build(redraw=None).stages == ("translate", "restore")
+    with torch.device("meta"):
+        assert registry.build("tsgm", preset="paper", size=(256, 256)).stages == ("translate", "restore")
+    with pytest.raises(UsageError, match="redraw needs contrasts = stacked"):
+        build(contrasts="single")
+
+
+def test_only_what_is_hidden_is_learnt_and_seen_as_its_surroundings() -> None:
+    method, rng = build(), torch.Generator().manual_seed(0)
+    rows = 8
+    brain = torch.zeros(rows, 1, *SIZE, dtype=torch.bool)
+    brain[:, :, 4:28, 4:20] = True
+    batch = Batch(
+        torch.rand(rows, 4, *SIZE, generator=rng) * brain, brain, torch.zeros(rows, dtype=torch.long),
+        torch.zeros_like(brain), torch.zeros(rows),
+    )  # fmt: skip
+    task = method.task(batch, "redraw", rng)
+    assert task.hidden is not None
+    assert task.hidden.flatten(1).any(dim=1).all() and not (task.hidden & ~task.brain).any()
+    assert not (task.counts & ~task.hidden).any()
+    ((name, loss, _),) = method.losses(task, "redraw", torch.Generator().manual_seed(1))
+    secret = replace(task, image=torch.where(task.hidden, torch.rand(task.image.shape), task.image))
+    ((_, same, _),) = method.losses(secret, "redraw", torch.Generator().manual_seed(1))
+    assert name == "redraw" and torch.equal(loss, same), "what lies under the hidden region is not seen"

@@ -76,14 +76,16 @@ def test_one_step_of_every_stage_and_a_prediction(name: str, preset: str, cohort
     kind, spec = registry.method_class(name), registry.options(name, preset).slices
     key = hashlib.sha256(f"{spec}{kind.tissue}".encode()).hexdigest()[:12]
     store = cohort.parent / f"store-{key}"  # of all presets that cut their slices alike
+    with torch.device("meta"):
+        stages = registry.build(name, preset=preset, settings=own, size=spec.size).stages
     config = TrainConfig(
-        method=name, preset=preset, settings=own, steps=dict.fromkeys(kind.stages, 1), batch=2, store=store,
+        method=name, preset=preset, settings=own, steps=dict.fromkeys(stages, 1), batch=2, store=store,
         device="cpu", threads=1,
     )  # fmt: skip
     info = api.train([cohort], tmp_path / "m", config)
     assert info is not None and info.slices == spec and info.map == registry.options(name, preset).map
     if kind.trained:
-        assert info.training.steps == dict.fromkeys(kind.stages, 1)
+        assert info.training.steps == dict.fromkeys(stages, 1)
 
     model = load_model(str(tmp_path / "m"), torch.device("cpu"))
     assert tuple(model.method.size) == spec.size

@@ -7,16 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from phantoms import affine, brain, lesion, write
 from tinytraining import train, write_case, write_cases
 
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import find_cases
+from braincli.methods.base import healthy_tissue
 from braincli.runtime import files
 from braincli.runtime.progress import Reporter
 from braincli.spec import SliceSpec
 from braincli.training import store as stores
+from braincli.training.data import Source, pools
 from braincli.training.store import BEGUN, DONE, build_store, identity, open_store
 
 SPEC = SliceSpec(size=(32, 24), min_brain_mm2=20.0)
@@ -71,6 +75,22 @@ def test_the_group_is_part_of_what_slices_are(cohort: Path) -> None:
     cases = find_cases(cohort)
     assert identity(cases) != identity([replace(each, group="healthy") for each in cases])
     assert set(identity(cases)["a"]) == {"flair", "lesion", "group"}
+
+
+def test_what_may_be_a_lesion_is_neither_healthy_nor_diseased(cohort: Path, tmp_path: Path) -> None:
+    """Slices with unsure tissue are drawn where all are, and never as healthy ones; the others of the case are healthy."""
+    known, other = find_cases(cohort)
+    doubtful = replace(other, lesion=None, unsure=other.lesion)
+    store = build_store([known, doubtful], SPEC, tmp_path / "slices")
+    assert store.unsure is not None and identity([doubtful])["b"].keys() == {"flair", "unsure", "group"}
+    first, second = (store.case == number for number in range(2))
+    unsure = store.unsure.any(axis=(1, 2, 3))
+    assert not unsure[first].any() and unsure[second].any() and not store.lesion[second].any()
+    assert (store.label[second & unsure] == -1).all() and (store.label[second & ~unsure] == 0).all()
+    (every,), (healthy,) = (pools(store, kind, "restore") for kind in ("any", "healthy"))
+    assert len(every) == len(store) and not unsure[healthy].any()
+    batch = Source(store, torch.device("cpu")).batch(np.flatnonzero(unsure))
+    assert batch.unsure is not None and not (healthy_tissue(batch) & batch.unsure).any()
 
 
 @pytest.mark.parametrize("name", ["image.npy", "notes.txt", "brain.npy"])
