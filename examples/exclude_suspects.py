@@ -1,11 +1,17 @@
 """Make unlabelled cases usable for training: write generous masks of everything that may be a lesion.
 
-TSGM's second stage learns from tissue that is known to be free of lesions. Patients without a mask can lend theirs,
-if whatever looks suspicious is left out: the brightest part of the smoothed, histogram-equalised FLAIR, filled and
-grown. Healthy tissue may be lost this way; that costs little. The masks are no segmentations.
+TSGM learns from tissue that is known to be free of lesions. Patients without a mask can lend theirs, if whatever looks
+suspicious is left out: the brightest part of the smoothed, histogram-equalised FLAIR, filled and grown. Healthy tissue
+may be lost this way; that costs little. The masks are no segmentations, hence they go to the column ``unsure``.
 
     python examples/exclude_suspects.py unlabelled/ suspects/
     braincli train --data cohort/ --data suspects/manifest.tsv -o models/mine
+
+Where an earlier model has looked at the cases, what it marked can lend its looks to training as well (self-training):
+it goes to the column ``lesion``, and what lies around it is left out, too.
+
+    braincli detect --model tsgm unlabelled/ -o found/
+    python examples/exclude_suspects.py unlabelled/ suspects/ found/
 """
 
 from __future__ import annotations
@@ -18,10 +24,11 @@ from scipy import ndimage
 
 from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, sound
 from braincli.imaging.slices import SliceSpec, load_case
-from braincli.imaging.volume import save
+from braincli.imaging.volume import load, save
 
 SPEC = SliceSpec(normalisation="equalise")
 BRIGHT, SMALLEST_ML, MARGIN = 0.86, 0.5, 3
+AROUND = 2  # voxels
 
 
 def suspects(flair: np.ndarray, brain: np.ndarray) -> np.ndarray:
@@ -35,20 +42,25 @@ def suspects(flair: np.ndarray, brain: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.binary_fill_holes(part) for part in grown])
 
 
-def main(cohort: Path, out: Path) -> None:
-    """Write ``<case>_suspect.nii.gz`` for each case and a manifest that names them as lesion masks."""
-    lines = ["\t".join(["id", *CONTRASTS, "lesion"])]
+def main(cohort: Path, out: Path, found: Path | None = None) -> None:
+    """Write ``<case>_suspect.nii.gz`` (and ``<case>_marked.nii.gz``) for each case, and a manifest that names them."""
+    lines = ["\t".join(["id", *CONTRASTS, "lesion", "unsure"])]
     for case in sound(find_cases(cohort)):
         slices, _ = load_case(case, SPEC)
-        mask = suspects(slices.image[:, CONTRASTS.index(Contrast.FLAIR)], slices.brain[:, 0])
-        volume = slices.to_volume(mask)
+        volume = slices.to_volume(suspects(slices.image[:, CONTRASTS.index(Contrast.FLAIR)], slices.brain[:, 0]))
+        mask, marked = volume.data > 0.3, ""
+        if found is not None:
+            lesion = load(found / case.id / f"{case.id}_mask.nii.gz", labels=True).data > 0
+            marked = f"{case.id}_marked.nii.gz"
+            save(volume.with_data(lesion), out / marked, overwrite=True)
+            mask |= ndimage.binary_dilation(lesion, iterations=AROUND)
         path = out / f"{case.id}_suspect.nii.gz"
-        save(volume.with_data(volume.data > 0.3), path, overwrite=True)
-        print(f"{case.id}: {mask.sum() / slices.brain.sum():.0%} of the brain left out")
+        save(volume.with_data(mask), path, overwrite=True)
+        print(f"{case.id}: {mask.sum() / slices.brain_volume.sum():.0%} of the brain left out")
         images = [str(case.images[c].resolve()) if c in case.images else "" for c in CONTRASTS]
-        lines.append("\t".join([case.id, *images, path.name]))
+        lines.append("\t".join([case.id, *images, marked, path.name]))
     (out / "manifest.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*(Path(argument) for argument in sys.argv[1:]))

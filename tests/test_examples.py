@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from braincli.cli import app
 from braincli.config import TrainConfig, load, parse
+from braincli.imaging.cases import find_cases
 from braincli.methods import registry
 
 pytestmark = pytest.mark.slow  # processes of their own, minutes in all
@@ -82,6 +83,21 @@ def test_slurm_array_without_slurm(environment: dict[str, str], tmp_path: Path) 
     environment.pop("SLURM_ARRAY_TASK_ID", None)
     alone = run(environment, "bash", script, tmp_path / "cohort", out)
     assert alone.returncode != 0 and "set SLURM_ARRAY_TASK_ID" in alone.stderr
+
+
+def test_self_training(environment: dict[str, str], tmp_path: Path) -> None:
+    """What a model marked becomes lesions, what is bright as well is unsure; both are what train reads."""
+    write_case(tmp_path / "cohort" / "a", "a", shape=SHAPE, matrix=GRID, seg=False)
+    marked = tmp_path / "found" / "a" / "a_mask.nii.gz"
+    write(marked, lesion(SHAPE), GRID)
+    script, out = ROOT / "examples" / "exclude_suspects.py", tmp_path / "suspects"
+    out.mkdir()
+    done = run(environment, sys.executable, script, tmp_path / "cohort", out, tmp_path / "found")
+    assert done.returncode == 0 and "of the brain left out" in done.stdout, done.stderr
+    (case,) = find_cases(out / "manifest.tsv")
+    assert case.lesion is not None and case.unsure is not None and len(case.images) == 4
+    sick, unsure = (np.asarray(nib.load(path).dataobj) > 0 for path in (case.lesion, case.unsure))  # type: ignore[attr-defined]
+    assert np.array_equal(sick, lesion(SHAPE) > 0) and unsure[sick].all() and unsure.sum() > sick.sum()
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_the_group_is_part_of_what_slices_are(cohort: Path) -> None:
 
 
 def test_what_may_be_a_lesion_is_neither_healthy_nor_diseased(cohort: Path, tmp_path: Path) -> None:
-    """Slices with unsure tissue are drawn where all are, and never as healthy ones; the others of the case are healthy."""
+    """Slices with unsure tissue are drawn where all are, never as healthy ones; the case's others are healthy."""
     known, other = find_cases(cohort)
     doubtful = replace(other, lesion=None, unsure=other.lesion)
     store = build_store([known, doubtful], SPEC, tmp_path / "slices")
