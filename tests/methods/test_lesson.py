@@ -200,9 +200,7 @@ def test_slices_of_a_run_stay_together_contrast_by_contrast() -> None:
     assert order[6:10] == [(heights[2], 0), (heights[3], 0), (heights[2], 1), (heights[3], 1)]
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "svae", "fanogan", "dae", "anoddpm", "pddpm", "cddpm", "sadm-res",
-                                  "draem", "pii", "unet", "fae", "rd", "tsgm", "cyclegan", "dpm-classifier",
-                                  "dpm-classifier-free", "diffseg", "gmvae"])  # fmt: skip
+@pytest.mark.parametrize("name", sorted(set(registry.METHODS) - {"threshold", "isct"}))  # isct: a stack by nature
 def test_a_cohort_of_one_contrast_teaches_as_if_there_were_no_others(name: str) -> None:
     """Blank rows would move batch statistics, penalties and means; where they never were, nothing is missed."""
     rows = 16 if name == "svae" else 4

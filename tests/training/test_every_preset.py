@@ -45,16 +45,16 @@ NARROW: dict[str, dict[str, Any]] = {
     "dpm-classifier": UNET | {
         "steps": 2, "classifier_width": 8, "classifier_blocks": 1, "classifier_head": 8,
     },
+    "itermask": UNET | {"steps": 2},
     "dpm-classifier-free": UNET | {"steps": 2}, "diffseg": UNET | {"steps": 2, "ensemble": 1},
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cases of four contrasts with a lesion in their middle slices."""
+    """Two cases of four contrasts, the first of which has a lesion in its middle slices."""
     root, matrix = tmp_path_factory.mktemp("data"), phantoms.affine("LPS", (3.4, 3.4, 1.0))
-    sick = phantoms.lesion(SHAPE) > 0
-    for seed, name in enumerate(("a", "b")):
+    for seed, (name, sick) in enumerate((("a", phantoms.lesion(SHAPE) > 0), ("b", np.zeros(SHAPE, dtype=bool)))):
         for number, contrast in enumerate(CONTRASTS):
             data = phantoms.brain(SHAPE, seed) * (1 + 0.1 * number)
             bright = 190 if contrast is Contrast.FLAIR else 120
@@ -74,6 +74,8 @@ def test_one_step_of_every_stage_and_a_prediction(name: str, preset: str, cohort
     own = {} if preset in ("compact", "tiny") and name not in ("fae", "rd") else NARROW[name]
     own = own if preset not in ("compact", "tiny") else {"backbone": "random"} if "backbone" in own else {}
     kind, spec = registry.method_class(name), registry.options(name, preset).slices
+    with torch.device("meta"):
+        stages = registry.build(name, preset=preset, settings=own).stages
     key = hashlib.sha256(f"{spec}{kind.tissue}".encode()).hexdigest()[:12]
     store = cohort.parent / f"store-{key}"  # of all presets that cut their slices alike
     with torch.device("meta"):
