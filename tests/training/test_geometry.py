@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import phantoms
 import pytest
-from tinytraining import train, write_cases
+import torch
+from tinytraining import SHAPE, train, write_cases
 from typer.testing import CliRunner
 
 from braincli import api
+from braincli.calibration.evidence import gather
 from braincli.cli import app
 from braincli.config import DetectConfig, TrainConfig, load
 from braincli.errors import InputError, UsageError
+from braincli.imaging.cases import find_cases
 from braincli.imaging.volume import load as load_volume
 from braincli.methods import registry
-from braincli.model.folder import read_info
+from braincli.model.folder import load_model, read_info
+from braincli.model.info import Calibration
+from braincli.runtime.progress import Reporter
 from braincli.spec import SliceSpec
 from braincli.training.store import open_store
 
@@ -107,12 +113,29 @@ def test_detection_looks_at_the_models_slices_and_says_so(cohort: Path, tmp_path
     assert not any("looked at, as in training" in text for text in found["all"][1])
 
 
+@pytest.mark.parametrize(("slices", "slice_mm"), [("4:5", "own"), ("9:12", "4")])
+def test_calibration_counts_lesions_where_the_model_looks(
+    slices: str, slice_mm: str, cohort: Path, tmp_path: Path
+) -> None:
+    training = TrainConfig(method="threshold", preset="tiny", slices=slices, slice_mm=slice_mm, device="cpu")
+    api.train([cohort], tmp_path / "m", training)
+    model = load_model(str(tmp_path / "m"), torch.device("cpu"))
+    outcomes = gather(find_cases(cohort), model, seed=0, batch=16, reporter=Reporter())
+    whole = phantoms.lesion(SHAPE) > 0
+    for evidence in (outcome.result for outcome in outcomes):
+        assert evidence is not None
+        sick = np.flatnonzero(evidence.reference.any(axis=(0, 1)))
+        assert 0 < len(sick) < len(np.flatnonzero(whole.any(axis=(0, 1)))) and set(sick) <= {4, 5, 6, 7}
+        assert evidence.lesion.shape[1:] == model.info.slices.size and evidence.lesion.any()
+        fit = Calibration(weights=model.info.fusion, threshold=0.5)
+        marked = np.flatnonzero(evidence.mask(fit).any(axis=(0, 1)))
+        assert set(marked) <= {3, 4, 5, 6, 7} and evidence.mask(fit).any()
+
+
 @pytest.mark.parametrize(
     ("name", "preset"), [(name, preset) for name, spec in registry.METHODS.items() for preset in spec.presets]
 )
 def test_the_canvas_of_every_preset_fits_its_networks(name: str, preset: str) -> None:
-    import torch
-
     with torch.device("meta"):
         method = registry.build(name, preset=preset)
     assert method.config.slices.fits(method.stride), (method.config.slices.size, method.stride)
