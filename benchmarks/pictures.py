@@ -87,10 +87,10 @@ def collect(case_result: CrossFitted, model: LoadedModel, seed: int = 0) -> Show
 
     e, spec = case_result.evidence, model.info.slices
     slices, _ = load_case(replace(e.case, lesion=None), spec, stride=model.method.stride)
-    z = int(slices.index[e.reference.sum(axis=(0, 1))[slices.index].argmax()])
+    most = int(e.lesion.sum(axis=(1, 2)).argmax())
+    z = int(np.median(slices.shown_planes(np.arange(len(slices.index)) == most)))
     runs = in_runs(len(slices.index), model.method.sequence).reshape(-1, model.method.sequence)
-    rows = runs[(slices.index[runs] == z).any(axis=1)][-1]
-    part = replace(slices, image=slices.image[rows], brain=slices.brain[rows], index=slices.index[rows])
+    part = slices.rows_of(runs[(runs == most).any(axis=1)][-1])
     result = restore(part, model, case_id=e.case.id, seed=seed)
 
     place = (*brain_box(slices.brain_volume, slices.ras.spacing), z)

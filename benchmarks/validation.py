@@ -82,12 +82,9 @@ def _every(slices: Slices, reference: np.ndarray, step: int) -> tuple[Slices, np
     """Every ``step``-th slice from the middle of a step on; brain and lesion elsewhere do not count."""
     rows = np.arange(step // 2, len(slices.index), step)
     planes = np.zeros(reference.shape[2], dtype=bool)
-    planes[slices.index[rows]] = True
+    planes[slices.shown_planes(np.isin(np.arange(len(slices.index)), rows))] = True
     z, y, x = slices.spacing
-    kept = replace(
-        slices, image=slices.image[rows], brain=slices.brain[rows], index=slices.index[rows],
-        brain_volume=slices.brain_volume & planes, spacing=(z * step, y, x),
-    )  # fmt: skip
+    kept = replace(slices.rows_of(rows), brain_volume=slices.brain_volume & planes, spacing=(z * step, y, x))
     return kept, reference & planes
 
 

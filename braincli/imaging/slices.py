@@ -84,6 +84,14 @@ class Slices:
         planes[shown, y, x] = up * self.brain_volume.T[shown, y, x]
         return self.grid.with_data(full)
 
+    def rows_of(self, chosen: np.ndarray) -> Slices:
+        """The slices ``chosen`` (indices, in their order) alone, on the same scan."""
+        return replace(
+            self, image=self.image[chosen], brain=self.brain[chosen], index=self.index[chosen],
+            shown=None if self.shown is None else self.shown[chosen],
+            planes=None if self.planes is None else self.planes[:, chosen],
+        )  # fmt: skip
+
     def shown_planes(self, rows: np.ndarray) -> np.ndarray:
         """(n,) indices of the RAS grid's planes that the slices ``rows`` (S,) bool show; each belongs to one slice."""
         if self.planes is None:

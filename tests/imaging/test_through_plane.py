@@ -121,3 +121,14 @@ def test_every_canvas_is_a_multiple_of_the_stride() -> None:
 def test_what_no_slices_can_be(options: dict[str, object], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         SliceSpec.model_validate(options)
+
+
+@pytest.mark.parametrize("slice_mm", ["own", 4.0])
+def test_some_slices_go_back_to_where_all_of_them_would(slice_mm: float | str) -> None:
+    whole = cut(slice_mm=slice_mm)
+    part = whole.rows_of(np.array([4, 5, 6]))
+    assert list(part.index) == list(whole.index[4:7])
+    ones = np.ones((3, *part.image.shape[2:]), np.float32)
+    planes = np.flatnonzero(part.to_volume(ones).data.any(axis=(0, 1)))
+    middle = whole.shown_planes(np.arange(len(whole.index)) == 5)
+    assert set(middle) <= set(planes) and len(planes) < len(whole.index)
