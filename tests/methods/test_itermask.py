@@ -183,6 +183,19 @@ def test_untrained_reconstruction_is_grey_which_the_loss_says(inside: bool) -> N
     assert loss.item() == pytest.approx((distance[mask] if inside else distance).mean().item(), rel=1e-4)
 
 
+def test_single_contrasts_learn_with_a_limit_for_each() -> None:
+    method = build(contrasts="single", first=True, hidden="noise", window=1, whole=1.0, lesson=PLAIN)
+    given = phantom()
+    image = given.image * torch.tensor([0.5, 1.0, 1.5, 0.0])[:, None, None]
+    names = [name for name, _, _ in method.learn(given.with_image(image), "main", torch.Generator().manual_seed(3))]
+    assert names == ["first", "net"]
+    inside = given.brain.expand_as(image)
+    expected = [((image[:, c] - 0.5) ** 2)[inside[:, c]].mean() for c in range(3)]  # untrained: grey
+    torch.testing.assert_close(method.healthy.scale, torch.tensor([*expected, 0.01]), rtol=1e-4, atol=0)
+    assert method.healthy.seen.tolist() == [1, 1, 1, 0]
+    assert method.healthy.limit[3] == 1.5 and (method.healthy.limit[:3] != 1.5).all()
+
+
 def test_lesions_are_left_out_of_what_healthy_error_is_learnt_from() -> None:
     given = phantom()
     lesion = given.lesion.clone()
