@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measuring import machine, measured, show
 
-NAMES = ("startup", "noise", "score", "subnormals", "detect")
+NAMES = ("startup", "noise", "score", "subnormals", "detect", "overlap")
 
 
 def main(names: tuple[str, ...]) -> bool:

@@ -168,28 +168,27 @@ class IterMask(Restoring):
     def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Error of the inpainted slice, and of the one that is made of edges alone."""
         c = self.config
-        rows, brain = self.fold(batch.image), self.per_row(batch.brain)
-        target, counts = self.fold(batch.target), self.fold(batch.counts)
+        rows, target, counts = batch.image, batch.target, batch.counts
         seen = edges(rows, c.cutoff)
         if self.first is not None:
             loss = self._error(self._reconstructed(self.first, seen), target, counts)
             yield "first", loss, {"edges": loss.detach()}
-        mask = hiding.apply(brain, hiding.draw(tuple(rows.shape), generator, share=c.share, whole=c.whole))
+        mask = hiding.apply(batch.brain, hiding.draw(tuple(rows.shape), generator, share=c.share, whole=c.whole))
         noise = draws.randn(generator, *rows.shape).to(rows) if c.stochastic else None
         restored = self._inpainted(rows, mask, seen, noise)
         loss = self._error(restored, target, counts & mask if c.inside else counts)
-        tissue = healthy_tissue(batch) & self.unfold(mask) & (batch.planted == 0)
-        there = self._held(batch)
-        self.healthy.update(
-            batch.target * there, self.unfold(restored.detach()) * there, tissue & there, self.misfit
+        tissue = healthy_tissue(batch) & mask & (batch.planted == 0)
+        image, given, where = (
+            self._by_contrast(part, batch.contrast) for part in (target, restored.detach(), tissue)
         )  # fmt: skip
+        self.healthy.update(image, given, where, self.misfit)
         yield "net", loss, {c.loss: loss.detach()}
 
-    def _held(self, batch: Task) -> Tensor:
-        """(B, C, 1, 1) bool: contrasts that a row holds; all of them, but where rows are single contrasts."""
-        every = torch.arange(self.channels, device=batch.image.device)
-        held = torch.ones_like(every, dtype=torch.bool) if batch.contrast is None else batch.contrast[:, None] == every
-        return held.expand(len(batch), -1)[:, :, None, None]
+    def _by_contrast(self, rows: Tensor, contrast: Tensor | None) -> Tensor:
+        """Rows (R, 1, H, W) of single contrasts as (R, C, H, W), 0 in the others; of stacks as they are."""
+        if contrast is None:
+            return rows
+        return rows * (contrast[:, None] == torch.arange(self.channels, device=rows.device))[:, :, None, None]
 
     def _error(self, restored: Tensor, target: Tensor, counts: Tensor) -> Tensor:
         error = restored - target

@@ -132,6 +132,25 @@ def test_what_has_ended_keeps_its_reconstruction_though_noise_goes_on() -> None:
     assert torch.equal(*results)
 
 
+def test_single_contrasts_are_restored_each_by_itself() -> None:
+    """A mask for each contrast: what another one holds, and the batch around a row, change nothing."""
+    method = build(contrasts="single", first=True, hidden="noise", window=1).eval()
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape)
+    healthy = phantom(3)
+    image, _ = with_blob(healthy)
+    image[:, 1] = 0
+    other = torch.cat([image[:, :3], 0.5 * image[:, 3:]], dim=1)
+    with torch.inference_mode():
+        whole, changed = (method.predict(part, healthy.brain, generators(3)).restored for part in (image, other))
+        alone = method.predict(image[2:], healthy.brain[2:], generators(3)[2:]).restored
+    assert whole is not None and changed is not None and alone is not None
+    assert not whole[:, 1].any(), "an absent contrast stays absent"
+    assert torch.equal(whole[:, :3], changed[:, :3]) and not torch.equal(whole[:, 3], changed[:, 3])
+    torch.testing.assert_close(alone, whole[2:], rtol=1e-4, atol=1e-5)
+
+
 def test_learns_to_find_a_blob_from_healthy_slices() -> None:
     """Trained on nothing but healthy phantoms, the mask ends on the blob, and leaves the place where it is healthy."""
     method = build(channels=1, lesson=PLAIN, width=16, steps=4)
@@ -181,6 +200,19 @@ def test_untrained_reconstruction_is_grey_which_the_loss_says(inside: bool) -> N
     mask = hiding.apply(given.brain, drawn).expand_as(given.image)
     distance = (given.image - 0.5).abs()
     assert loss.item() == pytest.approx((distance[mask] if inside else distance).mean().item(), rel=1e-4)
+
+
+def test_single_contrasts_learn_with_a_limit_for_each() -> None:
+    method = build(contrasts="single", first=True, hidden="noise", window=1, whole=1.0, lesson=PLAIN)
+    given = phantom()
+    image = given.image * torch.tensor([0.5, 1.0, 1.5, 0.0])[:, None, None]
+    names = [name for name, _, _ in method.learn(given.with_image(image), "main", torch.Generator().manual_seed(3))]
+    assert names == ["first", "net"]
+    inside = given.brain.expand_as(image)
+    expected = [((image[:, c] - 0.5) ** 2)[inside[:, c]].mean() for c in range(3)]  # untrained: grey
+    torch.testing.assert_close(method.healthy.scale, torch.tensor([*expected, 0.01]), rtol=1e-4, atol=0)
+    assert method.healthy.seen.tolist() == [1, 1, 1, 0]
+    assert method.healthy.limit[3] == 1.5 and (method.healthy.limit[:3] != 1.5).all()
 
 
 def test_lesions_are_left_out_of_what_healthy_error_is_learnt_from() -> None:
