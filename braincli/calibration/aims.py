@@ -100,5 +100,5 @@ def healthy_ml(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.nd
 
 
 DSC = Aim("mean DSC", (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0), dsc)
-LESION_F1 = Aim("mean lesion-wise F1", (0.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0), lesion_f1)
+LESION_F1 = Aim("mean lesion-wise F1", (0.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0), lesion_f1)
 AIMS = {"dsc": DSC, "lesion-f1": LESION_F1}
