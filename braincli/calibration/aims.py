@@ -11,6 +11,8 @@ from braincli.calibration.evidence import Evidence
 from braincli.detection.maps import CONNECTED
 from braincli.imaging.box import bounding_box
 
+SHARE = 0.25  # of a piece that is to be lesion
+
 
 @dataclass(frozen=True)
 class Aim:
@@ -65,9 +67,11 @@ def dsc(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.ndarray:
 
 
 def lesion_f1(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.ndarray:
-    """Harmonic mean of lesion-wise recall and precision, as :func:`braincli.scoring.metrics.lesions` counts them.
+    """Harmonic mean of lesion-wise recall and precision; 1 where both masks are empty, 0 where one is.
 
-    A lesion counts as found if one of its voxels is in the other mask. 1 where both masks are empty, 0 where one is.
+    A piece of the mask is true if SHARE or more of it is lesion, and a lesion is found if a true piece touches it. (In
+    :func:`braincli.scoring.metrics.lesions` one voxel is enough, for which a low threshold is best: one piece that
+    fills half of the brain finds every lesion, and is one true piece.)
     """
     if not (mask.any() and e.reference.any()):
         return np.full(len(sizes), float(not mask.any() and not e.reference.any()))
@@ -75,16 +79,17 @@ def lesion_f1(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.nda
     known, around, _ = pieces(e.reference)
     numbers = np.zeros(mask.shape, dtype=known.dtype)
     numbers[around] = known
-    touching = np.unique(np.stack([labels.ravel(), numbers[box].ravel()]), axis=1)
-    touching = touching[:, (touching > 0).all(axis=0)]
+    inside = np.bincount(labels[e.reference[box]], minlength=len(voxels))
+    pairs = np.unique(np.stack([labels.ravel(), numbers[box].ravel()]), axis=1)
+    pairs = pairs[:, (pairs > 0).all(axis=0)]
     large = voxels * e.voxel_mm3 >= np.array(sizes)[:, None]
     large[:, 0] = False
-    predicted, references = large.sum(axis=1), int(known.max())
-    true = large[:, np.unique(touching[0])].sum(axis=1)
-    found = np.array([np.unique(touching[1, row[touching[0]]]).size for row in large])
+    hits = large & (inside >= SHARE * voxels)
+    predicted, true, references = large.sum(axis=1), hits.sum(axis=1), int(known.max())
+    found = np.array([np.unique(pairs[1, row[pairs[0]]]).size for row in hits])
     # 2 P R / (P + R) with P = true / predicted and R = found / references
-    share = true * references + found * predicted
-    return np.where(share > 0, 2 * true * found / np.maximum(share, 1), 0.0)
+    total = true * references + found * predicted
+    return np.where(total > 0, 2 * true * found / np.maximum(total, 1), 0.0)
 
 
 def healthy_ml(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.ndarray:
@@ -95,5 +100,5 @@ def healthy_ml(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.nd
 
 
 DSC = Aim("mean DSC", (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0), dsc)
-LESION_F1 = Aim("mean lesion-wise F1", (0.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0), lesion_f1)
+LESION_F1 = Aim("mean lesion-wise F1", (0.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0), lesion_f1)
 AIMS = {"dsc": DSC, "lesion-f1": LESION_F1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from evidences import evidence
 
-from braincli.calibration.aims import DSC, LESION_F1, healthy_ml
+from braincli.calibration.aims import DSC, LESION_F1, SHARE, healthy_ml
 from braincli.detection.maps import segment
 from braincli.scoring import metrics
 
@@ -19,8 +19,29 @@ def scattered(seed: int) -> np.ndarray:
     return np.asarray(noise + 0.2 * e.reference, np.float32)
 
 
+def one_by_one(mask: np.ndarray, reference: np.ndarray) -> float:
+    """Lesion-wise F1, piece by piece."""
+    from scipy.ndimage import label
+
+    (predicted, count), (known, lesions) = (label(part, np.ones((3, 3, 3))) for part in (mask, reference))
+    true = [n for n in range(1, count + 1) if reference[predicted == n].mean() >= SHARE]
+    found = [n for n in range(1, lesions + 1) if np.isin(predicted[known == n], true).any()]
+    p, r = (len(true) / count if count else 0.0), len(found) / lesions
+    return 2 * p * r / (p + r) if p + r else 0.0
+
+
+def test_a_piece_that_fills_the_brain_finds_no_lesion() -> None:
+    e = evidence("a")
+    everything = e.slices.brain_volume
+    assert e.reference[everything].mean() < SHARE
+    assert LESION_F1.by_size(e, everything)[0] == 0
+    assert metrics.lesions(pred=everything, ref=e.reference).precision == 1.0
+    assert LESION_F1.by_size(e, e.reference)[0] == 1
+
+
 def test_every_size_gives_the_figures_of_its_own_mask() -> None:
     e = evidence("a")
+    e.reference[12:15, 30:34, 3:6] = e.reference[26:28, 12:14, 12:14] = True  # three lesions
     for seed in range(3):
         anomaly = scattered(seed)
         dsc, f1 = (aim.by_size(e, anomaly > 0.25) for aim in (DSC, LESION_F1))
@@ -28,11 +49,9 @@ def test_every_size_gives_the_figures_of_its_own_mask() -> None:
         for aim, figures in ((DSC, dsc), (LESION_F1, f1)):
             for size, figure in zip(aim.sizes, figures, strict=True):
                 mask = segment(anomaly, 0.25, e.voxel_mm3, size)
-                found = metrics.lesions(pred=mask, ref=e.reference)
                 expected = metrics.dice(metrics.confusion(pred=mask, ref=e.reference))
                 if aim is LESION_F1:
-                    p, r = found.precision or 0.0, found.recall or 0.0
-                    expected = 2 * p * r / (p + r) if p + r else 0.0
+                    expected = one_by_one(mask, e.reference)
                 assert abs(figure - expected) < 1e-9, (aim.name, size)
 
 
