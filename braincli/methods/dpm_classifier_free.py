@@ -26,7 +26,7 @@ from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
 from braincli.methods.families.guided import HEALTHY, NULL, Guided, GuidedConfig
 from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WHOLE_64, Preset
-from braincli.networks.unet import Injection
+from braincli.networks.unet import Injection, Resampling
 
 
 class DPMClassifierFreeConfig(GuidedConfig):
@@ -39,7 +39,7 @@ class DPMClassifierFreeConfig(GuidedConfig):
     multipliers: tuple[int, ...] = (1, 2, 3, 4)
     attention: tuple[int, ...] = (1, 2, 3)
     injection: Injection = "scale-shift"
-    residual_resampling: bool = True
+    resampling: Resampling = "residual"
     dropout: float = Field(default=0.1, ge=0, lt=1)
     learned_variance: bool = False
     centred: bool = True

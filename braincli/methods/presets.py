@@ -61,12 +61,13 @@ KL_OF_SUMS: Preset = {"kl_weight": 1.0, "reduction": "sum"}
 
 # the pDDPM family (families.denoising); REFERENCE: the published code of pDDPM and cDDPM where it differs from the text
 DENOISING_REFERENCE: Preset = {
-    "multipliers": (1, 2, 2), "schedule": "cosine", "rate": 1e-4, "shared_noise": True, "normalised_noise": False,
+    "multipliers": (1, 2, 2), "resampling": "residual", "schedule": "cosine", "rate": 1e-4, "shared_noise": True,
+    "normalised_noise": False,
 }  # fmt: skip
 DENOISING_COMPACT: Preset = STACKED | {
     "lesson": RESTORED,
-    "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "patch": 2, "schedule": "cosine", "learnt": (100, 800),
-    "rate": 1e-3, "warmup": 50, "decay": True,
+    "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "resampling": "residual", "patch": 2, "schedule": "cosine",
+    "learnt": (100, 800), "rate": 1e-3, "warmup": 50, "decay": True,
 }  # fmt: skip
 DENOISING_TINY: Preset = {
     "width": 8, "multipliers": (1, 2), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2,
@@ -75,7 +76,7 @@ DENOISING_TINY: Preset = {
 # variance-preserving models sampled in a chain (families.adm)
 ADM_COMPACT: Preset = STACKED | {
     "width": 24, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "injection": "scale-shift",
-    "residual_resampling": True, "dropout": 0.0, "patch": 2, "schedule": "cosine", "target": "v",
+    "resampling": "residual", "dropout": 0.0, "patch": 2, "schedule": "cosine", "target": "v",
     "learned_variance": False, "centred": True, "rate": 1e-3, "train_batch": 16, "warmup": 50, "decay": True,
     "ema": 0.999,
 }  # fmt: skip

@@ -42,10 +42,12 @@ def count(module: torch.nn.Module) -> int:
 @pytest.mark.parametrize(
     ("name", "preset", "parameters"),
     [
-        ("anoddpm", "paper", 26_198_145),
+        ("anoddpm", "paper", 25_079_553),
         ("anoddpm", "reference", 37_513_857),
-        ("pddpm", "paper", 26_198_145),
+        ("anoddpm", "original", 131_649_793),
+        ("pddpm", "paper", 25_079_553),
         ("pddpm", "reference", 37_513_857),
+        ("cddpm", "paper", 29_799_169),
         ("cddpm", "reference", 44_068_481),
     ],
 )
