@@ -17,6 +17,7 @@ from braincli.methods.batch import Task as Task
 from braincli.methods.batch import healthy_tissue as healthy_tissue
 from braincli.methods.batch import masked_mean as masked_mean
 from braincli.methods.batch import present as present
+from braincli.methods.lengths import Decay, DecayName, Length
 from braincli.methods.lesson import Lesson as Lesson
 from braincli.spec import MapOptions, SliceSpec
 
@@ -31,16 +32,20 @@ class MethodConfig(BaseModel):
 
     lessons: ClassVar[tuple[str, ...]] = tuple(Lesson.model_fields)  # options of the lesson that the method follows
 
-    train_steps: dict[str, int] = Field(default={})  # per stage
+    train_steps: dict[str, Length] = Field(default={})  # per stage
     train_batch: int = 16  # slices per step; of single contrasts, each is as many rows as contrasts it has
     ema: float = Field(default=0.0, ge=0, lt=1)  # memory of the averaged weights, which predict; 0: the last ones do
     clip_norm: float = Field(default=0.0, ge=0)  # of gradients: longer ones are cut; 0: none are
     warmup: int = 0  # optimiser steps over which the learning rate rises
-    decay: bool = False  # cosine decay of the learning rate over the stage
+    decay: Decay = "constant"  # of the learning rate over a stage; per stage where they differ
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     lesson: Lesson = Lesson()  # what is learnt beside the paper's formula
     slices: SliceSpec = SliceSpec()
     map: MapOptions = MapOptions()
+
+    def decay_in(self, stage: str) -> DecayName:
+        """How the learning rate falls over ``stage``."""
+        return self.decay.get(stage, "constant") if isinstance(self.decay, dict) else self.decay
 
     @property
     def stochastic(self) -> bool:

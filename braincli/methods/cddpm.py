@@ -28,11 +28,13 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, centred
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import (
     COMPACT_MAP,
     DENOISING_COMPACT,
     DENOISING_REFERENCE,
     DENOISING_TINY,
+    EPOCHS_1600,
     HALF_96,
     SSIM_MAP,
     Preset,
@@ -43,7 +45,7 @@ from braincli.networks import masked
 class CDDPMConfig(DenoisingConfig):
     """Options of the condition and its pre-training; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"pretrain": 13_200, "main": 17_600})
+    train_steps: dict[str, Length] = Field(default={"pretrain": Epochs(number=1200, of="cases"), **EPOCHS_1600})
     levels: tuple[int, ...] = Field(default=(250, 500, 750), min_length=1)
     features: int = 512
     encoder: tuple[int, ...] = ()  # widths of a plain encoder; none is ResNet-50

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick, present
 from braincli.methods.families.translation import Translation, TranslationConfig
+from braincli.methods.lengths import Decay, Epochs, Length
 from braincli.methods.presets import BRATS_256, CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
 
 
@@ -33,13 +34,14 @@ class CycleGANConfig(TranslationConfig):
 
     lessons: ClassVar[tuple[str, ...]] = ("vary", "drop", "alone", "leave_out")  # diseased slices are there as they are
 
-    train_steps: dict[str, int] = Field(default={"translate": 1_000_000})
+    train_steps: dict[str, Length] = Field(default={"translate": Epochs(number=200)})
     train_batch: int = 1  # of each kind
+    decay: Decay = "half-linear"
 
 
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "lesson": LEFT_OUT,
-    "keep_weight": 10.0, "translate_rate": 4e-4, "train_steps": {"translate": 650}, "warmup": 50, "decay": True,
+    "keep_weight": 10.0, "translate_rate": 4e-4, "train_steps": {"translate": 650}, "warmup": 50, "decay": "cosine",
     "ema": 0.99,
 }  # fmt: skip
 

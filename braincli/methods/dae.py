@@ -29,6 +29,7 @@ from braincli.anomalies import coarse
 from braincli.diffusion import draws
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
+from braincli.methods.lengths import Decay, Length
 from braincli.methods.presets import (
     BEHRENDT,
     COMPACT_MAP,
@@ -45,9 +46,9 @@ from braincli.networks.wsunet import WIDTHS, WSUNet
 class DAEConfig(ReconstructionConfig):
     """Options of network and noise; the defaults are Kascenas'."""
 
-    train_steps: dict[str, int] = Field(default={"main": 67_200})
+    train_steps: dict[str, Length] = Field(default={"main": 67_200})
     train_batch: int = 16
-    decay: bool = True
+    decay: Decay = "cosine"
     contrasts: Literal["single", "stacked"] = "stacked"
     widths: tuple[int, ...] = Field(default=WIDTHS, min_length=2)
     change: bool = False  # the network gives what is to be changed
@@ -73,7 +74,7 @@ class DAE(Reconstruction):
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": WHOLE_128, "map": KASCENAS_MAP},
         "behrendt": BEHRENDT | {
-            "contrasts": "single", "loss": "l1", "train_batch": 32, "train_steps": EPOCHS_1600, "decay": False,
+            "contrasts": "single", "loss": "l1", "train_batch": 32, "train_steps": EPOCHS_1600, "decay": "constant",
         },
         "compact": COMPACT,
         "tiny": COMPACT | {"widths": (4, 8, 12), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2},

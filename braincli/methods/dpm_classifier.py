@@ -35,6 +35,7 @@ from braincli.diffusion.samplers import Denoise
 from braincli.methods.base import Losses, Task, Tick
 from braincli.methods.families.adm import random_times
 from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
+from braincli.methods.lengths import Length
 from braincli.methods.presets import ADM_TINY, BRATS_256, GUIDED_COMPACT, Preset
 from braincli.networks.unet import Encoder
 
@@ -45,7 +46,7 @@ LABELS: dict[Label, int] = {"healthy": HEALTHY, "null": NULL}
 class DPMClassifierConfig(GuidedConfig):
     """Options of the classifier and its guidance; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"diffusion": 50_000, "classifier": 20_000})
+    train_steps: dict[str, Length] = Field(default={"diffusion": 50_000, "classifier": 20_000})
     scale: float = Field(default=100.0, ge=0)  # s
     encode_label: Label = "healthy"
     decode_label: Label = "healthy"

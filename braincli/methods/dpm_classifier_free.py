@@ -25,6 +25,7 @@ from torch import Tensor
 from braincli.diffusion import guidance
 from braincli.diffusion.samplers import Denoise
 from braincli.methods.families.guided import HEALTHY, NULL, Guided, GuidedConfig
+from braincli.methods.lengths import Length
 from braincli.methods.presets import ADM_TINY, GUIDED_COMPACT, WHOLE_64, Preset
 from braincli.networks.unet import Injection, Resampling
 
@@ -32,7 +33,7 @@ from braincli.networks.unet import Injection, Resampling
 class DPMClassifierFreeConfig(GuidedConfig):
     """Options of the guidance; the defaults are those of Diff-SCM for BraTS."""
 
-    train_steps: dict[str, int] = Field(default={"main": 50_000})
+    train_steps: dict[str, Length] = Field(default={"main": 50_000})
     train_batch: int = 64
     weight_decay: float = 0.01
     width: int = 64

@@ -37,6 +37,7 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.methods.lengths import Length
 from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, LEFT_OUT, MEISSEN_128, Preset
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
@@ -47,7 +48,7 @@ SPREAD = 3.0  # deviations from the mean to 0 and to 1, where features are stand
 class FAEConfig(FeatureConfig):
     """Options of the autoencoder; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"main": 10_000})
+    train_steps: dict[str, Length] = Field(default={"main": 10_000})
     train_batch: int = 32
     backbone: BackboneName = "resnet18"
     rate: float = 2e-4

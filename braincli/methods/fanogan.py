@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from braincli.diffusion import draws
 from braincli.methods.base import Losses, Task, masked_mean, present
 from braincli.methods.families.autoencoding import AutoencoderConfig, Autoencoding
+from braincli.methods.lengths import Length
 from braincli.methods.presets import AUTOENCODER_COMPACT, AUTOENCODER_TINY, BEHRENDT, WANG, Preset
 from braincli.networks.gan import Critic, gradient_penalty
 
@@ -44,7 +45,7 @@ from braincli.networks.gan import Critic, gradient_penalty
 class FAnoGANConfig(AutoencoderConfig):
     """Options of both stages; the defaults are Behrendt's."""
 
-    train_steps: dict[str, int] = Field(default={"gan": 3520, "encode": 3520})
+    train_steps: dict[str, Length] = Field(default={"gan": 3520, "encode": 3520})
     train_batch: int = 160
     least: int = 16
     spatial: Literal[False] = False

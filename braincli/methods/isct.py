@@ -13,7 +13,7 @@ the scan.
 Mended: the paper's Eq. 2 prints ``1 - log D(G(y))`` for ``log(1 - D(G(y)))``; G minimises the non-saturating form. The
 text lists three classes; background is a fourth one here. Left open by the paper and chosen: the classic U-Net widths
 64 to 1024 with weight standardisation, six residual blocks (7,834,561 parameters from four maps to one contrast), a
-PatchGAN, steps for 30 and 15 epochs of about 14,000 slices, and, as in the code it is "based on", median filtering.
+PatchGAN, and, as in the code it is "based on", median filtering.
 
 Preset ``paper``: 128 x 128 pixels of 1.875 mm. All presets take the contrasts as channels of one stack, because tissue
 maps do not tell which contrast is meant; a cohort with T2 alone is the paper's case, as absent contrasts take no part
@@ -36,6 +36,7 @@ from torch.nn import functional as F
 
 from braincli.errors import InputError
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, STEADY, WHOLE_128, Preset
 from braincli.networks.cyclegan import PatchGAN, ResNetGenerator
 from braincli.networks.gan import log_likelihood
@@ -48,7 +49,9 @@ class ISCTConfig(MethodConfig):
     """The defaults are the paper's, where it has any."""
 
     contrasts: Literal["stacked"] = "stacked"
-    train_steps: dict[str, int] = Field(default={"segment": 3300, "synthesise": 1650, "finetune": 0})
+    train_steps: dict[str, Length] = Field(
+        default={"segment": Epochs(number=30), "synthesise": Epochs(number=15), "finetune": 0}
+    )
     train_batch: int = 128
 
     segmentor_widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
@@ -67,7 +70,7 @@ COMPACT: Preset = STEADY | {
     "lesson": LEFT_OUT,
     "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
     "rate": 1e-3, "train_batch": 8,
-    "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": True, "ema": 0.99,
+    "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": "cosine", "ema": 0.99,
     "map": COMPACT_MAP | {"residual": "positive", "median": 5},
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from braincli.anomalies import pixels, poisson
 from braincli.methods.base import Losses, Task
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, partners
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, WHOLE_256, Preset
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
@@ -41,7 +42,7 @@ MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 class PIIConfig(SegmenterConfig):
     """The defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"main": 50_000})
+    train_steps: dict[str, Length] = Field(default={"main": Epochs(number=50)})
     train_batch: int = 32
     rate: float = 1e-3
     half: tuple[float, float] = (0.05, 0.2)

@@ -36,6 +36,7 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, RESTORED, WHOLE_256, Preset
 from braincli.networks.resnet import OneClassBottleneck, Student
 
@@ -43,7 +44,7 @@ from braincli.networks.resnet import OneClassBottleneck, Student
 class RDConfig(FeatureConfig):
     """Options of bottleneck and student; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"main": 20_000})
+    train_steps: dict[str, Length] = Field(default={"main": Epochs(number=200)})
     train_batch: int = 16
     backbone: BackboneName = "wide_resnet50_2"
     levels: tuple[int, int, int] = (1, 2, 3)

@@ -27,7 +27,7 @@ the stack), and its mean over the contrasts counts.
 - ``paper``: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; cDDPM as printed, but rate 1e-4; U-Net of 16,736,705
   (without residual 7,701,825) parameters, cross-entropy, rate 5e-5; DRAEM's anomalies in every slice. No erosion, no
   component filter. Deviations: those of cDDPM; blur, bias field, gamma and ghosting are left to the option
-  ``lesson.vary``. With real masks of 90 cases the paper's 600 epochs are 1,800 steps.
+  ``lesson.vary``.
 - ``reference``: the published code's cDDPM, 44,068,481 + 24,550,848 parameters.
 - ``compact``: ours, cDDPM's compact preset and a narrow U-Net on patches of 2 x 2 pixels, Dice beside cross-entropy,
   growths or other slices' lesions in most slices, levels near those of the prediction; slices with a known lesion take
@@ -50,7 +50,8 @@ from braincli.methods.base import Losses, Prediction, Sampling, Task, Tick, no_t
 from braincli.methods.cddpm import CDDPM, CDDPMConfig
 from braincli.methods.families.denoising import centred
 from braincli.methods.families.segmenter import countable, plant, pooled, segmentation_loss
-from braincli.methods.presets import HALF_96, RESTORED, Preset
+from braincli.methods.lengths import Epochs, Length
+from braincli.methods.presets import EPOCHS_1600, HALF_96, RESTORED, Preset
 from braincli.networks.median import median
 from braincli.networks.patched import Patched
 from braincli.networks.ssim import ssim
@@ -62,7 +63,9 @@ WINDOW, SIGMA, MEDIAN = 9, 1.0, 5  # of a, in pixels
 class SADMConfig(CDDPMConfig):
     """Options of segmentation and fusion; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"pretrain": 13_200, "main": 17_600, "segment": 6_600})
+    train_steps: dict[str, Length] = Field(
+        default={"pretrain": Epochs(number=1200, of="cases"), **EPOCHS_1600, "segment": Epochs(number=600, of="cases")}
+    )
     rate: float = 1e-4
     # segmentation
     residual: bool = False  # the U-Net gets the residual beside the slice

@@ -26,13 +26,14 @@ from torch import Tensor
 
 from braincli.methods.base import Losses, Sampling, Task
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, countable, plant
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import HALF_96, LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, Preset
 
 
 class UNetConfig(SegmenterConfig):
     """The defaults are those of SADM's Unet."""
 
-    train_steps: dict[str, int] = Field(default={"main": 60_000})
+    train_steps: dict[str, Length] = Field(default={"main": Epochs(number=600, of="cases")})
     train_batch: int = 32
     rate: float = 5e-5
     masks: Literal["real", "synthetic"] = "real"

@@ -16,7 +16,9 @@ LESSON = {
     "with_lesions": "leave_out", "planted": "plant", "grown": "plant", "transplanted": "transplant",
 }  # fmt: skip
 RENAMED = {"painter": "decoder_width", "residual_resampling": "resampling"}
-VALUES = {"resampling": {True: "residual", False: "interpolated"}}  # by option: what yes and no are called today
+VALUES = {  # by option: what yes and no are called today
+    "resampling": {True: "residual", False: "interpolated"}, "decay": {True: "cosine", False: "constant"},
+}  # fmt: skip
 # options that models of format 1 did not have, and presets have by now
 LACKED: dict[str, Settings] = {"tsgm": {"redraw": None}}
 

@@ -24,6 +24,7 @@ from braincli.training import data, optimizers, parallel
 from braincli.training.average import Average, statistics
 from braincli.training.captured import CapturedStepper
 from braincli.training.checkpoints import Checkpoints
+from braincli.training.lengths import rate, steps_of
 from braincli.training.log import Log
 from braincli.training.optimizers import Optimizers
 from braincli.training.signals import Request
@@ -102,12 +103,6 @@ def fit(
     return all(run.fit_stage(i, name) for i, name in enumerate(method.stages) if i >= run.first)
 
 
-def rate(step: int, progress: float, warmup: int, decay: bool) -> float:
-    """Factor of the learning rate: linear rise, then constant or a cosine down to 2 % as ``progress`` reaches 1."""
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)) if decay else 1.0)
-
-
 @dataclass
 class _Stage:
     """One stage while it is trained."""
@@ -170,7 +165,7 @@ class _Run:
                 if self._halted(stage):
                     return False
                 optimizers.set_rates(
-                    stage.optimizers, stage.rates, rate(stage.step, progress, config.warmup, config.decay)
+                    stage.optimizers, stage.rates, rate(stage.step, progress, config.warmup, config.decay_in(name))
                 )
                 begin = self.clock()
                 turns, logs = stage.stepper.take(stage.step, stage.feed.step(stage.step))
@@ -204,7 +199,7 @@ class _Run:
         stage = _Stage(
             index=index,
             name=name,
-            steps=self.options.steps.get(name, config.train_steps.get(name, 0)),
+            steps=steps_of(method, name, self.store, self.batch, self.options.steps),
             optimizers=steppers,
             trained=trained,
             average=Average(trained, config.ema),

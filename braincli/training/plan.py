@@ -8,6 +8,7 @@ import numpy as np
 
 from braincli.config import TrainConfig, to_toml
 from braincli.methods.base import Method
+from braincli.training.lengths import steps_of
 from braincli.training.store import SliceStore
 
 LABELS = {"healthy": 0, "diseased": 1, "unknown": -1}
@@ -27,9 +28,18 @@ def describe(method: Method, config: TrainConfig, store: SliceStore) -> str:
         f"{len(store)} slices of {len(store.cases)} cases: "
         + ", ".join(f"{count} {name}" for name, count in counts.items() if count),
         "parameters: " + ", ".join(f"{name} {count:,}" for name, count in networks.items() if count),
-        "steps: " + ", ".join(f"{stage} {steps}" for stage, steps in config.steps.items()) + f" of {config.batch}",
+        "steps: "
+        + ", ".join(_length(method, stage, config, store) for stage in method.stages)
+        + f"; slices per step: {config.batch}",
     ]
     # where the slices lie says nothing about the model, and a path may name people
     options = config.model_dump(mode="json", exclude={"resume", "overwrite", "dry_run", "store"})
     options["init"] = config.init and Path(config.init).name
     return "".join(f"# {line}\n" for line in lines) + to_toml(options)
+
+
+def _length(method: Method, stage: str, config: TrainConfig, store: SliceStore) -> str:
+    """``restore 1000 (50 epochs of all slices)``."""
+    steps = steps_of(method, stage, store, config.batch or method.config.train_batch, config.steps)
+    own = method.config.train_steps.get(stage, 0)
+    return f"{stage} {steps}" + ("" if stage in config.steps or isinstance(own, int) else f" ({own})")

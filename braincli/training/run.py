@@ -317,7 +317,7 @@ def _changed_case(before: dict[str, dict[str, str]], now: dict[str, dict[str, st
 
 
 def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
-    """``config`` with everything spelled out that the preset decides.
+    """``config`` with everything spelled out that the preset decides (what epochs come to, the slices tell).
 
     Raises:
         UsageError: a stage that the method does not have.
@@ -326,7 +326,8 @@ def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
     if unknown := set(config.steps) - set(stages):
         raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(stages)}.")
     own = method.config
-    steps = {stage: config.steps.get(stage, own.train_steps.get(stage, 0)) for stage in stages}
+    fixed = {stage: length for stage, length in own.train_steps.items() if isinstance(length, int)}
+    steps = {stage: count for stage in stages if (count := (fixed | config.steps).get(stage)) is not None}
     settings = own.model_dump(mode="json")
     resolved = {"steps": steps, "batch": config.batch or own.train_batch, "settings": settings}
     return config.model_copy(update=resolved | dict.fromkeys(("pixel_mm", "canvas", "slice_mm", "slices")))

@@ -34,6 +34,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "today's": ("vae", {"lesson": {"plant": 0.1}, "rate": 0.1}, {"lesson": {"plant": 0.1}, "rate": 0.1}),
     "resampling": ("pddpm", {"residual_resampling": True}, {"resampling": "residual"}),
     "another resampling": ("diffseg", {"residual_resampling": False}, {"resampling": "interpolated"}),
+    "decay": ("tsgm", {"decay": False}, {"decay": "constant"}),
     "a mere rename": ("sadm", {"painter": 24}, {"decoder_width": 24}),
 }  # fmt: skip
 
