@@ -124,13 +124,20 @@ def score(
 
 
 def train(
-    inputs: Paths, output: Path | str, config: TrainConfig | None = None, reporter: Reporter | None = None
+    inputs: Paths,
+    output: Path | str,
+    config: TrainConfig | None = None,
+    reporter: Reporter | None = None,
+    *,
+    validation: Paths | None = None,
 ) -> ModelInfo | None:
     """Train a method on prepared cases.
 
     Args:
         inputs: cohort folders or TSV manifests.
         output: folder of the new model.
+        validation: the same, of cases that judge the weights on the way, by the method's own criterion; the best ones
+            become the model.
 
     Returns:
         The model's description, or None if ``config.max_time`` ran out (call again with ``resume=True``).
@@ -145,9 +152,12 @@ def train(
     from braincli.training.run import train_cases
 
     config = config or TrainConfig()
-    cases = sound([case for path in _paths(inputs) for case in find_cases(path, run=config.run)])
+    cases, judging = (
+        sound([case for path in _paths(paths) for case in find_cases(path, run=config.run)])
+        for paths in (inputs, () if validation is None else validation)
+    )
     refuse_folder(Path(output))
-    return train_cases(cases, config, Path(output), reporter or Reporter())
+    return train_cases(cases, config, Path(output), reporter or Reporter(), validation=judging)
 
 
 def synth(

@@ -201,6 +201,7 @@ class TrainConfig(Options):
     max_time: Annotated[float, Field(gt=0), BeforeValidator(_minutes)] | None = None  # minutes, or HH:MM:SS
     compute_minutes: float | None = Field(default=None, gt=0)  # CPU time of all stages together
     snapshot_every: int | None = Field(default=None, ge=1)
+    validate_every: int | None = Field(default=None, ge=1)  # steps; None: a fiftieth of the stage's
     precision: choices.TrainingPrecision = "auto"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)

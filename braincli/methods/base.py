@@ -140,6 +140,15 @@ class Method(nn.Module, ABC):
         """The losses of what ``stage`` is to learn from ``batch``."""
         yield from self.losses(self.task(batch, stage, generator), stage, generator)
 
+    def is_judged(self, stage: str) -> bool:
+        """Whether :meth:`criterion` tells good weights of ``stage`` from better ones; adversarial losses do not."""
+        return True
+
+    def criterion(self, batch: Batch, stage: str, generator: torch.Generator) -> Tensor:
+        """What validation judges weights by, lower is better: by default the first loss of ``stage``. Eval mode, no
+        gradient."""
+        return next(self.learn(batch, stage, generator))[1]
+
     @abstractmethod
     def predict(
         self,

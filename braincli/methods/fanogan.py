@@ -82,6 +82,9 @@ class FAnoGAN(Autoencoding):
         self.build_network({"z": c.latent})
         self.critic = Critic(self.folded, size, width=c.width, widest=c.widest, least=c.least)
 
+    def is_judged(self, stage: str) -> bool:
+        return stage != "gan"
+
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         net = self.net
         parts: dict[str, list[torch.nn.Module]] = {

@@ -104,6 +104,10 @@ class ISCT(Method):
         self.discriminator = PatchGAN(inputs, width=c.discriminator_width, layers=c.discriminator_layers)
         self.stride = max(4, self.segmentor.stride)
 
+    def is_judged(self, stage: str) -> bool:
+        """The stages of the generator are adversarial."""
+        return stage == "segment"
+
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         parts: dict[str, torch.nn.Module] = {"segmentor": self.segmentor}
         if stage != "segment":

@@ -34,7 +34,8 @@ CONFIGS: dict[str, type[config.Options]] = {
 # what a command takes beside its configuration: what it works on, where it writes, how it speaks
 OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "help", "contrast"}
 MORE = {
-    "calibrate": {"healthy", "all_contrasts"}, "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
+    "calibrate": {"healthy", "all_contrasts"}, "train": {"validation"},
+    "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
     "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"},
 }  # fmt: skip
 FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
