@@ -57,9 +57,9 @@ class Validation:
             raise InputError(f"To validate: {error.message}", error.hint) from None
         values = []
         for number in range(max(1, DRAWN // self.batch)):
-            path = (self.seed, method.stages.index(stage), number)
-            generator = torch.Generator().manual_seed(parallel.seed(*path))
-            batch = source.batch(data.choose(pools, self.batch, generator, method.sequence))
+            seed = parallel.seed(self.seed, method.stages.index(stage), number)
+            chosen = data.choose(pools, self.batch, torch.Generator().manual_seed(seed), method.sequence)
+            batch, generator = source.batch(chosen), torch.Generator(fabric.device).manual_seed(seed)
             with fabric.autocast():
                 values.append(method.criterion(batch, stage, generator).float())
         value = parallel.total(fabric, [float(torch.stack(values).mean())])[0] / fabric.world_size
