@@ -235,6 +235,29 @@ class CalibrateConfig(Options):
     device: Device = "auto"
 
 
+class SplitConfig(Options):
+    """A cohort -> manifests of its parts."""
+
+    folds: int | None = Field(default=None, ge=2)  # cross-validation; None: one validation part
+    validation: float = Field(default=0.0, ge=0)  # of the patients: a share below 1, or a number
+    test: float = Field(default=0.0, ge=0)
+    contrasts: Annotated[tuple[Contrast, ...], BeforeValidator(_parts)] = ()  # those that the parts keep; empty: all
+    group: choices.Group | None = None  # what all cases are, where nothing says so
+    patient: str | None = None  # regular expression; its first group in a case id names the patient
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    overwrite: bool = False
+    seed: Seed = 0
+
+    @field_validator("patient")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from None
+        return pattern
+
+
 class SynthConfig(Options):
     """Prepared scans -> the same with planted anomalies, and their masks."""
 
