@@ -12,8 +12,9 @@ levels off; here the printed algorithm is followed, with the network called at t
 
 Presets:
 - ``paper``: L = 500, s = 100, 500 steps each way; 113,681,160 + 5,452,962 parameters with four contrasts, 256 x 256
-  pixels of 1 mm, slices 80 to 128; intensities in [0, 1]. The class healthy is fed in both directions, as the code
-  does; ``encode_label`` and ``decode_label`` are free where ``label_dropout`` has trained the network without a class.
+  pixels of 1 mm, slices 80 to 128; intensities in [0, 1]; slices as the cohort has them, healthy and diseased. The
+  class healthy is fed in both directions, as the code does; ``encode_label`` and ``decode_label`` are free where
+  ``label_dropout`` has trained the network without a class.
 - ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; the class is hidden while encoding;
   diseased slices with known lesions also teach health, and a lesion is set into every slice of that class
   (:mod:`braincli.methods.families.guided`). The classifier gets one in half of them: a healthy slice with a lesion is

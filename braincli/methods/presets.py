@@ -85,6 +85,7 @@ ADM_COMPACT: Preset = STACKED | {
 ADM_TINY: Preset = {"width": 8, "multipliers": (1, 2), "train_batch": 4, "warmup": 2}
 # guided restoration (families.guided)
 GUIDED_COMPACT: Preset = ADM_COMPACT | {
+    "balanced": True,
     "lesson": LEFT_OUT | {"plant": 1.0, "transplant": 0.5}, "level": 600, "steps": 4, "map": COMPACT_MAP,
 }  # fmt: skip
 

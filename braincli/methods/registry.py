@@ -217,6 +217,7 @@ METHODS: dict[str, MethodSpec] = {
         "as dpm-classifier, but led by the difference that the class makes to one conditional model",
         "Sanchez et al. 2022, arXiv:2207.12268",
         LABELS,
+        ("paper", "wang", "compact", "tiny"),
     ),
     "diffseg": MethodSpec(
         "diffseg:DiffSeg",

@@ -77,6 +77,8 @@ class SADMConfig(CDDPMConfig):
     masks: Literal["synthetic", "real"] = "synthetic"
     anomaly: Literal["draem", "pii", "growth", "coarse", "sink", "mixed"] = "draem"  # of synthetic masks
     clean: float = Field(default=0.0, ge=0, le=1)  # share of slices without one, of those without a planted lesion
+    whole_slice: bool = True  # synthetic anomalies may lie beside the brain, too
+    uniform_threshold: bool = True  # of DRAEM's masks; else 0.5
     balanced: bool = False  # real masks: half of a batch shows a lesion; else any labelled slice
     # fusion
     beta: float | None = Field(default=None, ge=0, le=1)  # share of a; none is the plain sum
@@ -85,12 +87,13 @@ class SADMConfig(CDDPMConfig):
 SEGMENTATION: Preset = {
     "widths": (24, 48, 64, 96), "segment_patch": 2, "segment_rate": 1e-3, "segment_levels": (200, 500), "dice": 1.0,
     "anomaly": "growth", "lesson": RESTORED | {"transplant": 0.5}, "clean": 0.6, "balanced": True,
+    "whole_slice": False, "uniform_threshold": False,
     "train_steps": {"pretrain": 200, "main": 600, "segment": 700},
 }  # fmt: skip
 SMALL: Preset = {"widths": (8, 16), "train_steps": {"pretrain": 4, "main": 4, "segment": 4}}
 PRESETS: dict[str, Preset] = {
     "paper": {"slices": HALF_96},
-    "reference": CDDPM.PRESETS["reference"] | {"map": {}},
+    "reference": CDDPM.PRESETS["reference"] | {"map": {}, "uniform_threshold": False},
     "compact": CDDPM.PRESETS["compact"] | SEGMENTATION,
     "tiny": CDDPM.PRESETS["tiny"] | SEGMENTATION | SMALL,
 }
@@ -139,7 +142,10 @@ class SADM(CDDPM):
         c = self.config
         if c.masks == "real":
             return batch.image, batch.sick.float(), countable(batch)
-        return *plant(c.anomaly, batch, generator, clean=c.clean), batch.counts
+        planted = plant(
+            c.anomaly, batch, generator, clean=c.clean, whole_slice=c.whole_slice, uniform_threshold=c.uniform_threshold
+        )
+        return *planted, batch.counts
 
     @torch.no_grad()
     def restore_rows(self, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor:
