@@ -36,12 +36,16 @@ class MethodConfig(BaseModel):
     train_batch: int = 16  # slices per step; of single contrasts, each is as many rows as contrasts it has
     ema: float = Field(default=0.0, ge=0, lt=1)  # memory of the averaged weights, which predict; 0: the last ones do
     clip_norm: float = Field(default=0.0, ge=0)  # of gradients: longer ones are cut; 0: none are
-    warmup: int = 0  # optimiser steps over which the learning rate rises
+    warmup: int | dict[str, int] = 0  # steps over which the learning rate rises; by stage: the others have none
     decay: Decay = "constant"  # of the learning rate over a stage; per stage where they differ
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     lesson: Lesson = Lesson()  # what is learnt beside the paper's formula
     slices: SliceSpec = SliceSpec()
     map: MapOptions = MapOptions()
+
+    def warmup_in(self, stage: str) -> int:
+        """Steps over which the learning rate of ``stage`` rises."""
+        return self.warmup.get(stage, 0) if isinstance(self.warmup, dict) else self.warmup
 
     def decay_in(self, stage: str) -> DecayName:
         """How the learning rate falls over ``stage``."""

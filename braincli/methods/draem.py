@@ -14,6 +14,9 @@ learning rate falls to a fifth after 80 % and again after 90 % of the steps, of 
 epochs of small cohorts). There is no folder of foreign pictures: half of the textures are other slices, half the mask's
 own noise, as SADM's code does it. Slices are not rotated (the paper rotates a part of its pictures).
 
+Preset ``behrendt2024``: as SADM is compared with it: slices of 96 x 96 at 2 mm, rate 1e-4, 1600 epochs of one slice per
+case in batches of 32, a drawn threshold, textures of the mask's own noise; the score's median of 5.
+
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random, narrow networks on patches of 2 x 2 pixels, group norm;
 - most anomalies are tumour-like growth (:mod:`braincli.anomalies.growth`), the rest Perlin masks that cover at least
@@ -35,7 +38,7 @@ from braincli.anomalies import draem as anomalies
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.segmenter import other_slices, pooled
 from braincli.methods.lengths import Decay, Length
-from braincli.methods.presets import COMPACT_MAP, HALF_96, LEFT_OUT, STACKED, Preset
+from braincli.methods.presets import BEHRENDT_2024_SCORE, COMPACT_MAP, EPOCHS_1600, HALF_96, LEFT_OUT, STACKED, Preset
 from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
 from braincli.networks.ssim import ssim
 
@@ -83,6 +86,9 @@ class DRAEM(Method):
     Config = DRAEMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": HALF_96},
+        "behrendt2024": BEHRENDT_2024_SCORE | {
+            "train_steps": EPOCHS_1600, "train_batch": 32, "uniform_threshold": True, "foreign": 0.0,
+        },
         "compact": COMPACT,
         "tiny": COMPACT
         | {

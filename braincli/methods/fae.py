@@ -13,6 +13,9 @@ Preset ``paper``: ResNet-18 (stem, layers 1 and 2: 256 channels at a quarter of 
 1.875 mm, slices 15 to 125, histogram-equalised, one contrast at a time, 10,285,048 trained parameters. Each contrast
 gives a score; their mean is the result (the paper has T1 alone).
 
+Preset ``behrendt2024``: as SADM is compared with it: slices of 96 x 96 at 2 mm, scaled by percentiles, 1600 epochs of
+one slice per case in batches of 32; the score's median of 5. Their rate is not given; it is the paper's.
+
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (its first stages are 54,048 parameters and travel with the model);
 - slices are scaled by percentiles, for which the synthetic growths are made;
@@ -38,7 +41,15 @@ from torch.nn import functional as F
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
 from braincli.methods.lengths import Length
-from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, LEFT_OUT, MEISSEN_128, Preset
+from braincli.methods.presets import (
+    BEHRENDT_2024_SCORE,
+    EPOCHS_1600,
+    FEATURE_COMPACT,
+    FEATURE_TINY,
+    LEFT_OUT,
+    MEISSEN_128,
+    Preset,
+)
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
 
@@ -75,6 +86,7 @@ class FAE(FeatureMethod):
     Config = FAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": MEISSEN_128},
+        "behrendt2024": BEHRENDT_2024_SCORE | {"train_steps": EPOCHS_1600},
         "compact": COMPACT,
         "tiny": COMPACT | FEATURE_TINY | {"widths": (8, 12)},
     }

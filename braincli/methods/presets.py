@@ -34,6 +34,8 @@ HALF_96: Preset = {"pixel_mm": 2.0, "size": (96, 96), "slice_mm": 2.0, "range": 
 
 # whose slices and maps a preset has
 BEHRENDT: Preset = {"slices": HALF_96, "map": BEHRENDT_MAP}
+BEHRENDT_2024: Preset = {"slices": HALF_96, "map": SSIM_MAP}  # of methods that restore
+BEHRENDT_2024_SCORE: Preset = {"slices": HALF_96, "map": {"median": 5}}  # of those that give a score
 BAUR: Preset = {"slices": WHOLE_128, "map": BAUR_MAP}
 WANG: Preset = {"contrasts": "stacked", "slices": BRATS_256}
 

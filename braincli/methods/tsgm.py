@@ -113,7 +113,7 @@ class TSGMConfig(TranslationConfig):
     train_batch: int = 1
     decay: Decay = Field(default={"translate": "half-linear"})
     ema: float = 0.999
-    warmup: int = 5000
+    warmup: int | dict[str, int] = Field(default={"restore": 5000})
 
     # stage 2
     width: int = 128

@@ -175,9 +175,8 @@ class _Run:
             while (progress := self._progress(stage)) < 1:
                 if self._halted(stage):
                     return False
-                optimizers.set_rates(
-                    stage.optimizers, stage.rates, rate(stage.step, progress, config.warmup, config.decay_in(name))
-                )
+                factor = rate(stage.step, progress, config.warmup_in(name), config.decay_in(name))
+                optimizers.set_rates(stage.optimizers, stage.rates, factor)
                 begin = self.clock()
                 turns, logs = stage.stepper.take(stage.step, stage.feed.step(stage.step))
                 stage.watch.note(stage.step, turns)

@@ -69,6 +69,7 @@ def test_decays_are_those_of_the_papers() -> None:
         return [options.decay_in(stage) for stage in STAGES.get(name, ("main",))]
 
     assert decays("tsgm", "paper") == ["half-linear", "constant"]
+    assert [registry.options("tsgm", "paper").warmup_in(stage) for stage in ("translate", "restore")] == [0, 5000]
     assert decays("cyclegan", "paper") == ["half-linear"]
     assert decays("draem", "paper") == ["step"]
     assert decays("dae", "paper") == ["cosine"]
