@@ -73,7 +73,7 @@ def split(
     testing = _count(test, len(order))
     rest = order[testing:]
     judging = 0 if folds else _count(validation, len(order))
-    if len(rest) - judging < 1 or (folds and len(rest) < folds):
+    if testing > len(order) or judging > len(rest) or (folds and len(rest) < folds):
         raise UsageError(f"{len(order)} patients are too few for this split.", "Ask for smaller parts or fewer folds.")
 
     def of(patients: Sequence[str]) -> list[Case]:
@@ -128,9 +128,8 @@ def write_split(parts: Split, folder: Path, *, overwrite: bool = False) -> list[
     tables: dict[str, list[Case]] = {"test.tsv": parts.test} if parts.test else {}
     for number, fold in enumerate(parts.folds):
         place = f"fold-{number}/" if len(parts.folds) > 1 else ""
-        tables[f"{place}train.tsv"] = fold.train
-        if fold.validation:
-            tables[f"{place}validation.tsv"] = fold.validation
+        tables |= {f"{place}train.tsv": fold.train} if fold.train else {}  # a cohort may be there to test alone
+        tables |= {f"{place}validation.tsv": fold.validation} if fold.validation else {}
     for name in [*tables, "splits.json"]:
         files.refuse_overwrite(folder / name, overwrite=overwrite)
     texts = {name: as_manifest(cases, (folder / name).parent) for name, cases in tables.items()}

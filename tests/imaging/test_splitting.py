@@ -69,7 +69,15 @@ def test_too_few_patients_are_refused() -> None:
     with pytest.raises(UsageError, match="3 patients are too few"):
         split(cohort(20)[:3], folds=4)
     with pytest.raises(UsageError, match="20 patients are too few"):
-        split(cohort(), validation=10, test=10)
+        split(cohort(), validation=11, test=10)
+
+
+def test_a_cohort_may_be_there_to_test_alone(tmp_path: Path) -> None:
+    phantoms.write_case(tmp_path / "data" / "a", "a", ("t1",))
+    phantoms.write_case(tmp_path / "data" / "b", "b", ("t1",))
+    parts = api.split(tmp_path / "data", tmp_path / "parts", SplitConfig(validation=1, test=1))
+    assert [len(part) for part in (parts.folds[0].train, parts.folds[0].validation, parts.test)] == [0, 1, 1]
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"validation.tsv", "test.tsv", "splits.json"}
 
 
 def test_parts_are_manifests_that_every_command_takes(tmp_path: Path) -> None:
