@@ -7,9 +7,10 @@ Gaussian noise hides little of a large lesion at levels from which the anatomy c
 
 Presets:
 - ``paper``: one step, as in Behrendt et al.: x0 predicted, L1, linear schedule, t = 500, single contrasts, 96 x 96
-  pixels of 2 mm, 2 mm apart, slices 14 to 63, Adam 1e-5, batch 32, 1600 epochs of 11 steps; 25,079,553 parameters with
-  the channels (128, 128, 256), the strided and the transposed convolutions that they print (their size is not printed:
-  3 and 4 here). Deviations: noise is sampled for each slice and normalised. Maps as in :mod:`braincli.methods.ae`.
+  pixels of 2 mm, 2 mm apart, slices 14 to 63, Adam 1e-5, batch 32, 1600 epochs of one slice per case; 25,079,553
+  parameters with the channels (128, 128, 256), the strided and the transposed convolutions that they print (their size
+  is not printed: 3 and 4 here). Deviations: noise is sampled for each slice and normalised. Maps as in
+  :mod:`braincli.methods.ae`.
 - ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; the mean of t =
   250, 500 and 750, maps of 1 - SSIM.
 - ``reference``: their code: channels (128, 256, 256), cosine schedule, rate 1e-4, one unnormalised field for all
@@ -21,6 +22,9 @@ Presets:
   remembers less in its first steps; one run, where they average several (``detect --samples``).
 - ``compact``: ours. All contrasts in one stack, dropped at random; a small network on folded pixels; one step at three
   levels; learns from every labelled slice with lesions left out of the loss, and removes planted growths.
+
+Deviations that remain in ``paper`` and ``reference``: slices are drawn from the whole cohort at random (theirs: one of
+every subject per epoch); the code computes in 16 bits; those of Behrendt's comparisons in :mod:`braincli.methods.ae`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ Presets:
 - ``reference``: the published code: 44,068,481 + 24,550,848 parameters, cosine schedule, rate 1e-4, one unnormalised
   field.
 - ``compact``: ours, as AnoDDPM's (:mod:`braincli.methods.anoddpm`) with a plain encoder of 32 features.
+
+Deviations that remain, beside those named: those of :mod:`braincli.methods.anoddpm`; pre-training has a constant rate.
 """
 
 from __future__ import annotations

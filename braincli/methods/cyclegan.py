@@ -12,6 +12,9 @@ test image) are not followed: calibration fits both on other cases.
 Preset ``compact`` deviates: all contrasts in one stack with contrasts dropped at random, geometry and intensity
 augmented (:mod:`braincli.anomalies.augment`), small generators on 2 x 2 pixels that give a change of their input, and,
 because few patients do not teach a CycleGAN what to leave alone, a loss on changes outside the lesion masks.
+
+Deviations that remain: a step takes a slice of each contrast (theirs: one image of one contrast); intensities are
+scaled per volume, not per slice.
 """
 
 from __future__ import annotations

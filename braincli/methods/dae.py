@@ -11,12 +11,16 @@ Presets:
   every 100 epochs). 7,701,825 parameters with one channel. Maps: absolute, averaged over sequences by the weights,
   median of 5.
 - ``behrendt``: as pDDPM and SADM are compared with it: single contrasts, 96 x 96 pixels of 2 mm, 2 mm apart, slices 14
-  to 63, L1, batch 32, 1600 epochs of 11 steps, constant rate; maps as in :mod:`braincli.methods.ae`.
+  to 63, L1, batch 32, 1600 epochs of one slice per case, constant rate; maps as in :mod:`braincli.methods.ae`.
 - ``behrendt2024``: the same (96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63) with the maps of
   :mod:`braincli.methods.ae`'s.
 - ``compact``: ours. A narrower network that gives the change instead of the slice; noise of random grid and strength;
   learns from every labelled slice with lesions left out of the loss; a share of the inputs holds a synthetic growth
   instead of noise; contrasts dropped at random; maps smoothed by 2 mm.
+
+Deviations that remain: scans are scaled by the 1st and 99th percentile (Kascenas: by the 99th), the median is of three
+directions (theirs lies in the slice), the mean over sequences takes calibrated weights; for Behrendt's comparisons
+those of :mod:`braincli.methods.ae`.
 """
 
 from __future__ import annotations

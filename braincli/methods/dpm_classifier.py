@@ -19,6 +19,9 @@ Presets:
   diseased slices with known lesions also teach health, and a lesion is set into every slice of that class
   (:mod:`braincli.methods.families.guided`). The classifier gets one in half of them: a healthy slice with a lesion is
   diseased.
+
+Deviations that remain in ``paper``: the EMA of 0.9999 remembers less in its first steps; thresholds are calibrated
+(theirs: a mean of Otsu's).
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ Presets:
   Wang et al. do not say (label dropout, levels, w, normalisation, number of steps) is as in ``paper``.
 - ``compact``: ours. A small network that predicts v; t = 600 in 4 steps each way; diseased slices with known lesions
   also teach health, and a lesion is set into every slice of that class (:mod:`braincli.methods.families.guided`).
+
+Deviations that remain: the EMA of 0.9999 remembers less in its first steps; the map is the mean over contrasts that
+calibration weights.
 """
 
 from __future__ import annotations

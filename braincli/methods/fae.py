@@ -26,6 +26,9 @@ Preset ``compact`` deviates deliberately:
   give the features that the slice had without it, so that the code may be wide enough to keep healthy detail;
 - slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are augmented.
 Preset ``tiny`` has a random backbone and is for tests only.
+
+Deviations that remain: scores are (1 - SSIM) / 2, as said; the image-level score (the mean of the map's top tenth) is
+not made.
 """
 
 from __future__ import annotations

@@ -22,6 +22,9 @@ in any loss.
 Preset ``compact`` deviates: small networks; contrasts dropped at random, geometry and intensity augmented; slices with
 lesions take part, the lesions left out of every loss; fine-tuning; the positive part of the residual, as lesions are
 brighter than what stands for them in T2 and FLAIR.
+
+Deviations that remain in ``paper``: what the paper leaves open was chosen, as said; tissue maps come from a mixture
+model where none lie beside the scan (theirs: SPM); no prior that keeps bright voxels alone.
 """
 
 from __future__ import annotations

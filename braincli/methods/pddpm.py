@@ -18,6 +18,9 @@ Presets:
 - ``compact``: ours, as AnoDDPM's; patches of 48 pixels.
 
 Several ``sizes`` and ``levels`` make an ensemble over both, as the paper proposes: all restorations are averaged.
+
+Deviations that remain are those of :mod:`braincli.methods.anoddpm`; the loss in the patch is a mean over its pixels, in
+the code over those of the slice, which Adam does not notice.
 """
 
 from __future__ import annotations

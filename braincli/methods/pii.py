@@ -21,6 +21,8 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - the label is how much the slice changed, not alpha (as in NSA, Schlueter et al. 2022): a rectangle that a patch left
   as it was is no anomaly;
 - slices with a known lesion take part: it is left out of the loss.
+
+Deviations that remain in ``paper``: the network, the partners and the place of the patches, as said.
 """
 
 from __future__ import annotations

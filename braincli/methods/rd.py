@@ -25,6 +25,8 @@ Preset ``compact`` deviates deliberately:
   features that the slice had without it (as RD++ does with noise: Tien et al. 2023);
 - slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are augmented.
 Preset ``tiny`` has a random backbone and is for tests only.
+
+Deviations that remain: the score is a mean over scales, as said, and smoothed in mm of the scan.
 """
 
 from __future__ import annotations

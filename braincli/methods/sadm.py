@@ -33,6 +33,10 @@ the stack), and its mean over the contrasts counts.
   growths or other slices' lesions in most slices, levels near those of the prediction; slices with a known lesion take
   part, and it is left out of the losses (with real masks: of those before stage ``segment``). Maps are smoothed, and
   the rim is taken off.
+
+Deviations that remain, beside those named: cases that choose the weights are set apart by ``train --validation`` alone
+(its code: the first ten labelled ones). Two cohorts take two trainings: the synthetic one on healthy cases first, then
+``--init MODEL --steps pretrain=0 --steps main=0 --set masks=real`` on labelled ones, which changes the U-Net alone.
 """
 
 from __future__ import annotations

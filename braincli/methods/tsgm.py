@@ -38,6 +38,10 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
   redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. The
   idea to hide what is suspected and to redraw it from its surroundings is close to IterMask2 (Liang et al. 2024,
   arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943); networks, training and order are ours.
+
+Deviations that remain, beside those named: the fusion's weights are those that the paper found, until calibration finds
+others (its search on training cases is not repeated); thresholds are calibrated (its code: Otsu's per slice); slices
+with less than 150 mm2 of brain are left out (its: with no pixel above 15).
 """
 
 from __future__ import annotations

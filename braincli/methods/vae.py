@@ -5,7 +5,7 @@ taken. Loss: L1 + weight x KL, KL = 1/2 sum(mu^2 + sigma^2 - ln sigma^2 - 1) ove
 
 What a KL weight means depends on how L1 is reduced, and the papers differ, hence ``reduction``: ``sum`` adds L1 up over
 an image's pixels (Baur: weight 1), ``mean`` averages it (Behrendt: 0.001, which at 96 x 96 would be 9.2 with sums).
-Either way the loss is computed per pixel here, which the optimiser does not notice and gradient clipping needs.
+Either way the loss is computed per pixel here, which Adam does not notice.
 
 Presets (see also :mod:`braincli.methods.ae`, whose ``paper``, ``baur`` and ``compact`` these follow):
 - ``paper``: Behrendt et al.; 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; KL weight 0.001.
@@ -16,6 +16,9 @@ Presets (see also :mod:`braincli.methods.ae`, whose ``paper``, ``baur`` and ``co
   slices 80 to 128, five levels down to 8 x 8, 2.20 M parameters, else ``baur``; residuals are absolute there and not
   filtered.
 - ``compact``: ours, as of AE, with a dense latent and the KL weight 1 x sum.
+
+Deviations that remain are those of :mod:`braincli.methods.ae`. Wang et al. tuned their baselines and do not say how:
+``wang`` has Baur's rate and batch.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,12 @@ def test_what_sadm_is_compared_with(name: str) -> None:
         assert (options.levels, options.rate) == ((250, 500, 750), 1e-5)  # type: ignore[attr-defined]
     if name in ("rd", "draem"):
         assert options.rate == 1e-4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(registry.METHODS))
+def test_every_method_says_how_it_deviates_from_its_paper(name: str) -> None:
+    module = registry.spec(name).target.partition(":")[0]
+    text = ast.get_docstring(ast.parse((METHODS / f"{module}.py").read_text(encoding="utf-8"))) or ""
+    assert re.search(r"[Dd]eviat", text), name
+    for preset in set(registry.spec(name).presets) - {"tiny"}:
+        assert f"``{preset}``" in text, (name, preset)
