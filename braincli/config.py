@@ -132,6 +132,7 @@ class ScoreConfig(Options):
     connectivity: Annotated[choices.Connectivity, BeforeValidator(_number)] = 26
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
+    slices: bool = False  # axial slices with lesion, too
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
     overwrite: bool = False

@@ -69,6 +69,9 @@ def command(
     ] = None,
     volume: VolumeNumber = None,
     prefer: Prefer = None,
+    slices: Annotated[
+        bool | None, option("Score axial slices with lesion, too, and count empty predictions.", "--slices")
+    ] = None,
     resample_labels: Annotated[
         bool | None, option("Bring predictions to the reference's grid (nearest).", "--resample-labels")
     ] = None,

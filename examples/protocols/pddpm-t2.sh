@@ -7,7 +7,7 @@
 # IXI_T2: IXI002-Guys-0828-T2.nii.gz and so on in one folder, as unpacked. BRATS21: a folder per case, as unpacked.
 # MSLUB (may be left out): a folder per patient with *_T2W.nii.gz and *_consensus_gt.nii.gz.
 #
-# The folds are re-splits by patient here, without regard to age; each is tested as the paper does: the threshold is
+# The folds are equal parts by patient, without regard to age (the paper: 44 of 402 people validate); each is tested as the paper does: the threshold is
 # fitted on the validation part of each set with lesions, and the mean Dice per volume counts.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 IXI_T2=${IXI_T2:?IXI_T2=folder of IXI-T2}
@@ -16,7 +16,7 @@ METHODS=${METHODS:-threshold ae vae svae dae fanogan anoddpm pddpm}
 
 # shellcheck disable=SC2046 # folding gives several words
 ixi=$(all=$(prepared ixi-t2 "$IXI_T2" --contrast t2) &&
-    parts ixi-t2 "$all" --contrasts t2 --group healthy --test "${IXI_TEST:-158}" $(folding 44))
+    parts ixi-t2 "$all" --contrasts t2 --group healthy --test "${IXI_TEST:-158}" $(folding "${IXI_VALIDATION:-44}"))
 brats=$(parts brats21 "$BRATS21" --contrasts t2 --validation "${BRATS_VALIDATION:-100}" --test "${BRATS_TEST:-1151}")
 sets=("brats21 $brats")
 if [[ -n ${MSLUB:-} ]]; then

@@ -20,7 +20,7 @@ preset_of() { case $1 in cddpm | unet | unet-res | sadm | sadm-res) echo paper ;
 
 # shellcheck disable=SC2046 # folding gives several words
 ixi=$(all=$(prepared ixi-t1 "$IXI_T1" --contrast t1) &&
-    parts ixi-t1 "$all" --contrasts t1 --group healthy --test "${IXI_TEST:-158}" $(folding 44))
+    parts ixi-t1 "$all" --contrasts t1 --group healthy --test "${IXI_TEST:-158}" $(folding "${IXI_VALIDATION:-44}"))
 brats=$(parts brats21 "$BRATS21" --contrasts t1 --validation "${BRATS_LABELLED:-100}" --test "${BRATS_TEST:-1151}")
 sets=("brats21 $brats")
 if [[ -n ${ATLAS:-} ]]; then
