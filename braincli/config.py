@@ -221,6 +221,7 @@ class CalibrateConfig(Options):
     model: str = "tsgm"
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     objective: choices.Objective = "dsc"
+    fusion: choices.Fusion = "fitted"  # where the weights of the contrasts come from
     false_positive_rate: float = Field(default=0.01, gt=0, lt=1)  # share of healthy brain, for healthy-quantile
     contrasts: Annotated[
         tuple[Contrast, ...], BeforeValidator(_parts)
@@ -244,19 +245,10 @@ class SplitConfig(Options):
     test: float = Field(default=0.0, ge=0)
     contrasts: Annotated[tuple[Contrast, ...], BeforeValidator(_parts)] = ()  # those that the parts keep; empty: all
     group: choices.Group | None = None  # what all cases are, where nothing says so
-    patient: str | None = None  # regular expression; its first group in a case id names the patient
+    patient: re.Pattern[str] | None = None  # its first group in a case's id names the patient
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     overwrite: bool = False
     seed: Seed = 0
-
-    @field_validator("patient")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"is no regular expression ({error})") from None
-        return pattern
 
 
 class SynthConfig(Options):
@@ -360,6 +352,7 @@ WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
     "bool_type": "is neither true nor false",
     "string_type": "is not text",
     "path_type": "is not a path",
+    "pattern_regex": "is no regular expression",
     "dict_type": "is not a table",
     "value_error": "{error}",
 }

@@ -37,12 +37,12 @@ class Split:
     test: list[Case]
 
 
-def patient_of(case: str, pattern: str | None = None) -> str:
+def patient_of(case: str, pattern: re.Pattern[str] | None = None) -> str:
     """The patient whom ``case`` is of: what the first group of ``pattern`` finds in it, or the whole match.
 
     Without a pattern, of BIDS sessions the subject, and of the time points of BraTS 2023 the patient.
     """
-    found = re.search(pattern, case) if pattern is not None else TIME_POINT.match(case)
+    found = (pattern or TIME_POINT).search(case)
     if not found:
         return case
     return next((group for group in found.groups() if group), found.group())
@@ -55,7 +55,7 @@ def split(
     validation: float = 0.0,
     test: float = 0.0,
     seed: int = 0,
-    pattern: str | None = None,
+    pattern: re.Pattern[str] | None = None,
 ) -> Split:
     """Deal ``cases`` out, all of a patient to the same part.
 

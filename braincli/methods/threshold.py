@@ -9,7 +9,8 @@ contrast, or several fused), threshold and smallest lesion are calibrated as for
 
 Presets: ``paper`` is FLAIR alone, 128 x 128 pixels of 1.875 mm, slices 15 to 125, its map not filtered. ``compact``
 lets all contrasts take part, weighted by calibration, and smooths the map by 2 mm. Deviations of ``paper``: one
-threshold per calibration cohort instead of the best of the test set; the component filter is calibrated, too."""
+threshold per calibration cohort instead of the best of the test set; the component filter is calibrated, too.
+"""
 
 from __future__ import annotations
 
