@@ -14,8 +14,9 @@ learning rate falls to a fifth after 80 % and again after 90 % of the steps, of 
 epochs of small cohorts). There is no folder of foreign pictures: half of the textures are other slices, half the mask's
 own noise, as SADM's code does it. Slices are not rotated (the paper rotates a part of its pictures).
 
-Preset ``behrendt2024``: as SADM is compared with it: slices of 96 x 96 at 2 mm, rate 1e-4, 1600 epochs of one slice per
-case in batches of 32, a drawn threshold, textures of the mask's own noise; the score's median of 5.
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, rate 1e-4,
+1600 epochs of one slice per case in batches of 32, a drawn threshold, textures of the mask's own noise; the score's
+median of 5.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random, narrow networks on patches of 2 x 2 pixels, group norm;

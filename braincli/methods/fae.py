@@ -13,8 +13,9 @@ Preset ``paper``: ResNet-18 (stem, layers 1 and 2: 256 channels at a quarter of 
 1.875 mm, slices 15 to 125, histogram-equalised, one contrast at a time, 10,285,048 trained parameters. Each contrast
 gives a score; their mean is the result (the paper has T1 alone).
 
-Preset ``behrendt2024``: as SADM is compared with it: slices of 96 x 96 at 2 mm, scaled by percentiles, 1600 epochs of
-one slice per case in batches of 32; the score's median of 5. Their rate is not given; it is the paper's.
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, scaled by
+percentiles, 1600 epochs of one slice per case in batches of 32; the score's median of 5. Their rate is not given; it is
+the paper's.
 
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (its first stages are 54,048 parameters and travel with the model);

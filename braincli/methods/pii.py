@@ -11,8 +11,8 @@ parameters); patches are placed in the brain's box.
 Preset ``paper``: 256 x 256 pixels of 1 mm, single contrasts, patches of 10 % to 40 % of the brain's box, alpha U(0.05,
 0.95), Adam 1e-3.
 
-Preset ``behrendt2024``: as SADM is compared with it: slices of 96 x 96 at 2 mm, 1600 epochs of one slice per case; the
-score's median of 5. Their rate is not given; it is the paper's.
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, 1600 epochs
+of one slice per case; the score's median of 5. Their rate is not given; it is the paper's.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random; geometry and intensity are augmented row by row;

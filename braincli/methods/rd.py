@@ -13,8 +13,8 @@ x 256 pixels of 1 mm, one contrast at a time. The published bottleneck holds two
 are left out. Learning rate 5e-3, batch 16 (SADM's comparison: 1e-4). The smoothing of the map (Gaussian, sigma 4 of 256
 pixels) is the map's ``smooth_mm`` of 4; ``compact`` has 2.
 
-Preset ``behrendt2024``: as SADM is compared with it: slices of 96 x 96 at 2 mm, rate 1e-4, 1600 epochs of one slice per
-case in batches of 32; the score's median of 5.
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, rate 1e-4,
+1600 epochs of one slice per case in batches of 32; the score's median of 5.
 
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (travels with the model), whose features have signs: each scale of the student ends in a 1 x 1
