@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class ToyConfig(MethodConfig):
 
     train_steps: dict[str, Length] = Field(default={"play": 4, "clean": 5})
     train_batch: int = 4
+    contrasts: Literal["single", "stacked"] = "stacked"
     warmup: int = 2
     decay: Decay = "cosine"
     rate: float = 0.02

@@ -26,9 +26,7 @@ def describe(method: Method, config: TrainConfig, store: SliceStore, judging: Sl
     lines = [
         _slices(store),
         "parameters: " + ", ".join(f"{name} {count:,}" for name, count in networks.items() if count),
-        "steps: "
-        + ", ".join(_length(method, stage, config, store) for stage in method.stages)
-        + f" of {config.batch}",
+        "steps: " + ", ".join(_length(method, stage, config, store) for stage in method.stages) + f" of {config.batch}",
     ]
     if judging is not None:
         every = f"every {config.validate_every} steps" if config.validate_every else f"{TIMES} times a stage"
