@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         DetectConfig,
         PreprocessConfig,
         ScoreConfig,
+        SplitConfig,
         SynthConfig,
         TrainConfig,
     )
     from braincli.detection.run import DetectReport
     from braincli.imaging.cases import Case, Contrast
     from braincli.imaging.checks.survey import CheckReport
+    from braincli.imaging.splitting import Split
     from braincli.model.folder import LoadedModel
     from braincli.model.info import Calibration, ModelInfo
     from braincli.preprocessing.result import Preprocessed
@@ -124,13 +126,20 @@ def score(
 
 
 def train(
-    inputs: Paths, output: Path | str, config: TrainConfig | None = None, reporter: Reporter | None = None
+    inputs: Paths,
+    output: Path | str,
+    config: TrainConfig | None = None,
+    reporter: Reporter | None = None,
+    *,
+    validation: Paths | None = None,
 ) -> ModelInfo | None:
     """Train a method on prepared cases.
 
     Args:
         inputs: cohort folders or TSV manifests.
         output: folder of the new model.
+        validation: the same, of cases that judge the weights on the way, by the method's own criterion; the best ones
+            become the model.
 
     Returns:
         The model's description, or None if ``config.max_time`` ran out (call again with ``resume=True``).
@@ -145,9 +154,44 @@ def train(
     from braincli.training.run import train_cases
 
     config = config or TrainConfig()
+    cases, judging = (
+        sound([case for path in _paths(paths) for case in find_cases(path, run=config.run)])
+        for paths in (inputs, () if validation is None else validation)
+    )
+    refuse_folder(Path(output))
+    return train_cases(cases, config, Path(output), reporter or Reporter(), validation=judging)
+
+
+def split(
+    inputs: Paths, output: Path | str, config: SplitConfig | None = None, reporter: Reporter | None = None
+) -> Split:
+    """Part a cohort by patient, and write a TSV manifest for each part.
+
+    Args:
+        inputs: cohort folders or TSV manifests.
+        output: gets ``train.tsv``, ``validation.tsv`` and ``test.tsv``, with folds ``fold-0/train.tsv`` and so on, and
+            ``splits.json``, the folds' ids as nnU-Net writes them (``train`` and ``val``).
+
+    Raises:
+        InputError: a case cannot be used, or has none of the contrasts.
+        UsageError: an output exists, or there are too few patients.
+    """
+    from braincli.config import SplitConfig
+    from braincli.imaging.cases import find_cases, sound
+    from braincli.imaging.splitting import narrowed, split, write_split
+    from braincli.runtime.files import refuse_folder
+    from braincli.runtime.progress import Reporter
+
+    config = config or SplitConfig()
     cases = sound([case for path in _paths(inputs) for case in find_cases(path, run=config.run)])
     refuse_folder(Path(output))
-    return train_cases(cases, config, Path(output), reporter or Reporter())
+    parts = split(
+        narrowed(cases, config.contrasts, config.group), folds=config.folds, validation=config.validation,
+        test=config.test, seed=config.seed, pattern=config.patient,
+    )  # fmt: skip
+    for line in write_split(parts, Path(output), overwrite=config.overwrite):
+        (reporter or Reporter()).say(line)
+    return parts
 
 
 def synth(

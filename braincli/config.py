@@ -132,6 +132,7 @@ class ScoreConfig(Options):
     connectivity: Annotated[choices.Connectivity, BeforeValidator(_number)] = 26
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
+    slices: bool = False  # axial slices with lesion, too
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
     overwrite: bool = False
@@ -201,6 +202,7 @@ class TrainConfig(Options):
     max_time: Annotated[float, Field(gt=0), BeforeValidator(_minutes)] | None = None  # minutes, or HH:MM:SS
     compute_minutes: float | None = Field(default=None, gt=0)  # CPU time of all stages together
     snapshot_every: int | None = Field(default=None, ge=1)
+    validate_every: int | None = Field(default=None, ge=1)  # steps; None: a fiftieth of the stage's
     precision: choices.TrainingPrecision = "auto"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -219,6 +221,7 @@ class CalibrateConfig(Options):
     model: str = "tsgm"
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     objective: choices.Objective = "dsc"
+    fusion: choices.Fusion = "fitted"  # where the weights of the contrasts come from
     false_positive_rate: float = Field(default=0.01, gt=0, lt=1)  # share of healthy brain, for healthy-quantile
     contrasts: Annotated[
         tuple[Contrast, ...], BeforeValidator(_parts)
@@ -232,6 +235,20 @@ class CalibrateConfig(Options):
     seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
     device: Device = "auto"
+
+
+class SplitConfig(Options):
+    """A cohort -> manifests of its parts."""
+
+    folds: int | None = Field(default=None, ge=2)  # cross-validation; None: one validation part
+    validation: float = Field(default=0.0, ge=0)  # of the patients: a share below 1, or a number
+    test: float = Field(default=0.0, ge=0)
+    contrasts: Annotated[tuple[Contrast, ...], BeforeValidator(_parts)] = ()  # those that the parts keep; empty: all
+    group: choices.Group | None = None  # what all cases are, where nothing says so
+    patient: re.Pattern[str] | None = None  # its first group in a case's id names the patient
+    run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    overwrite: bool = False
+    seed: Seed = 0
 
 
 class SynthConfig(Options):
@@ -335,6 +352,7 @@ WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
     "bool_type": "is neither true nor false",
     "string_type": "is not text",
     "path_type": "is not a path",
+    "pattern_regex": "is no regular expression",
     "dict_type": "is not a table",
     "value_error": "{error}",
 }

@@ -18,7 +18,7 @@ from braincli.config import CalibrateConfig, DetectConfig, ScoreConfig, SynthCon
 from braincli.errors import InputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["calibrate", "check", "demo", "detect", "preprocess", "score", "synth", "train"]
+VERBS = ["calibrate", "check", "demo", "detect", "preprocess", "score", "split", "synth", "train"]
 SHAPE, GRID = (24, 28, 12), affine("LPS", (5.0, 5.0, 6.0))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from braincli.methods.base import Batch, Losses, Method, MethodConfig, Prediction, Sampling, Tick, no_tick
+from braincli.methods.lengths import Decay, Length
 from braincli.training.store import SliceStore
 
 SIZE = (8, 6)
@@ -24,10 +25,11 @@ SIZE = (8, 6)
 class ToyConfig(MethodConfig):
     """``spoil``: the loss ("loss") or its gradient ("gradient") of stage ``clean`` is not finite at the fourth call."""
 
-    train_steps: dict[str, int] = Field(default={"play": 4, "clean": 5})
+    train_steps: dict[str, Length] = Field(default={"play": 4, "clean": 5})
     train_batch: int = 4
+    contrasts: Literal["single", "stacked"] = "stacked"
     warmup: int = 2
-    decay: bool = True
+    decay: Decay = "cosine"
     rate: float = 0.02
     spoil: str = ""
 

@@ -7,8 +7,8 @@ The blend (DRAEM Eq. 3; SADM, Behrendt et al. 2024, App. C) is
 DRAEM writes beta = 1 - g. Where the publications and their code differ there are options: the mask's threshold is
 fixed at 0.5 (both codes) or uniform (SADM's text); the texture A is the mask's own Perlin noise in 8 bits, negative
 values wrapped around (SADM's code), or another slice, for DRAEM's folder of foreign pictures; three random
-augmentations change it either way. As everywhere here, :func:`draw` is random and :func:`apply` deterministic, and
-nothing outside the brain changes.
+augmentations change it either way. As everywhere here, :func:`draw` is random and :func:`apply` deterministic. Nothing
+outside the brain changes unless the whole slice is given for it, as the publications have it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def apply(image: Tensor, brain: Tensor, anomaly: Draem, donor: Tensor | None = N
 
     Args:
         image: (B, C, H, W) in [0, 1]. Absent contrasts (all zero) stay absent.
-        brain: (B, 1, H, W) bool; nothing changes outside.
+        brain: (B, 1, H, W) bool; nothing changes outside. The whole slice, where anomalies may lie beside the brain.
         donor: (B, C, H, W) other slices, for the rows whose texture is foreign; without it they take noise.
 
     Returns:

@@ -9,6 +9,7 @@ from typing import Any
 from braincli.calibration.aims import AIMS
 from braincli.calibration.evidence import Evidence, gather
 from braincli.calibration.fit import Recipe, crossed, false_positives, healthy_quantile
+from braincli.calibration.rules import by_rule
 from braincli.config import CalibrateConfig
 from braincli.detection.maps import renormalise
 from braincli.errors import InputError, UsageError
@@ -42,7 +43,7 @@ def calibrate_model(
     """
     refuse(cases, healthy, config)
     cases = [case if case.problem else only(case, config.contrasts) for case in cases]
-    evidence, left_out = restored(cases, model, config, reporter, masks=config.objective in AIMS)
+    evidence, left_out = restored(cases, model, config, reporter, masks=config.objective != "healthy-quantile")
     judged = shared_contrasts(evidence) or CONTRASTS
     fitting, lacking = serving(healthy, judged)
     if lacking:
@@ -61,6 +62,8 @@ def refuse(cases: Sequence[Case], healthy: Sequence[Case], config: CalibrateConf
         InputError: a case lies in both cohorts.
         UsageError: cross-fitting without masks.
     """
+    if config.cross_fit and config.fusion != "fitted":
+        raise UsageError("Cross-fitting fits weights.", "Leave out --cross-fit, or --fusion.")
     if config.cross_fit and config.objective not in AIMS:
         raise UsageError("Cross-fitting compares with masks.", "Leave out --cross-fit, or use --objective dsc.")
     if twice := sorted({case.id for case in cases} & {case.id for case in healthy}):
@@ -126,6 +129,10 @@ def conclude(
         fit = recipe.fit(evidence)
         if config.cross_fit:
             more |= crossed(evidence, recipe, fit)
+        if config.fusion != "fitted":
+            fit = by_rule(evidence, fit, config)
+    elif config.objective == "otsu":
+        fit = by_rule(evidence, Recipe().fit(evidence), config)
     else:
         known = model.info.calibration_for(shared) or model.info.calibration
         fit = healthy_quantile(evidence, config.false_positive_rate, known)

@@ -41,9 +41,17 @@ def command(
         option(
             "dsc: highest mean DSC. lesion-f1: highest mean lesion-wise F1, for many small lesions. healthy-quantile: "
             "the threshold that --false-positive-rate of healthy brain exceeds; needs no masks (cases without mask "
-            "count as healthy).",
+            "count as healthy). otsu: the mean of the maps' Otsu thresholds.",
             default="dsc",
             choices=choices.Objective,
+        ),
+    ] = None,
+    fusion: Annotated[
+        str | None,
+        option(
+            "Weights of the contrasts. fitted: of the highest mean figure. equal. case-mean: mean of each case's best.",
+            default="fitted",
+            choices=choices.Fusion,
         ),
     ] = None,
     false_positive_rate: Annotated[

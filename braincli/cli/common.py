@@ -18,7 +18,8 @@ import typer
 from braincli.errors import BraincliError
 
 COMMANDS = (
-    "preprocess", "train", "calibrate", "detect", "score", "check", "synth", "models", "weights", "demo", "cite",
+    "preprocess", "train", "calibrate", "detect", "score", "check", "split", "synth", "models", "weights", "demo",
+    "cite",
 )  # fmt: skip
 
 

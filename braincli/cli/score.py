@@ -31,7 +31,8 @@ def command(
         typer.Argument(metavar="PREDICTION", help="Predicted mask, or folder of them (flat or one folder per case)."),
     ],
     reference: Annotated[
-        Path, typer.Argument(metavar="REFERENCE", help="Reference mask, or folder of them (e.g. a BraTS cohort).")
+        Path,
+        typer.Argument(metavar="REFERENCE", help="Reference mask, folder of them (e.g. a BraTS cohort), or manifest."),
     ],
     output: Annotated[
         Path | None, option("Folder for scores.csv and scores.json.", "--output", "-o", metavar="PATH")
@@ -68,6 +69,9 @@ def command(
     ] = None,
     volume: VolumeNumber = None,
     prefer: Prefer = None,
+    slices: Annotated[
+        bool | None, option("Score axial slices with lesion, too, and count empty predictions.", "--slices")
+    ] = None,
     resample_labels: Annotated[
         bool | None, option("Bring predictions to the reference's grid (nearest).", "--resample-labels")
     ] = None,

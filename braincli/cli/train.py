@@ -31,6 +31,18 @@ def command(
         typer.Option("--data", help="Folder of prepared cases, or a TSV manifest (repeatable).", metavar="PATH"),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.", metavar="PATH")],
+    validation: Annotated[
+        list[Path] | None,
+        option(
+            "Cases that are not in --data: the weights that the method's own criterion finds best on them become the "
+            "model (repeatable).",
+            metavar="PATH",
+            default="the last weights",
+        ),
+    ] = None,
+    validate_every: Annotated[
+        str | None, option("Steps between judgements by --validation.", default="a fiftieth", metavar="INT")
+    ] = None,
     config_file: ConfigFile = None,
     method: Annotated[str | None, option("Which method; see: braincli models.", default="tsgm")] = None,
     preset: Annotated[str | None, option("paper, compact or tiny.", default="compact")] = None,
@@ -125,9 +137,9 @@ def command(
         if not equals or not count.isdigit():
             raise UsageError(f"--steps {entry!r} is not STAGE=NUMBER.")
     assignments = [*(f"steps.{text}" for text in steps or []), *(f"settings.{text}" for text in settings or [])]
-    config = read(TrainConfig, {**given, "steps": None, "settings": None}, config_file, assignments)
+    config = read(TrainConfig, {**given, "steps": None, "settings": None, "validation": None}, config_file, assignments)
     words = reporter(quiet=quiet)
-    info = api.train(inputs, output, config, words)
+    info = api.train(inputs, output, config, words, validation=validation)
     if as_json:
         show_json(info and info.model_dump(mode="json"))
     if info is not None:

@@ -26,6 +26,7 @@ from braincli.imaging.volume import Volume
 from braincli.model.folder import LoadedModel, load_model, read_info
 from braincli.model.info import ModelInfo
 from braincli.model.search import locate
+from braincli.model.seen import met
 from braincli.runtime import device, files, provenance
 from braincli.runtime.overlap import Steps, drained
 from braincli.runtime.progress import Reporter, Step
@@ -75,9 +76,10 @@ class Detector:
         options = self.config.model_dump(mode="json", exclude={"model", "uncertainty"})
         if case.volumes:
             options["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
+        known = met(self.info, case.id, [facts["sha256"] for role, facts in inputs.items() if role in case.images])
         return RunRecord(
             "detect", case.id, {"model": self.info.name, **options}, inputs,
-            weights=files.sha256(self.folder / "model.json"),
+            weights=files.sha256(self.folder / "model.json"), warnings=[known] if known else [],
         )  # fmt: skip
 
     def writer(self, case: Case, names: Names) -> Writer:

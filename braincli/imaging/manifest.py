@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from braincli.errors import InputError
@@ -36,6 +38,28 @@ def read_manifest(path: Path) -> list[Case]:
         raise InputError(f"{name} has no {'rows' if 'id' in columns else 'column id'}.", HINT)
     cases = [_from_row(path, number, row) for number, row in enumerate(rows, 2)]
     return sorted(one_per_id(cases, f"{name}: the id {{}} occurs twice."), key=lambda case: case.id)
+
+
+def as_manifest(cases: Iterable[Case], folder: Path) -> str:
+    """The table that :func:`read_manifest` reads, for a file in ``folder``: paths relative to it.
+
+    Raises:
+        InputError: a contrast is one volume of a 4-D file, which a table cannot say.
+    """
+    rows = [_row(case, folder) for case in cases]
+    columns = [column for column in COLUMNS if column == "id" or any(column in row for row in rows)]
+    lines = [columns, *([row.get(column, "n/a") for column in columns] for row in rows)]
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def _row(case: Case, folder: Path) -> dict[str, str]:
+    if case.volumes:
+        raise InputError(f"{case.id} is a 4-D file.", "Write its volumes to files of their own first.")
+    files: dict[str, Path | None] = {str(contrast): path for contrast, path in case.images.items()}
+    files |= {"brain": case.brain, "lesion": case.lesion, **case.tissue}
+    # not resolved: of a link the name counts, not what it leads to
+    paths = {key: os.path.relpath(path.absolute(), folder.absolute()) for key, path in files.items() if path}
+    return {"id": case.id, **paths, **({"group": case.group} if case.group else {})}
 
 
 def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:

@@ -7,16 +7,24 @@ Gaussian noise hides little of a large lesion at levels from which the anatomy c
 
 Presets:
 - ``paper``: one step, as in Behrendt et al.: x0 predicted, L1, linear schedule, t = 500, single contrasts, 96 x 96
-  pixels of 2 mm, 2 mm apart, slices 14 to 63, Adam 1e-5, batch 32, 1600 epochs of 11 steps; 26,198,145 parameters with
-  the channels that they print. Deviation: noise is sampled for each slice and normalised. Maps as in
+  pixels of 2 mm, 2 mm apart, slices 14 to 63, Adam 1e-5, batch 32, 1600 epochs of one slice per case; 25,079,553
+  parameters with the channels (128, 128, 256), the strided and the transposed convolutions that they print (their size
+  is not printed: 3 and 4 here). Deviations: noise is sampled for each slice and normalised. Maps as in
   :mod:`braincli.methods.ae`.
+- ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63; the mean of t =
+  250, 500 and 750, maps of 1 - SSIM.
 - ``reference``: their code: channels (128, 256, 256), cosine schedule, rate 1e-4, one unnormalised field for all
-  slices; 37,513,857 parameters.
+  slices, resampling inside residual blocks; 37,513,857 parameters.
 - ``original``: Wyatt et al.: 256 x 256 pixels of 1 mm, noise predicted, L2, t up to 800 learnt, 250 of 1,000 steps back
-  with simplex noise, squared residuals. (Their batch of 1 and EMA are followed, their 3-D field is a fresh 2-D one at
-  each step.)
+  with simplex noise, squared residuals, AdamW 1e-4 without weight decay, batch 1, 3000 epochs of 100 steps, EMA 0.9999,
+  gradients clipped to norm 1; 131,649,793 parameters, resampling inside residual blocks. Deviations: their 3-D noise
+  field, of which t is the third axis, is a fresh 2-D one at each step; attention has one head (theirs two); the EMA
+  remembers less in its first steps; one run, where they average several (``detect --samples``).
 - ``compact``: ours. All contrasts in one stack, dropped at random; a small network on folded pixels; one step at three
   levels; learns from every labelled slice with lesions left out of the loss, and removes planted growths.
+
+Deviations that remain in ``paper`` and ``reference``: slices are drawn from the whole cohort at random (theirs: one of
+every subject per epoch); the code computes in 16 bits; those of Behrendt's comparisons in :mod:`braincli.methods.ae`.
 """
 
 from __future__ import annotations
@@ -32,6 +40,7 @@ from braincli.methods.base import Tick
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, NoiseSource
 from braincli.methods.presets import (
     BEHRENDT,
+    BEHRENDT_2024,
     COMPACT_MAP,
     DENOISING_COMPACT,
     DENOISING_REFERENCE,
@@ -61,12 +70,13 @@ class AnoDDPM(Denoising):
     Config = AnoDDPMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": BEHRENDT,
+        "behrendt2024": BEHRENDT_2024 | {"levels": (250, 500, 750)},
         "reference": BEHRENDT | DENOISING_REFERENCE,
         "original": {
             "multipliers": (1, 1, 2, 2, 4, 4), "blocks": 2, "attention": (3, 4, 5), "injection": "add", "target": "eps",
-            "residual_resampling": False, "loss": "l2", "learnt": (1, 800), "levels": (250,), "mode": "iterative",
+            "resampling": "residual", "loss": "l2", "learnt": (1, 800), "levels": (250,), "mode": "iterative",
             "sampler": "ancestral", "steps": 250, "rate": 1e-4, "train_batch": 1, "normalised_noise": False,
-            "train_steps": {"main": 300_000}, "ema": 0.9999,
+            "train_steps": {"main": 300_000}, "ema": 0.9999, "clip_norm": 1.0,
             "slices": WHOLE_256, "map": {"residual": "squared"},
         },
         "compact": COMPACT,

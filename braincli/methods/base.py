@@ -17,6 +17,7 @@ from braincli.methods.batch import Task as Task
 from braincli.methods.batch import healthy_tissue as healthy_tissue
 from braincli.methods.batch import masked_mean as masked_mean
 from braincli.methods.batch import present as present
+from braincli.methods.lengths import Decay, DecayName, Length
 from braincli.methods.lesson import Lesson as Lesson
 from braincli.spec import MapOptions, SliceSpec
 
@@ -31,16 +32,24 @@ class MethodConfig(BaseModel):
 
     lessons: ClassVar[tuple[str, ...]] = tuple(Lesson.model_fields)  # options of the lesson that the method follows
 
-    train_steps: dict[str, int] = Field(default={})  # per stage
+    train_steps: dict[str, Length] = Field(default={})  # per stage
     train_batch: int = 16  # slices per step; of single contrasts, each is as many rows as contrasts it has
     ema: float = Field(default=0.0, ge=0, lt=1)  # memory of the averaged weights, which predict; 0: the last ones do
     clip_norm: float = Field(default=0.0, ge=0)  # of gradients: longer ones are cut; 0: none are
-    warmup: int = 0  # optimiser steps over which the learning rate rises
-    decay: bool = False  # cosine decay of the learning rate over the stage
+    warmup: int | dict[str, int] = 0  # steps over which the learning rate rises; by stage: the others have none
+    decay: Decay = "constant"  # of the learning rate over a stage; per stage where they differ
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     lesson: Lesson = Lesson()  # what is learnt beside the paper's formula
     slices: SliceSpec = SliceSpec()
     map: MapOptions = MapOptions()
+
+    def warmup_in(self, stage: str) -> int:
+        """Steps over which the learning rate of ``stage`` rises."""
+        return self.warmup.get(stage, 0) if isinstance(self.warmup, dict) else self.warmup
+
+    def decay_in(self, stage: str) -> DecayName:
+        """How the learning rate falls over ``stage``."""
+        return self.decay.get(stage, "constant") if isinstance(self.decay, dict) else self.decay
 
     @property
     def stochastic(self) -> bool:
@@ -134,6 +143,15 @@ class Method(nn.Module, ABC):
     def learn(self, batch: Batch, stage: str, generator: torch.Generator) -> Losses:
         """The losses of what ``stage`` is to learn from ``batch``."""
         yield from self.losses(self.task(batch, stage, generator), stage, generator)
+
+    def is_judged(self, stage: str) -> bool:
+        """Whether :meth:`criterion` tells good weights of ``stage`` from better ones; adversarial losses do not."""
+        return True
+
+    def criterion(self, batch: Batch, stage: str, generator: torch.Generator) -> Tensor:
+        """What validation judges weights by, lower is better: by default the first loss of ``stage``. Eval mode, no
+        gradient."""
+        return next(self.learn(batch, stage, generator))[1]
 
     @abstractmethod
     def predict(

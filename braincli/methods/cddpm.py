@@ -15,6 +15,8 @@ Presets:
 - ``reference``: the published code: 44,068,481 + 24,550,848 parameters, cosine schedule, rate 1e-4, one unnormalised
   field.
 - ``compact``: ours, as AnoDDPM's (:mod:`braincli.methods.anoddpm`) with a plain encoder of 32 features.
+
+Deviations that remain, beside those named: those of :mod:`braincli.methods.anoddpm`; pre-training has a constant rate.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.denoising import Denoising, DenoisingConfig, centred
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import (
     COMPACT_MAP,
     DENOISING_COMPACT,
     DENOISING_REFERENCE,
     DENOISING_TINY,
+    EPOCHS_1600,
     HALF_96,
     SSIM_MAP,
     Preset,
@@ -43,7 +47,7 @@ from braincli.networks import masked
 class CDDPMConfig(DenoisingConfig):
     """Options of the condition and its pre-training; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"pretrain": 13_200, "main": 17_600})
+    train_steps: dict[str, Length] = Field(default={"pretrain": Epochs(number=1200, of="cases"), **EPOCHS_1600})
     levels: tuple[int, ...] = Field(default=(250, 500, 750), min_length=1)
     features: int = 512
     encoder: tuple[int, ...] = ()  # widths of a plain encoder; none is ResNet-50

@@ -12,6 +12,9 @@ test image) are not followed: calibration fits both on other cases.
 Preset ``compact`` deviates: all contrasts in one stack with contrasts dropped at random, geometry and intensity
 augmented (:mod:`braincli.anomalies.augment`), small generators on 2 x 2 pixels that give a change of their input, and,
 because few patients do not teach a CycleGAN what to leave alone, a loss on changes outside the lesion masks.
+
+Deviations that remain: a step takes a slice of each contrast (theirs: one image of one contrast); intensities are
+scaled per volume, not per slice.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from torch import Tensor
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick, present
 from braincli.methods.families.translation import Translation, TranslationConfig
+from braincli.methods.lengths import Decay, Epochs, Length
 from braincli.methods.presets import BRATS_256, CYCLEGAN_COMPACT, CYCLEGAN_TINY, LEFT_OUT, Preset
 
 
@@ -33,13 +37,14 @@ class CycleGANConfig(TranslationConfig):
 
     lessons: ClassVar[tuple[str, ...]] = ("vary", "drop", "alone", "leave_out")  # diseased slices are there as they are
 
-    train_steps: dict[str, int] = Field(default={"translate": 1_000_000})
+    train_steps: dict[str, Length] = Field(default={"translate": Epochs(number=200)})
     train_batch: int = 1  # of each kind
+    decay: Decay = "half-linear"
 
 
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "lesson": LEFT_OUT,
-    "keep_weight": 10.0, "translate_rate": 4e-4, "train_steps": {"translate": 650}, "warmup": 50, "decay": True,
+    "keep_weight": 10.0, "translate_rate": 4e-4, "train_steps": {"translate": 650}, "warmup": 50, "decay": "cosine",
     "ema": 0.99,
 }  # fmt: skip
 

@@ -11,10 +11,16 @@ Presets:
   every 100 epochs). 7,701,825 parameters with one channel. Maps: absolute, averaged over sequences by the weights,
   median of 5.
 - ``behrendt``: as pDDPM and SADM are compared with it: single contrasts, 96 x 96 pixels of 2 mm, 2 mm apart, slices 14
-  to 63, L1, batch 32, 1600 epochs of 11 steps, constant rate; maps as in :mod:`braincli.methods.ae`.
+  to 63, L1, batch 32, 1600 epochs of one slice per case, constant rate; maps as in :mod:`braincli.methods.ae`.
+- ``behrendt2024``: the same (96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63) with the maps of
+  :mod:`braincli.methods.ae`'s.
 - ``compact``: ours. A narrower network that gives the change instead of the slice; noise of random grid and strength;
   learns from every labelled slice with lesions left out of the loss; a share of the inputs holds a synthetic growth
   instead of noise; contrasts dropped at random; maps smoothed by 2 mm.
+
+Deviations that remain: scans are scaled by the 1st and 99th percentile (Kascenas: by the 99th), the median is of three
+directions (theirs lies in the slice), the mean over sequences takes calibrated weights; for Behrendt's comparisons
+those of :mod:`braincli.methods.ae`.
 """
 
 from __future__ import annotations
@@ -29,8 +35,10 @@ from braincli.anomalies import coarse
 from braincli.diffusion import draws
 from braincli.methods.base import Losses, Task, masked_mean
 from braincli.methods.families.reconstruction import Reconstruction, ReconstructionConfig
+from braincli.methods.lengths import Decay, Length
 from braincli.methods.presets import (
     BEHRENDT,
+    BEHRENDT_2024,
     COMPACT_MAP,
     EPOCHS_1600,
     KASCENAS_MAP,
@@ -45,9 +53,9 @@ from braincli.networks.wsunet import WIDTHS, WSUNet
 class DAEConfig(ReconstructionConfig):
     """Options of network and noise; the defaults are Kascenas'."""
 
-    train_steps: dict[str, int] = Field(default={"main": 67_200})
+    train_steps: dict[str, Length] = Field(default={"main": 67_200})
     train_batch: int = 16
-    decay: bool = True
+    decay: Decay = "cosine"
     contrasts: Literal["single", "stacked"] = "stacked"
     widths: tuple[int, ...] = Field(default=WIDTHS, min_length=2)
     change: bool = False  # the network gives what is to be changed
@@ -58,6 +66,9 @@ class DAEConfig(ReconstructionConfig):
     weight_decay: float = 1e-5
 
 
+COMPARED: Preset = {
+    "contrasts": "single", "loss": "l1", "train_batch": 32, "train_steps": EPOCHS_1600, "decay": "constant",
+}  # fmt: skip
 COMPACT: Preset = STEADY | {
     "lesson": RESTORED,
     "widths": (24, 48, 96, 192), "change": True, "cells": (4, 8, 16), "std": 0.3, "std_range": 2.0, "loss": "l1",
@@ -72,9 +83,8 @@ class DAE(Reconstruction):
     Config = DAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": WHOLE_128, "map": KASCENAS_MAP},
-        "behrendt": BEHRENDT | {
-            "contrasts": "single", "loss": "l1", "train_batch": 32, "train_steps": EPOCHS_1600, "decay": False,
-        },
+        "behrendt": BEHRENDT | COMPARED,
+        "behrendt2024": BEHRENDT_2024 | COMPARED,
         "compact": COMPACT,
         "tiny": COMPACT | {"widths": (4, 8, 12), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2},
     }  # fmt: skip

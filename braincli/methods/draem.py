@@ -5,12 +5,18 @@ learns to give back the clean slice (squared error and SSIM), the discriminative
 learns where they were planted (focal loss, gamma 2); both are trained together (DRAEM Eq. 4). The prediction is both:
 the restoration, and the anomaly channel's softmax as the score.
 
-All presets: where several contrasts are rows of their own, the score is their mean; the learning rate is constant or
-decays as the shared loop does it (the paper: x 0.2 at 80 % and 90 % of the epochs).
+All presets: where several contrasts are rows of their own, the score is their mean. What of a slice counts in the
+losses is the lesson's: all of it in ``paper``.
 
 Preset ``paper``: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63 (as SADM compares with it), single contrasts,
-69,043,969 + 28,371,842 parameters, Perlin masks with the reference code's threshold of 0.5. There is no folder of
-foreign pictures: half of the textures are other slices, half the mask's own noise, as SADM's code does it.
+69,043,969 + 28,371,842 parameters, Perlin masks with the reference code's threshold of 0.5 anywhere in the slice; the
+learning rate falls to a fifth after 80 % and again after 90 % of the steps, of which the number is ours (the paper: 700
+epochs of small cohorts). There is no folder of foreign pictures: half of the textures are other slices, half the mask's
+own noise, as SADM's code does it. Slices are not rotated (the paper rotates a part of its pictures).
+
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, rate 1e-4,
+1600 epochs of one slice per case in batches of 32, a drawn threshold, textures of the mask's own noise; the score's
+median of 5.
 
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random, narrow networks on patches of 2 x 2 pixels, group norm;
@@ -32,7 +38,8 @@ from torch.nn import functional as F
 from braincli.anomalies import draem as anomalies
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.methods.families.segmenter import other_slices, pooled
-from braincli.methods.presets import COMPACT_MAP, HALF_96, LEFT_OUT, STACKED, Preset
+from braincli.methods.lengths import Decay, Length
+from braincli.methods.presets import BEHRENDT_2024_SCORE, COMPACT_MAP, EPOCHS_1600, HALF_96, LEFT_OUT, STACKED, Preset
 from braincli.networks.draem import COMPARE, RESTORE, Comparer, Restorer
 from braincli.networks.ssim import ssim
 
@@ -40,8 +47,9 @@ from braincli.networks.ssim import ssim
 class DRAEMConfig(MethodConfig):
     """The defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"main": 100_000})
+    train_steps: dict[str, Length] = Field(default={"main": 100_000})
     train_batch: int = 8
+    decay: Decay = "step"
     # networks
     restore_width: int = 128
     restore_levels: tuple[int, ...] = RESTORE
@@ -58,6 +66,7 @@ class DRAEMConfig(MethodConfig):
     clean: float = Field(default=0.5, ge=0, le=1)  # share of rows without one, of those that the lesson planted none in
     foreign: float = Field(default=0.5, ge=0, le=1)
     uniform_threshold: bool = False
+    whole_slice: bool = True  # anomalies may lie beside the brain, too
     least: float = Field(default=0.0, ge=0, le=1)
     octaves: tuple[int, int] = (0, 6)
 
@@ -65,8 +74,8 @@ class DRAEMConfig(MethodConfig):
 COMPACT: Preset = STACKED | {
     "restore_width": 32, "restore_levels": (1, 2, 4, 4), "compare_width": 32,
     "compare_levels": (1, 2, 4, 4), "norm": "group", "patch": 2, "rate": 1e-3, "least": 0.01, "octaves": (1, 5),
-    "clean": 0.6, "lesson": LEFT_OUT | {"plant": 0.5},
-    "train_steps": {"main": 800}, "train_batch": 16, "warmup": 50, "decay": True, "ema": 0.99,
+    "clean": 0.6, "whole_slice": False, "lesson": LEFT_OUT | {"plant": 0.5},
+    "train_steps": {"main": 800}, "train_batch": 16, "warmup": 50, "decay": "cosine", "ema": 0.99,
     "map": COMPACT_MAP,
 }  # fmt: skip
 
@@ -78,6 +87,9 @@ class DRAEM(Method):
     Config = DRAEMConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": HALF_96},
+        "behrendt2024": BEHRENDT_2024_SCORE | {
+            "train_steps": EPOCHS_1600, "train_batch": 32, "uniform_threshold": True, "foreign": 0.0,
+        },
         "compact": COMPACT,
         "tiny": COMPACT
         | {
@@ -121,7 +133,8 @@ class DRAEM(Method):
             uniform_threshold=c.uniform_threshold, foreign=c.foreign,
             clean=c.clean, least=c.least,
         )  # fmt: skip
-        image, alpha = anomalies.apply(batch.target, batch.brain, anomaly, other_slices(batch, generator))
+        where = torch.ones_like(batch.brain) if c.whole_slice else batch.brain
+        image, alpha = anomalies.apply(batch.target, where, anomaly, other_slices(batch, generator))
         kept = batch.with_planted[:, None, None, None]
         return torch.where(kept, batch.image, image), torch.where(kept, batch.planted, alpha) > 0.5
 

@@ -13,6 +13,10 @@ Preset ``paper``: ResNet-18 (stem, layers 1 and 2: 256 channels at a quarter of 
 1.875 mm, slices 15 to 125, histogram-equalised, one contrast at a time, 10,285,048 trained parameters. Each contrast
 gives a score; their mean is the result (the paper has T1 alone).
 
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, scaled by
+percentiles, 1600 epochs of one slice per case in batches of 32; the score's median of 5. Their rate is not given; it is
+the paper's.
+
 Preset ``compact`` deviates deliberately:
 - EfficientNet-Lite0 (its first stages are 54,048 parameters and travel with the model);
 - slices are scaled by percentiles, for which the synthetic growths are made;
@@ -23,6 +27,9 @@ Preset ``compact`` deviates deliberately:
   give the features that the slice had without it, so that the code may be wide enough to keep healthy detail;
 - slices with a known lesion take part, their lesion left out of the loss; geometry and intensity are augmented.
 Preset ``tiny`` has a random backbone and is for tests only.
+
+Deviations that remain: scores are (1 - SSIM) / 2, as said; the image-level score (the mean of the map's top tenth) is
+not made.
 """
 
 from __future__ import annotations
@@ -37,7 +44,16 @@ from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Prediction, Task, Tick, no_tick
 from braincli.methods.families.feature import BackboneName, FeatureConfig, FeatureMethod, cover
-from braincli.methods.presets import FEATURE_COMPACT, FEATURE_TINY, LEFT_OUT, MEISSEN_128, Preset
+from braincli.methods.lengths import Length
+from braincli.methods.presets import (
+    BEHRENDT_2024_SCORE,
+    EPOCHS_1600,
+    FEATURE_COMPACT,
+    FEATURE_TINY,
+    LEFT_OUT,
+    MEISSEN_128,
+    Preset,
+)
 from braincli.networks.feature_autoencoder import FeatureAutoencoder
 from braincli.networks.ssim import ssim
 
@@ -47,7 +63,7 @@ SPREAD = 3.0  # deviations from the mean to 0 and to 1, where features are stand
 class FAEConfig(FeatureConfig):
     """Options of the autoencoder; the defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"main": 10_000})
+    train_steps: dict[str, Length] = Field(default={"main": 10_000})
     train_batch: int = 32
     backbone: BackboneName = "resnet18"
     rate: float = 2e-4
@@ -74,6 +90,7 @@ class FAE(FeatureMethod):
     Config = FAEConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": MEISSEN_128},
+        "behrendt2024": BEHRENDT_2024_SCORE | {"train_steps": EPOCHS_1600},
         "compact": COMPACT,
         "tiny": COMPACT | FEATURE_TINY | {"widths": (8, 12)},
     }

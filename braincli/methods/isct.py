@@ -13,7 +13,7 @@ the scan.
 Mended: the paper's Eq. 2 prints ``1 - log D(G(y))`` for ``log(1 - D(G(y)))``; G minimises the non-saturating form. The
 text lists three classes; background is a fourth one here. Left open by the paper and chosen: the classic U-Net widths
 64 to 1024 with weight standardisation, six residual blocks (7,834,561 parameters from four maps to one contrast), a
-PatchGAN, steps for 30 and 15 epochs of about 14,000 slices, and, as in the code it is "based on", median filtering.
+PatchGAN, and, as in the code it is "based on", median filtering.
 
 Preset ``paper``: 128 x 128 pixels of 1.875 mm. All presets take the contrasts as channels of one stack, because tissue
 maps do not tell which contrast is meant; a cohort with T2 alone is the paper's case, as absent contrasts take no part
@@ -22,6 +22,9 @@ in any loss.
 Preset ``compact`` deviates: small networks; contrasts dropped at random, geometry and intensity augmented; slices with
 lesions take part, the lesions left out of every loss; fine-tuning; the positive part of the residual, as lesions are
 brighter than what stands for them in T2 and FLAIR.
+
+Deviations that remain in ``paper``: what the paper leaves open was chosen, as said; tissue maps come from a mixture
+model where none lie beside the scan (theirs: SPM); no prior that keeps bright voxels alone.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from torch.nn import functional as F
 
 from braincli.errors import InputError
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
+from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, STEADY, WHOLE_128, Preset
 from braincli.networks.cyclegan import PatchGAN, ResNetGenerator
 from braincli.networks.gan import log_likelihood
@@ -48,7 +52,9 @@ class ISCTConfig(MethodConfig):
     """The defaults are the paper's, where it has any."""
 
     contrasts: Literal["stacked"] = "stacked"
-    train_steps: dict[str, int] = Field(default={"segment": 3300, "synthesise": 1650, "finetune": 0})
+    train_steps: dict[str, Length] = Field(
+        default={"segment": Epochs(number=30), "synthesise": Epochs(number=15), "finetune": 0}
+    )
     train_batch: int = 128
 
     segmentor_widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
@@ -67,7 +73,7 @@ COMPACT: Preset = STEADY | {
     "lesson": LEFT_OUT,
     "segmentor_widths": (16, 32, 64, 128), "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24,
     "rate": 1e-3, "train_batch": 8,
-    "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": True, "ema": 0.99,
+    "train_steps": {"segment": 400, "synthesise": 450, "finetune": 350}, "warmup": 50, "decay": "cosine", "ema": 0.99,
     "map": COMPACT_MAP | {"residual": "positive", "median": 5},
 }  # fmt: skip
 
@@ -100,6 +106,10 @@ class ISCT(Method):
         inputs = channels + CLASSES * c.conditional
         self.discriminator = PatchGAN(inputs, width=c.discriminator_width, layers=c.discriminator_layers)
         self.stride = max(4, self.segmentor.stride)
+
+    def is_judged(self, stage: str) -> bool:
+        """The stages of the generator are adversarial."""
+        return stage == "segment"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         parts: dict[str, torch.nn.Module] = {"segmentor": self.segmentor}

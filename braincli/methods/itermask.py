@@ -61,6 +61,7 @@ from braincli.diffusion import noise as noises
 from braincli.methods.base import Losses, Prediction, Task, Tick, healthy_tissue, masked_mean, no_tick, present
 from braincli.methods.families.denoising import centred
 from braincli.methods.families.reconstruction import ReconstructionConfig, Restoring
+from braincli.methods.lengths import Length
 from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, STACKED, WHOLE_128, Preset
 from braincli.networks.unet import UNet
 
@@ -82,7 +83,7 @@ class IterMaskConfig(ReconstructionConfig):
         window: width in pixels of the square over which errors are averaged.
     """
 
-    train_steps: dict[str, int] = Field(default={"main": 90_000})
+    train_steps: dict[str, Length] = Field(default={"main": 90_000})
     train_batch: int = 32
     rate: float = 1e-4
     # networks
@@ -124,7 +125,7 @@ COMPACT: Preset = STACKED | {
     "lesson": LEFT_OUT | {"plant": 0.7, "transplant": 0.6},
     "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "dropout": 0.0, "patch": 2,
     "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "window": 5,
-    "steps": 5, "rate": 1e-3, "train_batch": 16, "train_steps": {"main": 2000}, "warmup": 50, "decay": True,
+    "steps": 5, "rate": 1e-3, "train_batch": 16, "train_steps": {"main": 2000}, "warmup": 50, "decay": "cosine",
     "map": COMPACT_MAP,
 }  # fmt: skip
 
@@ -154,7 +155,7 @@ class IterMask(Restoring):
         c = self.config
         return UNet(
             inputs, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks, attention=c.attention,
-            injection="scale-shift", residual_resampling=True, dropout=c.dropout, patch=c.patch,
+            injection="scale-shift", resampling="residual", dropout=c.dropout, patch=c.patch,
         )  # fmt: skip
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:

@@ -11,6 +11,9 @@ parameters); patches are placed in the brain's box.
 Preset ``paper``: 256 x 256 pixels of 1 mm, single contrasts, patches of 10 % to 40 % of the brain's box, alpha U(0.05,
 0.95), Adam 1e-3.
 
+Preset ``behrendt2024``: as SADM is compared with it: 96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, 1600 epochs
+of one slice per case; the score's median of 5. Their rate is not given; it is the paper's.
+
 Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - all contrasts in one stack, with contrasts dropped at random; geometry and intensity are augmented row by row;
 - partners get a tumour-like growth first (:mod:`braincli.anomalies.growth`) in most rows, and the patch is cut around
@@ -18,6 +21,8 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - the label is how much the slice changed, not alpha (as in NSA, Schlueter et al. 2022): a rectangle that a patch left
   as it was is no anomaly;
 - slices with a known lesion take part: it is left out of the loss.
+
+Deviations that remain in ``paper``: the network, the partners and the place of the patches, as said.
 """
 
 from __future__ import annotations
@@ -33,7 +38,16 @@ from torch.nn import functional as F
 from braincli.anomalies import pixels, poisson
 from braincli.methods.base import Losses, Task
 from braincli.methods.families.segmenter import Segmenter, SegmenterConfig, partners
-from braincli.methods.presets import LEFT_OUT, SEGMENTER_COMPACT, SEGMENTER_TINY, WHOLE_256, Preset
+from braincli.methods.lengths import Epochs, Length
+from braincli.methods.presets import (
+    BEHRENDT_2024_SCORE,
+    EPOCHS_1600,
+    LEFT_OUT,
+    SEGMENTER_COMPACT,
+    SEGMENTER_TINY,
+    WHOLE_256,
+    Preset,
+)
 
 MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 
@@ -41,7 +55,7 @@ MARGIN = 0.03  # of the brain's box, around a growth that is cut out
 class PIIConfig(SegmenterConfig):
     """The defaults are the paper's."""
 
-    train_steps: dict[str, int] = Field(default={"main": 50_000})
+    train_steps: dict[str, Length] = Field(default={"main": Epochs(number=50)})
     train_batch: int = 32
     rate: float = 1e-3
     half: tuple[float, float] = (0.05, 0.2)
@@ -62,6 +76,7 @@ class PII(Segmenter):
     Config = PIIConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"slices": WHOLE_256},
+        "behrendt2024": BEHRENDT_2024_SCORE | {"train_steps": EPOCHS_1600},
         "compact": COMPACT,
         "tiny": COMPACT | SEGMENTER_TINY,
     }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from braincli.methods.lengths import Epochs, Length
+
 Preset = dict[str, Any]
 
 # How maps are made (options of braincli.spec.MapOptions; nothing is filtered where nothing is said): by Behrendt et al.
@@ -32,11 +34,13 @@ HALF_96: Preset = {"pixel_mm": 2.0, "size": (96, 96), "slice_mm": 2.0, "range": 
 
 # whose slices and maps a preset has
 BEHRENDT: Preset = {"slices": HALF_96, "map": BEHRENDT_MAP}
+BEHRENDT_2024: Preset = {"slices": HALF_96, "map": SSIM_MAP}  # of methods that restore
+BEHRENDT_2024_SCORE: Preset = {"slices": HALF_96, "map": {"median": 5}}  # of those that give a score
 BAUR: Preset = {"slices": WHOLE_128, "map": BAUR_MAP}
 WANG: Preset = {"contrasts": "stacked", "slices": BRATS_256}
 
-# Behrendt et al.: 358 volumes in batches of 32 give 11 steps an epoch, 1600 epochs
-EPOCHS_1600: dict[str, int] = {"main": 17_600}
+# Behrendt et al.: 1600 epochs; 358 volumes in batches of 32 give 11 steps an epoch
+EPOCHS_1600: dict[str, Length] = {"main": Epochs(number=1600, of="cases")}
 # lessons (methods.lesson): heads and scanners differ, and scans lack contrasts
 VARIED: Preset = {"vary": 1.0, "drop": 0.15}
 # known lesions are left out of the loss as well
@@ -52,7 +56,7 @@ AUTOENCODER_BAUR: Preset = BAUR | {"train_batch": 128}
 AUTOENCODER_COMPACT: Preset = STACKED | {
     "lesson": RESTORED,
     "norm": "group", "dropout": 0.0, "rate": 1e-3, "train_batch": 8, "train_steps": {"main": 1800}, "warmup": 50,
-    "decay": True, "map": COMPACT_MAP,
+    "decay": "cosine", "map": COMPACT_MAP,
 }  # fmt: skip
 AUTOENCODER_TINY: Preset = AUTOENCODER_COMPACT | {
     "width": 4, "widest": 16, "least": 4, "latent": 8, "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2,
@@ -61,12 +65,13 @@ KL_OF_SUMS: Preset = {"kl_weight": 1.0, "reduction": "sum"}
 
 # the pDDPM family (families.denoising); REFERENCE: the published code of pDDPM and cDDPM where it differs from the text
 DENOISING_REFERENCE: Preset = {
-    "multipliers": (1, 2, 2), "schedule": "cosine", "rate": 1e-4, "shared_noise": True, "normalised_noise": False,
+    "multipliers": (1, 2, 2), "resampling": "residual", "schedule": "cosine", "rate": 1e-4, "shared_noise": True,
+    "normalised_noise": False,
 }  # fmt: skip
 DENOISING_COMPACT: Preset = STACKED | {
     "lesson": RESTORED,
-    "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "patch": 2, "schedule": "cosine", "learnt": (100, 800),
-    "rate": 1e-3, "warmup": 50, "decay": True,
+    "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "resampling": "residual", "patch": 2, "schedule": "cosine",
+    "learnt": (100, 800), "rate": 1e-3, "warmup": 50, "decay": "cosine",
 }  # fmt: skip
 DENOISING_TINY: Preset = {
     "width": 8, "multipliers": (1, 2), "train_batch": 4, "train_steps": {"main": 4}, "warmup": 2,
@@ -75,20 +80,21 @@ DENOISING_TINY: Preset = {
 # variance-preserving models sampled in a chain (families.adm)
 ADM_COMPACT: Preset = STACKED | {
     "width": 24, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "injection": "scale-shift",
-    "residual_resampling": True, "dropout": 0.0, "patch": 2, "schedule": "cosine", "target": "v",
-    "learned_variance": False, "centred": True, "rate": 1e-3, "train_batch": 16, "warmup": 50, "decay": True,
+    "resampling": "residual", "dropout": 0.0, "patch": 2, "schedule": "cosine", "target": "v",
+    "learned_variance": False, "centred": True, "rate": 1e-3, "train_batch": 16, "warmup": 50, "decay": "cosine",
     "ema": 0.999,
 }  # fmt: skip
 ADM_TINY: Preset = {"width": 8, "multipliers": (1, 2), "train_batch": 4, "warmup": 2}
 # guided restoration (families.guided)
 GUIDED_COMPACT: Preset = ADM_COMPACT | {
+    "balanced": True,
     "lesson": LEFT_OUT | {"plant": 1.0, "transplant": 0.5}, "level": 600, "steps": 4, "map": COMPACT_MAP,
 }  # fmt: skip
 
 # segmenters (families.segmenter)
 SEGMENTER_COMPACT: Preset = STACKED | {
     "widths": (32, 64, 128, 160), "patch": 2, "rate": 1e-3, "train_steps": {"main": 1000}, "train_batch": 16,
-    "warmup": 50, "decay": True, "ema": 0.99, "map": COMPACT_MAP,
+    "warmup": 50, "decay": "cosine", "ema": 0.99, "map": COMPACT_MAP,
 }  # fmt: skip
 SEGMENTER_TINY: Preset = {"widths": (8, 16), "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2}
 
@@ -105,6 +111,6 @@ CYCLEGAN_TINY: Preset = {
 # ImageNet features (families.feature); the shares of contrasts are TSGM's weights
 FEATURE_COMPACT: Preset = STACKED | {
     "backbone": "efficientnet_lite0", "standardise": True, "shares": (0.07, 0.19, 0.30, 0.44),
-    "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": True, "map": COMPACT_MAP,
+    "train_batch": 16, "ema": 0.99, "warmup": 20, "decay": "cosine", "map": COMPACT_MAP,
 }  # fmt: skip
 FEATURE_TINY: Preset = {"backbone": "random", "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2}

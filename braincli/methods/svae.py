@@ -11,6 +11,8 @@ depends on the rows of its run.
 
 Preset ``paper`` has the settings of Behrendt et al. 2023 (96 x 96 pixels of 2 mm, 2 mm apart, slices 14 to 63, single
 contrasts, KL weight 0.001, two runs per step instead of 32 slices of as many subjects); ``compact`` is that of VAE.
+
+Deviations that remain: the link between slices is our reading of a short paper; those of :mod:`braincli.methods.ae`.
 """
 
 from __future__ import annotations

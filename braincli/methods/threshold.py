@@ -8,7 +8,8 @@ with ``both`` it is the median, and either end stands out; ``off`` leaves the co
 contrast, or several fused), threshold and smallest lesion are calibrated as for every other method.
 
 Presets: ``paper`` is FLAIR alone, 128 x 128 pixels of 1.875 mm, slices 15 to 125, its map not filtered. ``compact``
-lets all contrasts take part, weighted by calibration, and smooths the map by 2 mm.
+lets all contrasts take part, weighted by calibration, and smooths the map by 2 mm. Deviations of ``paper``: one
+threshold per calibration cohort instead of the best of the test set; the component filter is calibrated, too.
 """
 
 from __future__ import annotations

@@ -72,12 +72,16 @@ def _training(info: ModelInfo) -> str:
             f" It began with the weights of `{before.name}` ({_steps(before.steps)}), whose cases are among those "
             "named."
         )
+    judged = ""
+    if training.best:
+        steps = ", ".join(f"{stage} at step {one.step:,}" for stage, one in training.best.items())
+        judged = f" The weights are those that {', '.join(training.validation)} found best: {steps}."
     return "\n".join(
         [
             "## Training\n",
             f"{training.slices or 0:,} slices of {len(training.cases)} cases ({', '.join(training.cases)}); "
             f"steps: {_steps(training.steps)}; "
-            f"{training.minutes or 0:g} minutes of wall time in the last run{compute}.{begun}\n",
+            f"{training.minutes or 0:g} minutes of wall time in the last run{compute}.{begun}{judged}\n",
         ]
     )
 

@@ -15,7 +15,10 @@ LESSON = {
     "variation": "vary", "contrast_dropout": "drop", "contrast_alone": "alone", "known_only": "leave_out",
     "with_lesions": "leave_out", "planted": "plant", "grown": "plant", "transplanted": "transplant",
 }  # fmt: skip
-RENAMED = {"painter": "decoder_width"}
+RENAMED = {"painter": "decoder_width", "residual_resampling": "resampling"}
+VALUES = {  # by option: what yes and no are called today
+    "resampling": {True: "residual", False: "interpolated"}, "decay": {True: "cosine", False: "constant"},
+}  # fmt: skip
 # options that models of format 1 did not have, and presets have by now
 LACKED: dict[str, Settings] = {"tsgm": {"redraw": None}}
 
@@ -35,7 +38,8 @@ def settings_of(method: str, given: Mapping[str, Any]) -> Settings:
     """Settings of ``method``, some of which may bear earlier names, under today's; those that are today's stay."""
     old = MEANT.get(method, dict)(dict(given))
     lesson = {LESSON[name]: value for name, value in old.items() if name in LESSON}
-    rest = {RENAMED.get(name, name): value for name, value in old.items() if name not in LESSON}
+    named = {RENAMED.get(name, name): value for name, value in old.items() if name not in LESSON}
+    rest: Settings = {k: VALUES[k][v] if k in VALUES and isinstance(v, bool) else v for k, v in named.items()}
     if normalisation := rest.pop("normalisation", ""):
         rest["slices"] = {"normalisation": normalisation, **rest.get("slices", {})}
     return rest | ({"lesson": lesson | rest.get("lesson", {})} if lesson else {})

@@ -138,6 +138,13 @@ class Heritage(_Part):
     weights: dict[str, Sha256] = {}
 
 
+class Judged(_Part):
+    """The step whose weights a validation found best, and the method's criterion there (lower is better)."""
+
+    step: Count
+    value: float
+
+
 class Training(_Facts):
     """What a model has learnt from.
 
@@ -147,6 +154,8 @@ class Training(_Facts):
         steps: by stage.
         minutes: wall time of the last run. compute_minutes: CPU (on a GPU: wall) time of all runs.
         init: the model that it began with.
+        validation: cases that chose among its weights, as ``cases``: none of them may test it.
+        best: by stage what they chose; stages that are missing ended with their last weights.
     """
 
     cases: dict[str, list[str]] = {}
@@ -155,6 +164,8 @@ class Training(_Facts):
     minutes: NotNegative | None = None
     compute_minutes: NotNegative | None = None
     init: Heritage | None = None
+    validation: dict[str, list[str]] = {}
+    best: dict[str, Judged] = {}
 
 
 class ModelInfo(BaseModel):

@@ -9,6 +9,8 @@ the published options the networks have the published sizes:
 | segmentation ensembles (Wolleb et al. 2022) | the same, 5 -> 2, no classes | 113,674,370 |
 | pDDPM (Behrendt et al. 2023) | 1 -> 1, (1, 2, 2), 3 blocks, scale-shift, residual resampling | 37,513,857 |
 | the same with the channels that the paper prints | (1, 1, 2) | 26,198,145 |
+| and with strided and transposed convolutions, as it prints them, too | (1, 1, 2), transposed | 25,079,553 |
+| AnoDDPM (Wyatt et al. 2022) | 1 -> 1, (1, 1, 2, 2, 4, 4), 2 blocks, attention (3, 4, 5), residual | 131,649,793 |
 | cDDPM (Behrendt et al. 2023b) | as pDDPM, condition of 512 features | 44,068,481 |
 | time-conditioned classifier | Encoder(4, 2, size=(256, 256)) | 5,452,962 |
 
@@ -29,6 +31,7 @@ from torch.nn import functional as F
 from braincli.networks.norms import GroupNorm
 
 Injection = Literal["add", "scale-shift"]
+Resampling = Literal["residual", "interpolated", "transposed"]
 
 
 class UNet(nn.Module):
@@ -44,8 +47,9 @@ class UNet(nn.Module):
         middle_attention: whether the middle does.
         head: channels per attention head; 0 is one head.
         injection: how the embedding enters a block: added, or as scale and shift of its second normalisation.
-        residual_resampling: resample inside a residual block (average pooling, nearest neighbour); else strided
-            convolution down, nearest neighbour and convolution up.
+        resampling: ``residual``: inside a residual block, by average pooling and nearest neighbour (BigGAN);
+            ``interpolated``: strided convolution down, nearest neighbour and convolution up (Dhariwal and Nichol);
+            ``transposed``: strided convolution down, transposed convolution of 4 x 4 up.
         condition: features of a condition vector, which passes Linear - SiLU - Linear and is concatenated to the time
             embedding; 0 is none.
         classes: rows of a class table that is added to the time embedding; 0 is none.
@@ -65,7 +69,7 @@ class UNet(nn.Module):
         middle_attention: bool = True,
         head: int = 0,
         injection: Injection = "add",
-        residual_resampling: bool = False,
+        resampling: Resampling = "interpolated",
         condition: int = 0,
         classes: int = 0,
         dropout: float = 0.0,
@@ -77,7 +81,7 @@ class UNet(nn.Module):
         self.time = TimeEmbedding(width)
         self.label = nn.Embedding(classes, 4 * width) if classes else None
         self.condition = mlp(condition, condition) if condition else None
-        make = _Maker(4 * width + condition, injection, dropout, head, residual_resampling)
+        make = _Maker(4 * width + condition, injection, dropout, head, resampling)
 
         self.enter = conv(inputs * patch**2, widths[0])
         self.down = nn.ModuleList()
@@ -156,7 +160,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.patch, self.stride = patch, patch * 2 ** (len(multipliers) - 1)
-        make = _Maker(4 * width, "scale-shift", 0.0, head, True)
+        make = _Maker(4 * width, "scale-shift", 0.0, head, "residual")
         self.time = TimeEmbedding(width)
         channels = width * multipliers[0]
         self.enter = conv(inputs * patch**2, channels)
@@ -279,8 +283,9 @@ class TimeEmbedding(nn.Module):
 class _Maker:
     """What all blocks of a network have in common."""
 
-    def __init__(self, emb: int, injection: Injection, dropout: float, head: int, residual: bool) -> None:
-        self.emb, self.injection, self.dropout, self.head, self.residual = emb, injection, dropout, head, residual
+    def __init__(self, emb: int, injection: Injection, dropout: float, head: int, resampling: Resampling) -> None:
+        self.emb, self.injection, self.dropout, self.head = emb, injection, dropout, head
+        self.kind = resampling
 
     def block(self, inputs: int, outputs: int, move: str = "") -> ResidualBlock:
         return ResidualBlock(inputs, outputs, self.emb, self.injection, self.dropout, move)
@@ -294,10 +299,12 @@ class _Maker:
         return stage
 
     def resampling(self, channels: int, move: str) -> Stage:
-        if self.residual:
+        if self.kind == "residual":
             return Stage([self.block(channels, channels, move)])
         if move == "down":
             return Stage([nn.Conv2d(channels, channels, 3, stride=2, padding=1)])
+        if self.kind == "transposed":
+            return Stage([nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1)])
         return Stage([nn.Upsample(scale_factor=2, mode="nearest"), conv(channels, channels)])
 
 

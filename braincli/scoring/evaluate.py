@@ -22,6 +22,7 @@ from braincli.runtime.cohort import Jobs, stream
 from braincli.runtime.progress import Reporter
 from braincli.scoring import curves, metrics
 from braincli.scoring.matching import Matching, Pair
+from braincli.scoring.slices import SliceScore, of_case
 
 NEED_GB = 1.0  # of one process; measured: docs/cohorts.md
 WORST = dict.fromkeys(("dsc", "iou", "precision", "recall", "lesion_recall", "lesion_precision"), 0.0)
@@ -38,6 +39,7 @@ class CaseScore:
         domain: voxels of specificity, AUPRC, AUROC and best DSC: ``whole volume`` or ``brain mask``.
         facts: counts and volumes behind the figures.
         error: why the case could not be scored; then every figure is undefined.
+        slices: figures of its axial slices with lesion, where they were asked for.
     """
 
     case: str
@@ -51,6 +53,7 @@ class CaseScore:
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: str = ""
+    slices: tuple[SliceScore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,9 +198,22 @@ def _score(pair: Pair, config: ScoreConfig, *, binary: bool) -> tuple[CaseScore,
         empty={(0, 0): "both", (0, 1): "reference", (1, 0): "prediction"}.get((int(ref.any()), int(pred.any())), ""),
         domain="whole volume" if domain is None else "brain mask",
         facts=facts,
+        slices=_slices(read, config) if config.slices else (),
         warnings=(*read.warnings, *_outside(ref, domain)),
     )
     return case, Voxels(everywhere, inside, maps)
+
+
+def _slices(read: _Read, config: ScoreConfig) -> tuple[SliceScore, ...]:
+    """Figures of the slices of one case."""
+    reference = read.reference
+    return of_case(
+        pred=read.pred,
+        ref=read.ref,
+        affine=reference.affine,
+        spacing=reference.spacing,
+        definition=config.hd_definition,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from braincli.errors import InputError
+from braincli.imaging.cases import sound
+from braincli.imaging.manifest import read_manifest
 from braincli.imaging.names import is_nifti, legible
 from braincli.imaging.names import stem as stem_of
 from braincli.imaging.own import folders_below, holds_prepared, label, own_outputs
@@ -59,7 +61,8 @@ def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, bra
 
     Args:
         prediction: a mask, or a folder of masks (flat, or one per case); maps beside them are found too.
-        reference: a mask, or a folder of masks (flat, or a cohort with ``_seg``, ``_mask`` ...).
+        reference: a mask, or a folder of masks (flat, or a cohort with ``_seg``, ``_mask`` ...), or a ``.tsv``
+            manifest, whose column ``lesion`` counts.
         anomaly: anomaly map or folder of maps, if they lie elsewhere.
         brain: brain mask for all cases, or a folder of them.
 
@@ -69,13 +72,14 @@ def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, bra
     for path in filter(None, (prediction, reference, anomaly, brain)):
         if not path.exists():
             raise InputError(f"{legible(path.name)} does not exist.", "Check the path.")
-    if reference.is_file():
+    listed = reference.suffix.lower() == ".tsv"
+    if reference.is_file() and not listed:
         return Matching((_single(prediction, reference, anomaly, brain),))
     if prediction.is_file():
         raise InputError(
             f"{prediction.name} is a file but {reference.name} is a folder.", "Give two files or two folders."
         )
-    references = find_references(reference)
+    references = _listed(reference) if listed else find_references(reference)
     known = {path.resolve() for masks in references.values() for path in masks}
     predicted = [path for path in _volumes(prediction) if path.resolve() not in known]
     files = _by_case(predicted, prediction, references)
@@ -123,6 +127,19 @@ def find_references(folder: Path) -> dict[str, tuple[Path, ...]]:
         for case, paths in sorted(masks.items())
         if label(case) not in raw or not all(holds_prepared(path.parent) for path in paths)
     }
+
+
+def _listed(manifest: Path) -> dict[str, tuple[Path, ...]]:
+    """Case id -> its mask, of the cases of a manifest that have one.
+
+    Raises:
+        InputError: the manifest cannot be read, one of its files is missing, or no case has a mask.
+    """
+    cases = sound(read_manifest(manifest))
+    masks: dict[str, tuple[Path, ...]] = {case.id: (case.lesion,) for case in cases if case.lesion is not None}
+    if not masks:
+        raise InputError(f"{legible(manifest.name)} names no mask.", "The column lesion holds their paths.")
+    return masks
 
 
 def _two_references(case: str, masks: tuple[Path, ...]) -> InputError:

@@ -16,7 +16,7 @@ from braincli import RESEARCH_USE_ONLY, __version__
 from braincli.config import ScoreConfig
 from braincli.errors import InputError, UsageError
 from braincli.runtime import files
-from braincli.scoring import statistics
+from braincli.scoring import slices, statistics
 from braincli.scoring.evaluate import CaseScore, Scored
 
 METRICS: dict[str, str] = {  # name in files -> heading of the table
@@ -89,6 +89,8 @@ def definitions(config: ScoreConfig) -> dict[str, str]:
         "ci95": f"percentile bootstrap of the mean over cases, {config.bootstrap} rounds, seed {config.seed}",
         "pooled": "over the voxels of all cases together; thresholds of anomaly maps to 0.05 %",
         "best_mean_dsc_one_threshold": "best mean DSC with one threshold for all, chosen on the references",
+        "slices": "axial slices whose reference shows a lesion; empty: the prediction shows none there (DSC and IoU 0, "
+        "no HD95); mean_non_empty leaves these out; HD95 in the plane",
         "comparison": "paired two-sided sign-flip permutation test of the mean difference, "
         f"{config.permutations} rounds (all patterns where fewer), seed {config.seed}; not "
         "corrected for several metrics",
@@ -111,6 +113,11 @@ class ScoreReport:
         """Cases that could not be scored."""
         return tuple(case for case in self.cases if case.error)
 
+    @property
+    def by_slice(self) -> dict[str, Any] | None:
+        """Figures over all axial slices with lesion, where they were asked for."""
+        return slices.summary([one for case in self.cases for one in case.slices]) if self.config.slices else None
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able content of ``scores.json``."""
         return {
@@ -123,6 +130,7 @@ class ScoreReport:
             "unmatched_predictions": list(self.unmatched),
             "aggregate": self.aggregate,
             "pooled": self.pooled,
+            **({"slices": self.by_slice} if self.by_slice else {}),
             "comparison": self.comparison,
             "notice": RESEARCH_USE_ONLY,
         }
@@ -156,6 +164,7 @@ class ScoreReport:
                 ["pooled", *(_text(self.pooled.get(name)) for name in names)],
             ]
         lines = _align([["case", *(METRICS[name] for name in names)], *rows])
+        lines += [slices.line(self.by_slice)] if self.by_slice else []
         lines += [f"{case.case}: {case.error}" for case in self.failed]
         if self.unmatched:
             lines.append(f"predictions without reference: {', '.join(self.unmatched)}")

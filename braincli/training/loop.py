@@ -24,11 +24,13 @@ from braincli.training import data, optimizers, parallel
 from braincli.training.average import Average, statistics
 from braincli.training.captured import CapturedStepper
 from braincli.training.checkpoints import Checkpoints
+from braincli.training.lengths import rate, steps_of
 from braincli.training.log import Log
 from braincli.training.optimizers import Optimizers
 from braincli.training.signals import Request
 from braincli.training.step import Logs, Stepper, Watch
 from braincli.training.store import SliceStore
+from braincli.training.validation import Validation
 
 Snapshot = Callable[[str, int], None]  # (stage, step)
 NOTE_S = 1.0  # between figures beside the progress bar: each of them waits for a GPU to finish
@@ -75,6 +77,7 @@ def fit(
     log: Log | None = None,
     stop: Request = lambda: None,
     snapshot: Snapshot | None = None,
+    validation: Validation | None = None,
 ) -> bool:
     """Train every stage of ``method`` in place; its weights end as the averaged ones.
 
@@ -84,6 +87,7 @@ def fit(
     Args:
         fabric: from :func:`parallel.launch`; by default this process alone, in float32, on the method's device.
         stop: asked before each step for the reason to stop, e.g. a signal's name; None goes on.
+        validation: judges the averaged weights of every stage on the way; the best of each become its result.
         snapshot: called every ``options.snapshot_every`` steps, while the averaged weights are in place.
 
     Returns:
@@ -99,13 +103,8 @@ def fit(
         raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(method.stages)}.")
     fabric = fabric or parallel.launch(next(method.parameters()).device)
     run = _Run(method, store, folder, options, reporter, fabric, log or Log(folder / "metrics.jsonl"), stop, snapshot)
+    run.begin_with(validation)
     return all(run.fit_stage(i, name) for i, name in enumerate(method.stages) if i >= run.first)
-
-
-def rate(step: int, progress: float, warmup: int, decay: bool) -> float:
-    """Factor of the learning rate: linear rise, then constant or a cosine down to 2 % as ``progress`` reaches 1."""
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)) if decay else 1.0)
 
 
 @dataclass
@@ -157,8 +156,15 @@ class _Run:
         self.told = (time.monotonic(), 0, 0.0)  # when, step and seconds waited at the last entry of the log
         self.noted = (0.0, "")  # when, and what stands beside the progress bar
         self.first, self.saved = 0, self.checkpoints.load(fabric.device, reporter)
+        self.validation: Validation | None = None
         if self.saved is not None:
             self._take_back(self.saved)
+
+    def begin_with(self, validation: Validation | None) -> None:
+        """Judge weights by ``validation``, which goes on where the checkpoint left it."""
+        self.validation = validation
+        if validation is not None and self.saved is not None and "validation" in self.saved:
+            validation.load_state(self.saved["validation"])
 
     def fit_stage(self, index: int, name: str) -> bool:
         """Train one stage; False if it was stopped."""
@@ -169,15 +175,15 @@ class _Run:
             while (progress := self._progress(stage)) < 1:
                 if self._halted(stage):
                     return False
-                optimizers.set_rates(
-                    stage.optimizers, stage.rates, rate(stage.step, progress, config.warmup, config.decay)
-                )
+                factor = rate(stage.step, progress, config.warmup_in(name), config.decay_in(name))
+                optimizers.set_rates(stage.optimizers, stage.rates, factor)
                 begin = self.clock()
                 turns, logs = stage.stepper.take(stage.step, stage.feed.step(stage.step))
                 stage.watch.note(stage.step, turns)
                 stage.average.update(stage.trained)
                 self._spend(name, self.clock() - begin)
                 stage.step += 1
+                self._validate(stage)
                 bar.advance(1, self._note(stage, logs))
                 if stage.step % self.options.log_every == 0 or self._progress(stage) >= 1:
                     stage.watch.look()
@@ -185,6 +191,8 @@ class _Run:
                 self._take_snapshot(stage)
         stage.watch.look()
         stage.average.copy_to(stage.trained)
+        if self.validation is not None:
+            self.validation.take_best(self.method, name)
         self.method.eval()
         self._save({"stage": index + 1, "step": 0})
         return True
@@ -192,6 +200,7 @@ class _Run:
     def _open(self, index: int, name: str) -> _Stage:
         """The stage at its beginning, or where the checkpoint left it."""
         method, config = self.method, self.method.config
+        steps = steps_of(method, name, self.store, self.batch, self.options.steps)
         steppers = method.optimizers(name)
         optimizers.prepare(steppers, self.fabric.device)
         held = {id(p) for optimizer in steppers.values() for p in optimizers.parameters(optimizer)}
@@ -204,13 +213,13 @@ class _Run:
         stage = _Stage(
             index=index,
             name=name,
-            steps=self.options.steps.get(name, config.train_steps.get(name, 0)),
+            steps=steps,
             optimizers=steppers,
             trained=trained,
             average=Average(trained, config.ema),
             feed=data.Feed(
                 self.source,
-                data.pools(self.store, method.sampling(name), name),
+                data.pools(self.store, method.sampling(name), name) if steps else [],
                 self.batch // self.shards,
                 method.sequence,
                 seeds,
@@ -286,7 +295,8 @@ class _Run:
         memory = self.memory if len(self.mine) > 1 else [self.method.resume_state()]
         state |= {"method": self.method.state_dict(), "memory": parallel.gathered(self.fabric, memory)}
         if self.fabric.is_global_zero:
-            self.checkpoints.save(state | {"spent": self.spent})
+            judged = {} if self.validation is None else {"validation": self.validation.state()}
+            self.checkpoints.save(state | {"spent": self.spent} | judged)
         self.last_saved = time.monotonic()
 
     def _take_back(self, saved: dict[str, Any]) -> None:
@@ -328,6 +338,18 @@ class _Run:
             }
             means = {name: value / self.fabric.world_size for name, value in logs.items()}
             self.log.scalars(stage.name, stage.step, figures | means)
+
+    def _validate(self, stage: _Stage) -> None:
+        """Judge the averaged weights, where it is due."""
+        validation, ended = self.validation, self._progress(stage) >= 1
+        if validation is None or not validation.is_due(self.method, stage.name, stage.step, stage.steps, ended=ended):
+            return
+        begin = self.clock()
+        with stage.average.in_place(self.method, stage.trained):
+            value = validation.judge(self.method, stage.name, stage.step, self.fabric)
+        self._spend(stage.name, self.clock() - begin)
+        if self.fabric.is_global_zero:
+            self.log.scalars(stage.name, stage.step, {"validation": value})
 
     def _take_snapshot(self, stage: _Stage) -> None:
         every = self.options.snapshot_every

@@ -22,8 +22,9 @@ from braincli.runtime import device as devices
 from braincli.runtime import files
 from braincli.runtime.locks import locked
 from braincli.runtime.progress import Reporter
+from braincli.runtime.provenance import fingerprint
 from braincli.training.output import CONFIG, FILES, Output
-from braincli.training.store import SliceStore, build_store, identity, is_built, open_store
+from braincli.training.store import SliceStore, build_store, identity, is_built, open_store, refuse_common
 from braincli.weights import pretrained
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from braincli.methods.base import Method
     from braincli.training.log import Log
     from braincli.training.signals import Request
+    from braincli.training.validation import Validation
 
 # options that say how a training runs, not what comes of it
 HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store"} | {
@@ -39,12 +41,17 @@ HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store
 }  # fmt: skip
 
 
-def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter) -> ModelInfo | None:
+def train_cases(
+    cases: Sequence[Case], config: TrainConfig, out: Path, reporter: Reporter, *, validation: Sequence[Case] = ()
+) -> ModelInfo | None:
     """Train ``config.method`` on prepared ``cases`` and write the model folder ``out``.
 
     Slice store, checkpoints and resolved options lie in ``out/work`` until training is complete
     (:mod:`braincli.training.output`). Under torchrun every process calls this; the first one writes, and holds the
     folder against other trainings.
+
+    Args:
+        validation: cases that choose among the weights (:mod:`braincli.training.validation`).
 
     Returns:
         What was written (where ``resume`` finds a complete model: what is there), or None if training stopped before
@@ -68,10 +75,11 @@ def train_cases(cases: Sequence[Case], config: TrainConfig, out: Path, reporter:
             return read_info(out)
         if not cases:
             raise InputError("There are no cases to train on.")
-        if problem := next((case.problem for case in cases if case.problem), None):
+        if problem := next((case.problem for case in [*cases, *validation] if case.problem), None):
             raise problem
+        refuse_common({case.id: [] for case in cases}, {case.id: [] for case in validation})
         with signals.noted() as stop:
-            return _Training(cases, config, output, reporter, stop).run()
+            return _Training(cases, config, output, reporter, stop, validation).run()
 
 
 def _writes() -> bool:
@@ -81,7 +89,13 @@ def _writes() -> bool:
 
 class _Training:
     def __init__(
-        self, cases: Sequence[Case], config: TrainConfig, output: Output, reporter: Reporter, stop: Request
+        self,
+        cases: Sequence[Case],
+        config: TrainConfig,
+        output: Output,
+        reporter: Reporter,
+        stop: Request,
+        validation: Sequence[Case],
     ) -> None:
         self.begin = time.monotonic()
         device = devices.prepare(config.device, config.threads)
@@ -111,6 +125,7 @@ class _Training:
         if kind.trained:
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
         self.cases, self.output, self.stop = cases, output, stop
+        self.judging = validation
         self.out, self.work = output.folder, output.work
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()
@@ -154,8 +169,9 @@ class _Training:
         from braincli.training import log, plan
         from braincli.training.loop import LoopOptions, fit
 
-        store = self._store()
-        config, text = self.config, plan.describe(self.method, self.config, store)
+        store, validation = self._stores()
+        judging = None if validation is None else validation.store
+        config, text = self.config, plan.describe(self.method, self.config, store, judging)
         self.reporter.say(text)
         if self.first:
             files.write_text(self.work / CONFIG, text)
@@ -173,7 +189,7 @@ class _Training:
         watch = _Watch(self.out, self.info, self.method, store, told, config, self.heritage)
         if not fit(
             self.method, store, self.work, options, self.reporter,
-            fabric=self.fabric, log=told, stop=self.stop, snapshot=watch.snapshot,
+            fabric=self.fabric, log=told, stop=self.stop, snapshot=watch.snapshot, validation=validation,
         ):  # fmt: skip
             self.reporter.say(f"go on with the same command and --resume ({self.out.name})")
             return None
@@ -181,33 +197,51 @@ class _Training:
         watch.pictures(str(self.method.stages[-1]), entries[-1]["step"] if entries else 0)
         compute = entries[-1]["compute_s"] / 60 if entries else 0.0
         steps = {entry["stage"]: entry["step"] for entry in entries}
+        judged = {} if validation is None else {"validation": validation.store.cases, "best": validation.best}
         return _learnt(
-            store, self.heritage, steps=steps, minutes=round(_minutes(self.begin), 1), compute_minutes=round(compute, 2)
-        )
+            store, self.heritage, steps=steps, minutes=round(_minutes(self.begin), 1),
+            compute_minutes=round(compute, 2), **judged,
+        )  # fmt: skip
 
-    def _store(self) -> SliceStore:
-        """The slices of all cases, cut by the first process or by an earlier training.
+    def _stores(self) -> tuple[SliceStore, Validation | None]:
+        """The slices to learn from, and the validation by those that judge.
+
+        Raises:
+            UsageError: a case is among both; the data changed since the training began; see :meth:`_store`.
+        """
+        from braincli.training.validation import Validation
+
+        store = self._store(self.cases, self.config.store or self.work / "slices")
+        judging = self._store(self.judging, self.work / "validation") if self.judging else None
+        if judging is not None:
+            refuse_common(_learnt(store, self.heritage).cases, judging.cases)
+        if self.first:  # what the first process refuses ends the others
+            parts = [store.fingerprint, *([judging.fingerprint] if judging is not None else [])]
+            self.output.learns_from(parts[0] if len(parts) == 1 else fingerprint({"parts": parts}))
+        config = self.config
+        batch = config.batch or self.method.config.train_batch
+        if judging is None:
+            return store, None
+        return store, Validation(judging, batch=batch, every=config.validate_every, seed=config.seed)
+
+    def _store(self, cases: Sequence[Case], folder: Path) -> SliceStore:
+        """The slices of ``cases``, cut by the first process or by an earlier training.
 
         Raises:
             UsageError: the shared store holds other cases, or slices cut otherwise.
         """
-        folder = self.config.store or self.work / "slices"
         tissue = type(self.method).tissue
         if self.first and not is_built(folder):
             with locked(folder), self.reporter.step("cut slices"):
-                build_store(
-                    self.cases, self.spec, folder, stride=self.method.stride, tissue=tissue, reporter=self.reporter
-                )
+                build_store(cases, self.spec, folder, stride=self.method.stride, tissue=tissue, reporter=self.reporter)
         while not is_built(folder):  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)
         advice = "Name another --store, or --overwrite an unfinished training."
         if (tissue and store.tissue is None) or store.spec != self.spec:
             raise UsageError(f"The slices in {folder.name} are cut for another kind of method.", advice)
-        if self.first:  # what the first process refuses ends the others
-            if changed := _changed_case(store.sources, identity(self.cases)):
-                raise UsageError(f"The slices in {folder.name} are of other cases or scans: {changed}.", advice)
-            self.output.learns_from(store.fingerprint)
+        if self.first and (changed := _changed_case(store.sources, identity(cases))):
+            raise UsageError(f"The slices in {folder.name} are of other cases or scans: {changed}.", advice)
         return store
 
 
@@ -302,6 +336,7 @@ def _learnt(store: SliceStore, heritage: ModelInfo | None, **facts: Any) -> Trai
         return Training(cases=store.cases, slices=len(store), **facts)
     before = heritage.training
     init = Heritage(name=heritage.name, steps=before.steps, weights=heritage.weights)
+    facts["validation"] = before.validation | facts.get("validation", {})
     return Training(cases=before.cases | store.cases, slices=len(store), **facts, init=init)
 
 
@@ -317,7 +352,7 @@ def _changed_case(before: dict[str, dict[str, str]], now: dict[str, dict[str, st
 
 
 def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
-    """``config`` with everything spelled out that the preset decides.
+    """``config`` with everything spelled out that the preset decides (what epochs come to, the slices tell).
 
     Raises:
         UsageError: a stage that the method does not have.
@@ -326,7 +361,8 @@ def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
     if unknown := set(config.steps) - set(stages):
         raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(stages)}.")
     own = method.config
-    steps = {stage: config.steps.get(stage, own.train_steps.get(stage, 0)) for stage in stages}
+    fixed = {stage: length for stage, length in own.train_steps.items() if isinstance(length, int)}
+    steps = {stage: count for stage in stages if (count := (fixed | config.steps).get(stage)) is not None}
     settings = own.model_dump(mode="json")
     resolved = {"steps": steps, "batch": config.batch or own.train_batch, "settings": settings}
     return config.model_copy(update=resolved | dict.fromkeys(("pixel_mm", "canvas", "slice_mm", "slices")))

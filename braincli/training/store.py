@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,6 +130,24 @@ def identity(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
             raise InputError(f"A file of {case.id} cannot be read: {error.strerror}.") from None
         known[case.id]["group"] = case.group or ""
     return known
+
+
+def refuse_common(learnt: Mapping[str, Sequence[str]], judging: Mapping[str, Sequence[str]]) -> None:
+    """Raise if a case of a validation is learnt from.
+
+    Args:
+        learnt, judging: cases by id with the SHA-256 of their images, as far as these are known.
+
+    Raises:
+        UsageError: an id or an image is among both.
+    """
+    known = {digest for images in learnt.values() for digest in images}
+    for case, images in judging.items():
+        if case in learnt or known.intersection(images):
+            raise UsageError(
+                f"{case} is among the cases to learn from and among those of --validation.",
+                "Whoever judges may not have taught: split the cohort by patient, for example with braincli split.",
+            )
 
 
 def is_built(folder: Path) -> bool:

@@ -21,6 +21,7 @@ from braincli.config import (
     DetectConfig,
     PreprocessConfig,
     ScoreConfig,
+    SplitConfig,
     SynthConfig,
     TrainConfig,
 )
@@ -29,12 +30,14 @@ from braincli.phantom import run as phantom
 
 CONFIGS: dict[str, type[config.Options]] = {
     "calibrate": CalibrateConfig, "check": CheckConfig, "demo": DemoConfig, "detect": DetectConfig,
-    "preprocess": PreprocessConfig, "score": ScoreConfig, "synth": SynthConfig, "train": TrainConfig,
+    "preprocess": PreprocessConfig, "score": ScoreConfig, "split": SplitConfig,
+    "synth": SynthConfig, "train": TrainConfig,
 }  # fmt: skip
 # what a command takes beside its configuration: what it works on, where it writes, how it speaks
 OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "help", "contrast"}
 MORE = {
-    "calibrate": {"healthy", "all_contrasts"}, "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
+    "calibrate": {"healthy", "all_contrasts"}, "train": {"validation"},
+    "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
     "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"},
 }  # fmt: skip
 FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
@@ -165,7 +168,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 NEEDED = {
     "calibrate": ["--data", "x"], "check": ["x"], "demo": [], "detect": ["x", "-o", "y"], "preprocess": ["x"],
-    "score": ["x", "y"], "synth": ["x", "-o", "y"], "train": ["--data", "x", "-o", "y"],
+    "score": ["x", "y"], "split": ["x", "-o", "y"], "synth": ["x", "-o", "y"], "train": ["--data", "x", "-o", "y"],
 }  # fmt: skip
 
 

@@ -42,10 +42,12 @@ def count(module: torch.nn.Module) -> int:
 @pytest.mark.parametrize(
     ("name", "preset", "parameters"),
     [
-        ("anoddpm", "paper", 26_198_145),
+        ("anoddpm", "paper", 25_079_553),
         ("anoddpm", "reference", 37_513_857),
-        ("pddpm", "paper", 26_198_145),
+        ("anoddpm", "original", 131_649_793),
+        ("pddpm", "paper", 25_079_553),
         ("pddpm", "reference", 37_513_857),
+        ("cddpm", "paper", 29_799_169),
         ("cddpm", "reference", 44_068_481),
     ],
 )
@@ -69,7 +71,7 @@ def test_printed_settings_and_those_of_the_code() -> None:
         True,
     )  # type: ignore[attr-defined]
     assert (code.schedule, code.rate, code.shared_noise) == ("cosine", 1e-4, True)  # type: ignore[attr-defined]
-    assert paper.train_batch == 32 and paper.train_steps == {"main": 17_600}
+    assert paper.train_batch == 32 and str(paper.train_steps["main"]) == "1600 epochs of one slice per case"
 
 
 @pytest.mark.parametrize(("size", "number"), [(48, 4), (60, 4), (32, 9), (40, 9), (16, 36), (80, 4), (200, 1)])

@@ -87,6 +87,23 @@ def test_published_sizes(name: str, size: tuple[int, int], sizes: dict[str, int]
     assert count(method) == sum(sizes.values())
 
 
+def test_slices_come_as_the_papers_cohorts_have_them() -> None:
+    for name in GUIDED:
+        paper, ours = (registry.build(name, preset=preset, size=(64, 64)) for preset in ("tiny", "tiny"))
+        paper.config = paper.config.model_copy(update={"balanced": registry.options(name, "paper").balanced})
+        assert (paper.sampling("main"), ours.sampling("main")) == ("any", "balanced")
+
+
+def test_dpm_classifier_free_as_tsgm_is_compared_with_it() -> None:
+    """The DPM-classifier's network, on the same canvas."""
+    registry.method_class("dpm-classifier-free")
+    with torch.device("meta"):
+        method = registry.build("dpm-classifier-free", preset="wang", size=(256, 256))
+    assert count(method) == 113_681_160
+    c = method.config
+    assert (c.loss_name, c.rate, c.train_batch, c.scale) == ("hybrid", 1e-4, 10, 3)  # type: ignore[attr-defined]
+
+
 def test_printed_settings() -> None:
     one, two, three = (
         registry.method_class(name).Config() for name in (*GUIDED, "diffseg")  # the defaults are the papers'

@@ -166,3 +166,45 @@ def test_scores_of_single_contrasts_are_averaged_over_those_present() -> None:
     mean = pooled(score, image, brain)
     torch.testing.assert_close(mean, 0.4 * brain)
     assert not pooled(score, torch.zeros_like(image), brain).any()
+
+
+@pytest.mark.parametrize(("name", "stage"), [("draem", "main"), ("unet", "main"), ("sadm", "segment")])
+def test_papers_plant_anywhere_in_the_slice(name: str, stage: str) -> None:
+    """DRAEM's anomalies lie beside the brain, too, with a threshold that SADM's text draws; compact presets stay in."""
+    for preset, beside in (("paper", True), ("compact", False)):
+        options = registry.options(name, preset)
+        assert options.whole_slice == beside  # type: ignore[attr-defined]
+        if name != "draem":
+            assert options.uniform_threshold == beside  # type: ignore[attr-defined]
+            assert registry.options(name, preset).clean == (0.0 if beside else options.clean)  # type: ignore[attr-defined]
+    plain = {"vary": 0.0, "drop": 0.0, "leave_out": False, "plant": 0.0, "transplant": 0.0}
+    settings: dict[str, object] = {"whole_slice": True, "lesson": plain, "clean": 0.0}
+    settings |= {"masks": "synthetic"} if name == "unet" else {}
+    settings |= {} if name == "draem" else {"anomaly": "draem"}
+    method = registry.build(name, preset="tiny", settings=settings, size=(32, 32))
+    brain = torch.zeros(16, 1, 32, 32, dtype=torch.bool)
+    brain[:, :, 12:20, 12:20] = True
+    image, label = 0.5 * brain.expand(-1, 4, -1, -1), torch.zeros(16, dtype=torch.long)
+    batch = Batch(image, brain, label, torch.zeros_like(brain), torch.rand(16))
+    generator = torch.Generator().manual_seed(0)
+    task = method.task(batch, stage, generator)
+    if name == "sadm":
+        image, mask, counts = method.segmentation_inputs(task, generator)  # type: ignore[operator]
+        assert counts.all(), "and the loss looks there"
+    else:
+        image, mask = method.planted(task, generator)  # type: ignore[operator]
+    beside = ~brain.expand(-1, 4, -1, -1)
+    assert image[beside].any() and mask.bool()[~brain].any()
+
+
+def test_a_drawn_threshold_makes_masks_of_many_sizes() -> None:
+    from braincli.methods.families.segmenter import plant
+
+    brain = torch.ones(64, 1, 32, 32, dtype=torch.bool)
+    batch = Batch(torch.full((64, 4, 32, 32), 0.5), brain, torch.zeros(64, dtype=torch.long), ~brain, torch.rand(64))
+    task = registry.build("unet", preset="tiny", settings={"lesson": {}}).task(batch, "main", torch.Generator())
+    sizes = [
+        plant("draem", task, torch.Generator().manual_seed(0), clean=0.0, uniform_threshold=uniform)[1].mean().item()
+        for uniform in (False, True)
+    ]
+    assert sizes[0] != sizes[1] and min(sizes) > 0

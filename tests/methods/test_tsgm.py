@@ -45,11 +45,15 @@ def test_published_sizes(preset: str) -> None:
 
 
 def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
+    def epochs(number: int) -> dict[str, object]:
+        return {"number": number, "of": "slices"}
+
     kind = registry.method_class("tsgm")
     paper, code = (kind.Config(**kind.PRESETS[name]).model_dump() for name in ("paper", "reference"))
     assert {key: (paper[key], code[key]) for key in paper if paper[key] != code[key]} == {
         "sigma_min": (0.1, 0.01), "restore_rate": (1e-4, 2e-4), "ema": (0.999, 0.0), "clip_norm": (0.0, 1.0),
-        "prior": (0.0, 1.0), "corrector_first": (False, True),
+        "prior": (0.0, 1.0), "corrector_first": (False, True), "decay": ({"translate": "half-linear"}, "constant"),
+        "train_steps": ({"translate": epochs(200), "restore": epochs(50)}, dict.fromkeys(("translate", "restore"), epochs(30))),
     }  # fmt: skip
     assert paper["sigma_max"] == 348 and paper["steps"] == 1000 and paper["snr"] == 0.075 and paper["train_batch"] == 1
 
@@ -57,7 +61,8 @@ def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"sampler": name} for name in samplers.SAMPLERS]
-    + [{"sampler": "predictor-corrector", "corrector_first": True, "prior": 1.0, "redraw": None}],
+    + [{"sampler": "predictor-corrector", "corrector_first": True, "prior": 1.0, "redraw": None}]
+    + [{"sampler": "predictor-corrector", "corrector_steps": k, "redraw": None} for k in (0, 3)],
 )
 def test_every_sampler_serves(settings: dict[str, Any]) -> None:
     ticks: list[None] = []
@@ -65,6 +70,15 @@ def test_every_sampler_serves(settings: dict[str, Any]) -> None:
     restoration = restored(method, ticks)
     assert torch.isfinite(restoration).all()
     assert len(ticks) == method.calls()
+
+
+def test_more_corrections_per_level_cost_a_call_each() -> None:
+    """K of Algorithm 2; none leaves the predictor."""
+    made = {k: build(steps=3, sampler="predictor-corrector", corrector_steps=k, redraw=None) for k in (0, 1, 3)}
+    assert {k: method.calls() for k, method in made.items()} == {0: 3, 1: 3 + 2, 3: 3 + 2 * 3}
+    alone = build(steps=3, sampler="reverse-diffusion", redraw=None)
+    assert torch.equal(restored(made[0]), restored(alone))
+    assert not torch.equal(restored(made[1]), restored(made[3]))
 
 
 def test_a_warm_start_begins_with_the_scan() -> None:

@@ -32,6 +32,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "pii": ("pii", {"grown": 0.75}, {"lesson": {"plant": 0.75, "leave_out": True}}),
     "isct": ("isct", {"with_lesions": True}, {"lesson": {"leave_out": True}}),
     "today's": ("vae", {"lesson": {"plant": 0.1}, "rate": 0.1}, {"lesson": {"plant": 0.1}, "rate": 0.1}),
+    "resampling": ("pddpm", {"residual_resampling": True}, {"resampling": "residual"}),
+    "another resampling": ("diffseg", {"residual_resampling": False}, {"resampling": "interpolated"}),
+    "decay": ("tsgm", {"decay": False}, {"decay": "constant"}),
     "a mere rename": ("sadm", {"painter": 24}, {"decoder_width": 24}),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch
 
 from braincli.networks.unet import Encoder, UNet
 
-BEHRENDT = {"width": 128, "blocks": 3, "injection": "scale-shift", "residual_resampling": True}
+BEHRENDT = {"width": 128, "blocks": 3, "injection": "scale-shift", "resampling": "residual"}
 WOLLEB = {"width": 128, "multipliers": (1, 1, 2, 2, 4, 4), "blocks": 2, "attention": (4,)}
 
 
@@ -24,7 +24,9 @@ def count(module: torch.nn.Module) -> int:
         (3, 6, WOLLEB | {"multipliers": (1, 1, 2, 3, 4), "attention": (3,)}, 85_606_150),
         (1, 1, BEHRENDT | {"multipliers": (1, 2, 2)}, 37_513_857),
         (1, 1, BEHRENDT | {"multipliers": (1, 1, 2)}, 26_198_145),
+        (1, 1, BEHRENDT | {"multipliers": (1, 1, 2), "resampling": "transposed"}, 25_079_553),
         (1, 1, BEHRENDT | {"multipliers": (1, 2, 2), "condition": 512}, 44_068_481),
+        (1, 1, WOLLEB | {"attention": (3, 4, 5), "resampling": "residual"}, 131_649_793),
     ],
 )
 def test_published_sizes(inputs: int, outputs: int, options: dict[str, object], parameters: int) -> None:
@@ -50,10 +52,10 @@ def tiny(**options: object) -> UNet:
     return network.eval()
 
 
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("resampling", ["residual", "interpolated", "transposed"])
 @pytest.mark.parametrize("injection", ["add", "scale-shift"])
-def test_shapes_and_time(residual: bool, injection: str) -> None:
-    network = tiny(residual_resampling=residual, injection=injection, patch=2, head=8)
+def test_shapes_and_time(resampling: str, injection: str) -> None:
+    network = tiny(resampling=resampling, injection=injection, patch=2, head=8)
     assert network.stride == 4
     x = torch.randn(2, 2, 16, 24)
     early, late = network(x, torch.tensor([3.0, 3.0])), network(x, torch.tensor([3.0, 700.5]))

@@ -16,7 +16,7 @@ from braincli.errors import InputError, ResourceError, UsageError
 from braincli.runtime.progress import Reporter
 from braincli.training.average import Average
 from braincli.training.log import Log, iterate_metrics
-from braincli.training.loop import LoopOptions, fit, rate
+from braincli.training.loop import LoopOptions, fit
 
 EVERY_STEP = 1e-9  # minutes between checkpoints
 
@@ -207,13 +207,6 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     other.first = torch.nn.Conv2d(4, 4, 5)
     with pytest.raises(UsageError, match="does not fit these options"):
         train(other, tmp_path)
-
-
-def test_learning_rate_rises_and_falls() -> None:
-    assert rate(0, 0.0, 10, True) < 0.11
-    assert rate(10, 0.1, 10, True) > 0.9
-    assert rate(99, 0.99, 10, True) < 0.03
-    assert rate(99, 0.99, 0, False) == 1.0
 
 
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:

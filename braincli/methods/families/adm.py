@@ -14,7 +14,7 @@ from braincli.diffusion import draws
 from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
 from braincli.methods.base import MethodConfig
-from braincli.networks.unet import Injection, UNet
+from braincli.networks.unet import Injection, Resampling, UNet
 
 
 class ADMConfig(MethodConfig):
@@ -31,7 +31,7 @@ class ADMConfig(MethodConfig):
     blocks: int = 2
     attention: tuple[int, ...] = (4,)  # levels; the middle always has it
     injection: Injection = "add"
-    residual_resampling: bool = False
+    resampling: Resampling = "interpolated"
     dropout: float = Field(default=0.0, ge=0, lt=1)  # in the residual blocks
     patch: int = Field(default=1, ge=1)  # pixels per side folded into channels
     # process
@@ -46,7 +46,7 @@ class ADMConfig(MethodConfig):
         return UNet(
             inputs, noised * (1 + self.learned_variance), width=self.width, multipliers=self.multipliers,
             blocks=self.blocks, attention=self.attention, injection=self.injection,
-            residual_resampling=self.residual_resampling, classes=classes, dropout=self.dropout, patch=self.patch,
+            resampling=self.resampling, classes=classes, dropout=self.dropout, patch=self.patch,
         )  # fmt: skip
 
     def process(self) -> VP:

@@ -21,7 +21,7 @@ from braincli.diffusion.schedule import ScheduleName, named
 from braincli.diffusion.vp import VP, Target
 from braincli.methods.base import Losses, Prediction, Task, Tick, masked_mean, no_tick
 from braincli.methods.families.reconstruction import ReconstructionConfig, Restoring
-from braincli.networks.unet import Injection, UNet
+from braincli.networks.unet import Injection, Resampling, UNet
 
 NoiseSource = Callable[[], Tensor]  # gives fresh noise
 
@@ -36,7 +36,7 @@ class DenoisingConfig(ReconstructionConfig):
     blocks: int = 3
     attention: tuple[int, ...] = ()  # levels; the middle always has it
     injection: Injection = "scale-shift"
-    residual_resampling: bool = True
+    resampling: Resampling = "transposed"
     patch: int = 1
     # process
     schedule: ScheduleName = "linear"
@@ -73,7 +73,7 @@ class Denoising(Restoring):
         self.process = VP(named(c.schedule), c.target)
         self.net = UNet(
             self.folded, self.folded, width=c.width, multipliers=c.multipliers, blocks=c.blocks,
-            attention=c.attention, injection=c.injection, residual_resampling=c.residual_resampling, patch=c.patch,
+            attention=c.attention, injection=c.injection, resampling=c.resampling, patch=c.patch,
             condition=condition,
         )  # fmt: skip
         self.stride = self.net.stride

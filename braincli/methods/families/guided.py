@@ -35,6 +35,7 @@ HEALTHY, DISEASED, NULL = 0, 1, -1
 class GuidedConfig(ADMConfig):
     """Options of training and chain beside those of network and process."""
 
+    balanced: bool = False  # half of a batch is diseased; else slices come as the cohort has them
     label_dropout: float = Field(default=0.0, ge=0, le=1)  # rows whose class is hidden from the network
     # restoration
     chain: Literal["ddim", "ddpm"] = "ddim"  # encode and decode; or noise and denoise at random
@@ -66,7 +67,7 @@ class Guided(Method):
         self.stride = self.net.stride
 
     def sampling(self, stage: str) -> Sampling:
-        return "balanced"
+        return "balanced" if self.config.balanced else "any"
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         return {"net": self.config.optimizer(self.net.parameters())}

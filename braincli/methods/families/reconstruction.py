@@ -17,13 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.methods.base import Method, MethodConfig, Prediction, Tick, no_tick, present
+from braincli.methods.lengths import Length
 from braincli.methods.presets import EPOCHS_1600
 
 
 class ReconstructionConfig(MethodConfig):
     """Options of every method of this family."""
 
-    train_steps: dict[str, int] = Field(default=EPOCHS_1600)
+    train_steps: dict[str, Length] = Field(default=EPOCHS_1600)
     train_batch: int = 32
     rate: float = 1e-4
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import kinds, poisson
+from braincli.anomalies import draem, kinds, poisson
 from braincli.diffusion import draws
 from braincli.methods.base import Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
 from braincli.networks.patched import Patched
@@ -78,14 +78,29 @@ def segmentation_loss(logits: Tensor, target: Tensor, mask: Tensor, dice: float 
 
 
 @torch.no_grad()
-def plant(name: str, batch: Task, generator: torch.Generator, *, clean: float = 0.5) -> tuple[Tensor, Tensor]:
+def plant(
+    name: str,
+    batch: Task,
+    generator: torch.Generator,
+    *,
+    clean: float = 0.5,
+    whole_slice: bool = False,
+    uniform_threshold: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Slices with synthetic anomalies (B, C, H, W) and their masks (B, 1, H, W), 0.0 or 1.0.
 
     Args:
         name: one of :data:`braincli.anomalies.kinds.KINDS`, or ``mixed``.
         clean: share of rows that stay as they are; those in which the lesson has planted a lesion all do.
+        whole_slice: anomalies may lie beside the brain, too. uniform_threshold: of ``draem``'s masks.
     """
-    image, alpha = kinds.plant(name, batch.target, batch.brain, other_slices(batch, generator), generator)
+    where = torch.ones_like(batch.brain) if whole_slice else batch.brain
+    if name == "draem":
+        shape = tuple(batch.target.shape)
+        anomaly = draem.draw(shape, generator, uniform_threshold=uniform_threshold)  # type: ignore[arg-type]
+        image, alpha = draem.apply(batch.target, where, anomaly)
+    else:
+        image, alpha = kinds.plant(name, batch.target, where, other_slices(batch, generator), generator)
     drawn = draws.rand(generator, len(batch)).to(image.device)
     kept = ((drawn < clean) | batch.with_planted)[:, None, None, None]
     return torch.where(kept, batch.image, image), (torch.where(kept, batch.planted, alpha) > 0.5).float()

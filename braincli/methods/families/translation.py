@@ -58,6 +58,10 @@ class Translation(Method):
     def sampling(self, stage: str) -> Sampling:
         return "balanced"
 
+    def is_judged(self, stage: str) -> bool:
+        """The last weights of the adversarial stage are taken, as the library does."""
+        return stage != "translate"
+
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         parts = {
             "generators": [*self.to_diseased.parameters(), *self.to_healthy.parameters()],
