@@ -53,7 +53,8 @@ def test_the_reference_differs_from_the_paper_where_the_code_does() -> None:
     assert {key: (paper[key], code[key]) for key in paper if paper[key] != code[key]} == {
         "sigma_min": (0.1, 0.01), "restore_rate": (1e-4, 2e-4), "ema": (0.999, 0.0), "clip_norm": (0.0, 1.0),
         "prior": (0.0, 1.0), "corrector_first": (False, True), "decay": ({"translate": "half-linear"}, "constant"),
-        "train_steps": ({"translate": epochs(200), "restore": epochs(50)}, dict.fromkeys(("translate", "restore"), epochs(30))),
+        "train_steps": ({"translate": epochs(200), "restore": epochs(50)},
+                        {"translate": epochs(30), "restore": epochs(30)}),
     }  # fmt: skip
     assert paper["sigma_max"] == 348 and paper["steps"] == 1000 and paper["snr"] == 0.075 and paper["train_batch"] == 1
 
