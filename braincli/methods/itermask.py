@@ -36,7 +36,7 @@ published test takes the raw weights.
 
 Preset ``compact`` deviates deliberately:
 - all contrasts in one stack with one mask, contrasts dropped at random in training; errors are averaged over the
-  contrasts that are there, each in units of its own healthy error, and over 5 x 5 pixels, because lesions are not
+  contrasts that are there, each in units of its own healthy error, and over 9 x 9 pixels, because lesions are not
   single pixels;
 - one network for all steps: what is hidden is grey and flagged by a channel of its own instead of noise (nothing is
   random in prediction), and some training slices are hidden wholly;
@@ -124,7 +124,7 @@ class IterMaskConfig(ReconstructionConfig):
 COMPACT: Preset = STACKED | {
     "lesson": LEFT_OUT | {"plant": 0.7, "transplant": 0.6},
     "width": 32, "multipliers": (1, 2, 3), "blocks": 1, "attention": (), "dropout": 0.0, "patch": 2,
-    "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "window": 5,
+    "first": False, "hidden": "grey", "whole": 0.2, "inside": True, "loss": "l1", "window": 9,
     "steps": 5, "rate": 1e-3, "train_batch": 16, "train_steps": {"main": 2000}, "warmup": 50, "decay": "cosine",
     "map": COMPACT_MAP,
 }  # fmt: skip

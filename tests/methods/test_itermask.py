@@ -153,7 +153,7 @@ def test_single_contrasts_are_restored_each_by_itself() -> None:
 
 def test_learns_to_find_a_blob_from_healthy_slices() -> None:
     """Trained on nothing but healthy phantoms, the mask ends on the blob, and leaves the place where it is healthy."""
-    method = build(channels=1, lesson=PLAIN, width=16, steps=4)
+    method = build(channels=1, lesson=PLAIN, width=16, steps=4, window=5)
     drawn = torch.Generator().manual_seed(0)
 
     def slices(rows: int) -> Batch:
