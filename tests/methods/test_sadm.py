@@ -116,6 +116,7 @@ def test_cases_without_expert_masks_teach_no_segmentation() -> None:
 
     class Store:
         label = np.array([0, -1, 1, -1, 1])
+        unsure = None
 
     store: SliceStore = Store()  # type: ignore[assignment]
     for balanced in (True, False):

@@ -1,6 +1,7 @@
 """The models in ``models/`` keep predicting what they predicted when they were trained.
 
-``shipped.json`` holds some values of each one's anomaly map of a generated brain, as version 0.1 gave them.
+``shipped.json`` holds some values of each one's anomaly map of a generated brain, as the version gave them that it was
+trained with. Whoever ships another model writes its values there.
 """
 
 from __future__ import annotations
