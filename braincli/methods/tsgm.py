@@ -86,6 +86,7 @@ from braincli.methods.presets import (
 from braincli.networks.ncsnpp import NCSNpp
 
 SUSPICION, DICE = 0.5, 0.1  # weights of suspicion's loss beside score matching, and of Dice in it
+RARE = -3.0  # logit of suspicion at the beginning: lesions are few
 
 
 class Redraw(BaseModel):
@@ -194,6 +195,9 @@ class TSGM(Translation):
         self.stride = max(self.score.stride, 4 * c.patch)
         self.precondition = Centred(c.spread) if c.centred else VE()
         if c.redraw:
+            with torch.no_grad():  # before it has learnt anything, it suspects little
+                assert self.score.out.bias is not None
+                self.score.out.bias[-(c.patch**2) :] = RARE
             self.redraw = NCSNpp(
                 3 * self.folded + 1, self.folded, width=c.redraw.width, multipliers=c.redraw.multipliers,
                 blocks=c.redraw.blocks, attention=(), fir=False, pyramids=False, patch=c.patch,

@@ -87,6 +87,15 @@ class NCSNpp(nn.Module):
         merge = pyramids and inputs != outputs
         self.merge = conv(folded, outputs * patch**2) if merge else None
 
+    @property
+    def out(self) -> nn.Conv2d:
+        """The convolution that writes the output, ``patch``^2 channels for each of ``outputs``."""
+        last = self.up[-1]
+        assert isinstance(last, Up)
+        made = self.merge or (last.write and last.write[-1])
+        assert isinstance(made, nn.Conv2d)
+        return made
+
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
         """(B, inputs, H, W), (B,) -> (B, outputs, H, W). H and W are multiples of ``stride``."""
         x = F.pixel_unshuffle(x, self.patch)

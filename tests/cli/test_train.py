@@ -25,7 +25,9 @@ pytestmark = pytest.mark.slow  # processes of their own, minutes in all
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)
-TINY = ["--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--device", "cpu"]
+TINY = [
+    "--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--steps", "redraw=1", "--device", "cpu",
+]  # fmt: skip
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -69,7 +71,7 @@ def test_train_writes_a_self_describing_folder(trained: Path) -> None:
     content = json.loads((trained / "model.json").read_text())
     assert content["method"] == "tsgm" and content["preset"] == "tiny"
     assert set(content["training"]["cases"]) == {"a", "b"}
-    assert content["training"]["steps"] == {"translate": 1, "restore": 2}
+    assert content["training"]["steps"] == {"translate": 1, "restore": 2, "redraw": 1}
     card = (trained / "README.md").read_text()
     assert "Not calibrated yet" in card and "Research use only" in card
 
@@ -108,7 +110,7 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     assert code == 2 and "unfinished training" in words
     code, _, words = run(*arguments, "--resume", "--set", "restore_rate=0.001", "--max-time", "01:00:00")
     assert code == 0, words
-    assert "resumed with another option: settings.restore_rate: 0.0004 -> 0.001" in words
+    assert "resumed with another option: settings.restore_rate: 0.0006 -> 0.001" in words
     assert "option: max_time" not in words
     assert (out / "model.json").exists()
     code, _, words = run(*arguments, "--resume")
@@ -120,9 +122,11 @@ def test_dry_run_then_the_saved_options_make_the_same_model(cohort: Path, tmp_pa
     file = tmp_path / "mine.toml"
     file.write_text('preset = "tiny"\nseed = 3\nbatch = 2\n[steps]\ntranslate = 1\n[settings]\nrestore_rate = 1e-3\n')
     one, two = tmp_path / "one", tmp_path / "two"
-    code, _, words = run(*common, "-o", one, "--config", file, "--steps", "restore=2", "--dry-run")
+    code, _, words = run(
+        *common, "-o", one, "--config", file, "--steps", "restore=2", "--steps", "redraw=1", "--dry-run"
+    )
     assert code == 0 and "dry run" in words
-    assert "healthy" in words and "score " in words and "steps: translate 1, restore 2 of 2" in words
+    assert "healthy" in words and "score " in words and "steps: translate 1, restore 2, redraw 1 of 2" in words
     plan = tomllib.loads((one / "work" / "train.toml").read_text())
     assert (plan["seed"], plan["batch"], plan["settings"]["restore_rate"]) == (3, 2, 1e-3)
     assert not (one / "metrics.jsonl").exists() and not (one / "model.json").exists()
@@ -140,7 +144,7 @@ def test_mistakes_in_a_configuration_are_named(cohort: Path, tmp_path: Path) -> 
     for text, expected in {
         "sede = 3": "Did you mean seed?",
         "[settings]\nwidht = 3": "Did you mean width?",
-        "[steps]\nresotre = 3": "Stages of this method: translate, restore",
+        "[steps]\nresotre = 3": "Stages of this method: translate, restore, redraw",
         'max_time = "1:00"': "max_time",
         "batch = ": "Cannot read the configuration mine.toml",
     }.items():
@@ -159,7 +163,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 @pytest.mark.slow
 def test_terminated_then_killed_then_resumed_equals_never_stopped(cohort: Path, tmp_path: Path) -> None:
     """Real processes: SIGTERM ends one with a checkpoint and exit code 0, kill -9 the next in the midst of a step."""
-    many = ["--preset", "tiny", "--steps", "translate=3", "--steps", "restore=24", "--batch", "4", "--threads", "1"]
+    steps = ["--steps", "translate=3", "--steps", "restore=20", "--steps", "redraw=4"]
+    many = ["--preset", "tiny", *steps, "--batch", "4", "--threads", "1"]
     common = ["train", "--data", cohort / "train", "--store", tmp_path / "slices", "--device", "cpu", *many]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(*common, "-o", whole)[0] == 0
@@ -196,7 +201,7 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
         common = ["--data", cohort / "val", "-o", tmp_path / name, "--init", trained, "--steps", "translate=0"]
         return run("train", *common, *arguments, "--device", "cpu")
 
-    code, _, words = begin("same", "--steps", "restore=0")
+    code, _, words = begin("same", "--steps", "restore=0", "--steps", "redraw=0")
     assert code == 0, words
     assert same_weights(tmp_path / "same", trained)
     code, _, words = begin("further", "--steps", "restore=2", "--set", "lesson.alone=0.5", "--snapshot-every", 2)
@@ -221,7 +226,7 @@ def test_snapshots_are_models(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     code, _, words = run("train", "--data", cohort / "train", "-o", out, *TINY, "--snapshot-every", 1)
     assert code == 0, words
-    assert {p.name for p in (out / "snapshots").iterdir()} == {"translate-1", "restore-1", "restore-2"}
+    assert {p.name for p in (out / "snapshots").iterdir()} == {"translate-1", "restore-1", "restore-2", "redraw-1"}
     half, same, last = (
         load_model(str(folder), torch.device("cpu")).method.score.state_dict()
         for folder in (out / "snapshots" / "restore-1", out / "snapshots" / "restore-2", out)
