@@ -154,7 +154,7 @@ def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) 
     with timed(seconds, "write"):
         writer.volume(findings.mask, "mask")
         writer.maps(findings)
-        writer.summary(findings, case.id)
+        writer.summary(findings, model.info)
         writer.finish()
     if findings.has_restoration:
         with timed(seconds, "write restorations"):

@@ -23,17 +23,9 @@ import numpy as np
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import load_case
 from braincli.imaging.volume import reorient
-from braincli.reporting.figures import (
-    MASK,
-    NAMES,
-    REFERENCE,
-    SHOWN_BEST_ON,
-    Plane,
-    Row,
-    brain_box,
-    height_mm,
-    slices_figure,
-)
+from braincli.reporting.board import Plane, Row
+from braincli.reporting.figures import MASK, NAMES, REFERENCE, SHOWN_BEST_ON, slices_figure
+from braincli.reporting.planes import AXIAL, View, brain_box
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -93,7 +85,7 @@ def collect(case_result: CrossFitted, model: LoadedModel, seed: int = 0) -> Show
     part = slices.rows_of(runs[(runs == most).any(axis=1)][-1])
     result = restore(part, model, case_id=e.case.id, seed=seed)
 
-    place = (*brain_box(slices.brain_volume, slices.ras.spacing), z)
+    place = (*brain_box(slices.brain_volume, slices.ras.spacing)[:2], z)
     inside = slices.brain_volume[place]
 
     def plane(stack: np.ndarray, contrast: Contrast) -> np.ndarray:
@@ -109,7 +101,7 @@ def collect(case_result: CrossFitted, model: LoadedModel, seed: int = 0) -> Show
     dx, dy, _ = slices.ras.spacing
     total = int(mask.sum() + reference.sum())
     facts: dict[str, Any] = {
-        "case": e.case.id, "z_mm": height_mm(slices.ras, z), "contrasts": list(images),
+        "case": e.case.id, "z_mm": View(AXIAL, z).mm(slices.ras), "contrasts": list(images),
         "threshold": case_result.calibration.threshold * e.rise(case_result.calibration), "pixel_mm": [dx, dy],
         "mask_cm2": float(mask.sum() * dx * dy / 100), "reference_cm2": float(reference.sum() * dx * dy / 100),
         "dsc": 2 * float((mask & reference).sum()) / total if total else 1.0,
@@ -171,11 +163,14 @@ def _aspect(s: Shown) -> float:
 
 def draw(shown: Sequence[Shown], path: Path, name: str) -> None:
     """The picture of one method."""
-    rows = [Row(f"{s.facts['case']}\nz {s.facts['z_mm']:+.0f} mm, DSC {s.facts['dsc']:.2f}", _planes(s)) for s in shown]
+    rows = [
+        Row(f"{s.facts['case']}\nz {s.facts['z_mm']:+.0f} mm, DSC {s.facts['dsc']:.2f}", _planes(s), _aspect(s))
+        for s in shown
+    ]
     cells = max(len(row.planes) for row in rows)
-    rows = [Row(row.label, [*row.planes, *[None] * (cells - len(row.planes))]) for row in rows]
+    rows = [replace(row, planes=[*row.planes, *[None] * (cells - len(row.planes))]) for row in rows]
     note = "red: cross-fitted mask, green: reference"
-    slices_figure(path, rows, title=name, note=note, aspect=_aspect(shown[0]), overwrite=True)
+    slices_figure(path, rows, title=name, note=note, overwrite=True)
 
 
 def overview(methods: dict[str, list[Shown]], path: Path) -> None:
@@ -183,13 +178,12 @@ def overview(methods: dict[str, list[Shown]], path: Path) -> None:
     rows = []
     for name, shown in methods.items():
         cells = [cell for s in shown for cell in _planes(s)[len(s.images) : len(s.images) + 1] + _planes(s)[-2:]]
-        rows.append(Row(name, cells))
+        rows.append(Row(name, cells, _aspect(shown[0])))
     titled = max(range(len(rows)), key=lambda n: sum(cell is not None for cell in rows[n].planes))
     rows.insert(0, rows.pop(titled))  # the titles are those of the first row
     note = "red: cross-fitted mask, green: reference"
-    first = next(iter(methods.values()))[0]
     title = "the same slices, method by method"
-    slices_figure(path, rows, title=title, note=note, aspect=_aspect(first), overwrite=True)
+    slices_figure(path, rows, title=title, note=note, overwrite=True)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def lesions(cases: list[Case], model: LoadedModel) -> bool:
         seconds: list[float] = []
         for precision in ("fp32", "bf16"):
             with clocked(seconds):
-                config = DetectConfig(precision=precision, figure=False)
+                config = DetectConfig(precision=precision, figure=False, report=False)
                 both.append(find_lesions(case.id, load_images(case), model, config))
         one, other = both
         inside = one.brain.data

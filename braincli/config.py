@@ -108,6 +108,7 @@ class DetectConfig(Options):
     restored: bool = False
     residual: bool = False
     figure: bool = True
+    report: bool = True  # pages to look at; folders only
     batch: int = Field(default=16, ge=1)
     on_oom: choices.OnOom = "halve"
     precision: choices.Precision = "auto"
@@ -354,6 +355,10 @@ WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
     "path_type": "is not a path",
     "pattern_regex": "is no regular expression",
     "dict_type": "is not a table",
+    "tuple_type": "is not a list",
+    "frozen_set_type": "is not a list",
+    "too_long": "has more than {max_length} values",
+    "missing": "lacks a value",
     "value_error": "{error}",
 }
 
@@ -365,7 +370,7 @@ def _complaint(error: ErrorDetails, names: Mapping[str, str]) -> str:
     """One sentence: the option under the name that the user knows, what was given, and what is wrong with it."""
     key, *inner = [str(part) for part in error["loc"]] or ["options"]
     name = names.get(key, ".".join([key, *(part for part in inner if part.isidentifier() and key in TABLES)]))
-    words = WORDS.get(error["type"], error["msg"]).format(**(error.get("ctx") or {}))
+    words = WORDS.get(error["type"], "is not what this option takes").format(**(error.get("ctx") or {}))
     value = error["input"]
     shown = value if isinstance(value, str | int | float | Path) else repr(value)
     return f"{name}: {shown} {words}."

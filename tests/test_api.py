@@ -57,7 +57,7 @@ def test_verbs_work_any_number_of_times_in_any_order(tmp_path: Path, monkeypatch
         small = SynthConfig(radius_mm=(10.0, 12.0), kind="sink", margin_mm=0.0)
         assert not braincli.check(str(case)).errors
         assert not braincli.check([str(case), case]).errors
-        config = DetectConfig(model="threshold", figure=False)
+        config = DetectConfig(model="threshold", figure=False, report=False)
         assert braincli.detect(str(case), str(out / "detect"), config).cases[0].status == "done"
         assert braincli.detect([case], out / "again", config=config).cases[0].status == "done"
         assert braincli.train(str(case), str(out / "model"), TrainConfig(method="threshold")) is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from braincli import config
 from braincli.config import (
     CalibrateConfig,
     DetectConfig,
@@ -74,6 +76,10 @@ def test_runs(run: object, kept: str) -> None:
         (SynthConfig, {"radius_mm": (9, 3)}, "radius_mm: (9, 3) must be above 0, the smallest radius first."),
         (TrainConfig, {"steps": {"restore": -1}}, "steps.restore: -1 is below 0."),
         (TrainConfig, {"steps": 3}, "steps: 3 is not a table."),
+        (PreprocessConfig, {"percentiles": (1, 2, 3)}, "percentiles: (1, 2, 3) has more than 2 values."),
+        (PreprocessConfig, {"percentiles": []}, "percentiles: [] lacks a value."),
+        (PreprocessConfig, {"percentiles": {}}, "percentiles: {} is not a list."),
+        (PreprocessConfig, {"skip": None}, "skip: None is not a list."),
         (TrainConfig, {"presett": "tiny"}, "Unknown option 'presett'.\n  Did you mean preset? Valid: batch, "),
     ],
 )
@@ -99,3 +105,27 @@ def test_a_value_bears_the_name_that_its_user_gave_it(tmp_path: Path) -> None:
 def test_bad_assignments(assignment: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=says):
         load(TrainConfig, toml(tmp_path, "seed = 1"), [assignment])
+
+
+VALUES = (
+    None, True, -1, 0, 1.5, float("inf"), float("nan"), "", "x", "1,2,3", [], [1], {}, {"a": 1}, {"a": "x"}, (1, 2, 3),
+    b"x", "9" * 5000,
+)  # fmt: skip
+KINDS = [
+    kind for kind in vars(config).values()
+    if isinstance(kind, type) and issubclass(kind, config.Options) and kind is not config.Options
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_value_of_any_option_is_answered_in_pydantics_words(kind: type[config.Options]) -> None:
+    refused = 0
+    for name in kind.model_fields:
+        for value in VALUES:
+            try:
+                config.parse(kind, {name: value})
+            except UsageError as error:
+                refused += 1
+                assert error.message.startswith(name), error.message
+                assert not re.search("Input should|Field required|valid|pydantic|Value error|Tuple", error.message)
+    assert refused > len(kind.model_fields)

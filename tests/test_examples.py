@@ -58,7 +58,9 @@ def test_cohort_loop(environment: dict[str, str], tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "c_flair.nii.gz").write_bytes(b"not a scan")
     script = ROOT / "examples" / "cohort.sh"
-    result = run(environment, "bash", script, tmp_path / "cohort", tmp_path / "out", "threshold", "--no-figure")
+    result = run(
+        environment, "bash", script, tmp_path / "cohort", tmp_path / "out", "threshold", "--no-figure", "--no-report"
+    )
     assert result.returncode == 6, result.stderr
     assert "failed: c" in result.stderr and "DSC" in result.stderr
     assert (tmp_path / "out" / "scores" / "scores.csv").is_file()
@@ -71,7 +73,7 @@ def test_slurm_array_without_slurm(environment: dict[str, str], tmp_path: Path) 
     for name in ("a", "b", "c"):
         write_case(tmp_path / "cohort" / name, name, ("flair",), shape=SHAPE, matrix=GRID)
     script, out = ROOT / "examples" / "slurm_array.sh", tmp_path / "out"
-    options = ["-m", "threshold", "--no-figure", "--already-stripped", "--threads", "1"]
+    options = ["-m", "threshold", "--no-figure", "--no-report", "--already-stripped", "--threads", "1"]
     environment = environment | {"SLURM_ARRAY_TASK_COUNT": "2", "JOBS": "1"}
     for task, (share, written) in enumerate([("2 of 3", "ac"), ("1 of 3", "abc")]):
         done = run(environment | {"SLURM_ARRAY_TASK_ID": str(task)}, "bash", script, tmp_path / "cohort", out, *options)
@@ -193,7 +195,7 @@ def test_a_toy_method_goes_all_the_way(mean_image: str, tmp_path: Path) -> None:
         "cpu",
     )
     run("calibrate", "--model", model, "--data", tmp_path / "val", "--device", "cpu")
-    run("detect", tmp_path / "test" / "e", "-o", out, "--model", model, "--device", "cpu", "--no-figure")
+    run("detect", tmp_path / "test" / "e", "-o", out, "--model", model, "--device", "cpu", "--no-figure", "--no-report")
     mask = np.asarray(nib.load(out / "e" / "e_mask.nii.gz").dataobj) > 0
     sick = lesion(SHAPE) > 0
     assert 2 * (mask & sick).sum() / (mask.sum() + sick.sum()) > 0.6

@@ -55,5 +55,6 @@ def command(
     show(report.scores.as_table())
     folder = report.picture.parent
     words.say(f"picture  {folder / report.picture.name}")
+    words.say(f"page     {folder / report.page.name}  (open it in a browser)")
     words.say(f"mask     {folder / report.mask.name}  (on the grid of {report.patient.flair.name})")
     words.say(f"{report.seconds:.0f} s. {report.as_dict()['notice']}")

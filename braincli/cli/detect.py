@@ -94,6 +94,12 @@ def command(
     figure: Annotated[
         bool | None, option("Draw the most abnormal slices (folders only).", "--figure/--no-figure", default="figure")
     ] = None,
+    report: Annotated[
+        bool | None,
+        option(
+            "Write a page per case, and one of the cohort (folders only).", "--report/--no-report", default="report"
+        ),
+    ] = None,
     batch: Batch = None,
     on_oom: Annotated[str | None, option("When memory runs out.", default="halve", choices=choices.OnOom)] = None,
     precision: PrecisionName = None,
@@ -126,13 +132,13 @@ def command(
         raise UsageError("Where should the result go?", "Add -o mask.nii.gz for one mask, or -o OUT/ for a folder.")
     scans = {name: path for name, path in (("t1", t1), ("t1ce", t1ce), ("t2", t2), ("flair", flair)) if path}
     words = reporter(quiet=quiet)
-    report = api.detect(inputs or [], output, config, words, scans=scans, contrast=contrast, brain_mask=brain_mask)
+    done = api.detect(inputs or [], output, config, words, scans=scans, contrast=contrast, brain_mask=brain_mask)
     if as_json:
-        show_json(report.as_dict())
-    elif report.cases:
-        words.say(report.table())
-    if failed := report.failures:
+        show_json(done.as_dict())
+    elif done.cases:
+        words.say(done.table())
+    if failed := done.failures:
         raise CohortError(
-            f"{len(failed)} of {len(report.cases)} cases failed: {', '.join(case.case for case in failed)}.",
+            f"{len(failed)} of {len(done.cases)} cases failed: {', '.join(case.case for case in failed)}.",
             "Mend them and run again with --resume; the others are complete.",
         )

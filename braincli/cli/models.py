@@ -7,13 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from braincli.cli.common import show_json
-from braincli.cli.options import AsJson, Debug, Quiet
+from braincli.cli.options import AsJson, Debug, Quiet, methods, models
 from braincli.errors import ModelError
+
+
+def methods_and_models(incomplete: str) -> list[str]:
+    """Completes both kinds of names."""
+    return sorted({*methods(incomplete), *models(incomplete)})
 
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A method or a trained model, for details.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A method, or a trained model and its card.", autocompletion=methods_and_models
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -23,23 +31,23 @@ def command(
 
     Example: braincli models tsgm
     """
-    methods, models = _methods(), _models()
+    known, trained = _methods(), _models()
     if name is not None:
-        methods = {key: value for key, value in methods.items() if key == name}
-        models = {key: value for key, value in models.items() if name in (key, value.get("method"))}
-        if not methods and not models:
+        known = {key: value for key, value in known.items() if key == name}
+        trained = {key: value for key, value in trained.items() if name in (key, value.get("method"))}
+        if not known and not trained:
             raise ModelError(f"There is no method or model {name!r}.", "List all with: braincli models")
     if as_json:
-        show_json({"methods": methods, "models": models})
+        show_json({"methods": known, "models": trained})
         return
     typer.echo("methods")
-    for key, entry in methods.items():
+    for key, entry in known.items():
         typer.echo(f"  {key:<12} {entry['summary']}")
         typer.echo(
             f"  {'':<12} {entry['paper']}; learns from: {entry['supervision']}; presets: {', '.join(entry['presets'])}"
         )
     typer.echo("trained models")
-    for key, entry in models.items():
+    for key, entry in trained.items():
         if "damaged" in entry:
             typer.echo(f"  {key:<12} damaged: {entry['damaged']}")
             continue
@@ -47,8 +55,20 @@ def command(
         typer.echo(f"  {key:<12} {entry['method']}, {entry['preset']}, {entry['parameters'] / 1e6:.2f} M parameters")
         if figures:
             typer.echo(f"  {'':<12} {figures}")
-    if not models:
+    if not trained:
         typer.echo("  none; train one with: braincli train --method tsgm --data cohort/ -o models/mine")
+    if name in trained and (card := _card(name)):
+        typer.echo(f"\n{card}")
+
+
+def _card(name: str) -> str:
+    """The card of a trained model; empty where it has none."""
+    from braincli.model.search import find_models
+
+    try:
+        return (find_models()[name] / "README.md").read_text(encoding="utf-8").rstrip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _methods() -> dict[str, dict[str, Any]]:

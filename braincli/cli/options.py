@@ -9,7 +9,7 @@ the configuration by the tests, for pydantic would cost ``--help`` its instant a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
@@ -31,8 +31,33 @@ def option(help: str, *flags: str, default: str = "", choices: Any = None, **mor
     """
     shown = f"{help}  [default: {default}]" if default else help
     if choices is not None:
-        more["metavar"] = f"[{'|'.join(map(str, get_args(choices)))}]"
+        names = tuple(map(str, get_args(choices)))
+        more["metavar"] = f"[{'|'.join(names)}]"
+        more["autocompletion"] = one_of(*names)
     return typer.Option(*flags, help=shown, show_default=False, **more)
+
+
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """What a shell completes an option with: those of ``names`` that begin with what was typed."""
+
+    def begun(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return begun
+
+
+def models(incomplete: str) -> list[str]:
+    """Completes the names of trained models."""
+    from braincli.model.search import find_models
+
+    return one_of(*find_models())(incomplete)
+
+
+def methods(incomplete: str) -> list[str]:
+    """Completes the names of methods."""
+    from braincli.methods.registry import METHODS
+
+    return one_of(*METHODS)(incomplete)
 
 
 def read(kind: type[C], given: Mapping[str, Any], file: Path | None = None, assignments: Iterable[str] = ()) -> C:
@@ -79,7 +104,15 @@ PartId = Annotated[
 ]
 NumParts = Annotated[str | None, option("Into how many parts the cohort is split.", "--num-parts", metavar="INT")]
 DeviceName = Annotated[
-    str | None, option("auto, cpu, cuda, cuda:N or mps.", "--device", default="auto", envvar=VARIABLES["device"])
+    str | None,
+    option(
+        "auto, cpu, cuda, cuda:N or mps.",
+        "--device",
+        default="auto",
+        envvar=VARIABLES["device"],
+        metavar="DEVICE",
+        autocompletion=one_of("auto", "cpu", "cuda", "mps"),
+    ),
 ]
 PrecisionName = Annotated[
     str | None,
@@ -94,7 +127,10 @@ Batch = Annotated[
     str | None, option("Slices per network call; changes speed, not results.", "--batch", default="16", metavar="INT")
 ]
 Model = Annotated[
-    str | None, option("Name or folder of a trained model.", "--model", "-m", default="tsgm", metavar="MODEL")
+    str | None,
+    option(
+        "Name or folder of a trained model.", "--model", "-m", default="tsgm", metavar="MODEL", autocompletion=models
+    ),
 ]
 Run = Annotated[
     str | None,
@@ -113,6 +149,7 @@ Contrast = Annotated[
         "volumes show, in their order: t1,t1ce,t2,flair.",
         "--contrast",
         metavar="CONTRAST[,...]",
+        autocompletion=one_of("t1", "t1ce", "t2", "flair"),
     ),
 ]
 AlreadyStripped = Annotated[

@@ -19,6 +19,7 @@ from braincli.cli.options import (
     Run,
     Seed,
     Threads,
+    methods,
     option,
     read,
 )
@@ -44,8 +45,11 @@ def command(
         str | None, option("Steps between judgements by --validation.", default="a fiftieth", metavar="INT")
     ] = None,
     config_file: ConfigFile = None,
-    method: Annotated[str | None, option("Which method; see: braincli models.", default="tsgm")] = None,
-    preset: Annotated[str | None, option("paper, compact or tiny.", default="compact")] = None,
+    method: Annotated[
+        str | None,
+        option("Which method; see: braincli models.", default="tsgm", metavar="METHOD", autocompletion=methods),
+    ] = None,
+    preset: Annotated[str | None, option("paper, compact or tiny.", default="compact", metavar="PRESET")] = None,
     init: Annotated[
         str | None,
         option(

@@ -12,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, search
-from braincli.detection.lesions import sphere_mm
+from braincli.detection.lesions import Space, sphere_mm
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer
 from braincli.detection.report import CaseResult
 from braincli.detection.stripped import judge_skull, refuse_skull
@@ -70,7 +72,7 @@ class Detector:
         roles = {str(contrast): path for contrast, path in case.images.items()}
         if case.brain is not None:
             roles["brain"] = case.brain
-        if case.lesion is not None and self.config.figure:
+        if case.lesion is not None and (self.config.figure or self.config.report):
             roles["lesion"] = case.lesion
         inputs = provenance.hashes(roles)
         options = self.config.model_dump(mode="json", exclude={"model", "uncertainty"})
@@ -119,13 +121,15 @@ class Detector:
     def _prepared(self, case: Case, writer: Writer) -> Steps[tuple[dict[str, Path], Findings]]:
         """A case that is skull-stripped and on one grid."""
         images, mask = self._read(case, writer.record)
-        findings = yield from self._find(case.id, images, mask, writer)
+        space_of = _space_of(next(iter(images.values())))
+        findings = yield from self._find(case.id, images, mask, writer, space_of)
         self._refuse_too_much(findings, writer, {"": findings.anomaly})
         writer.begin()
         with writer.record.timed("write"):
             masks = {"": writer.volume(findings.mask, "mask")}
+            writer.lesions(findings.labels)
             writer.maps(findings)
-            writer.summary(findings, self._title(case.id), reference_of(case, findings.mask))
+            writer.summary(findings, self.info, reference_of(case, findings.mask))
         writer.finish()
         return masks, findings
 
@@ -149,7 +153,8 @@ class Detector:
             with record.timed("read"):
                 images = load_images(prepared)
                 mask = volumes.load(prepared.brain, labels=True) if prepared.brain else None
-            findings = yield from self._find(case.id, images, mask, writer)
+            space_of = Space(ready.transforms[ready.reference], is_atlas=True)
+            findings = yield from self._find(case.id, images, mask, writer, space_of)
             native = {contrast: "" if writer.names.single else str(contrast) for contrast in case.images}
             if findings.share > TOO_MUCH:
                 anomalies = {space: ready.to_native(findings.anomaly, contrast) for contrast, space in native.items()}
@@ -160,14 +165,16 @@ class Detector:
                 masks = {}
                 if not writer.names.single:
                     masks[ATLAS_SPACE] = writer.volume(findings.mask, "mask", ATLAS_SPACE)
+                    writer.lesions(findings.labels, ATLAS_SPACE)
                     writer.maps(findings, ATLAS_SPACE)
                 for contrast, space in native.items():
                     masks[space] = writer.volume(ready.to_native(findings.mask, contrast), "mask", space)
+                    writer.lesions(ready.to_native(findings.labels, contrast), space)
                     if self.config.anomaly_map:
                         writer.volume(ready.to_native(findings.anomaly, contrast), "anomaly", space)
                     if findings.uncertainty is not None:
                         writer.uncertainty(ready.to_native(findings.uncertainty, contrast), space)
-                writer.summary(findings, self._title(case.id), reference_of(prepared, findings.mask))
+                writer.summary(findings, self.info, reference_of(prepared, findings.mask), ready)
         writer.finish()
         return masks, findings
 
@@ -202,12 +209,14 @@ class Detector:
         return ready
 
     def _find(
-        self, case_id: str, images: dict[Contrast, Volume], mask: Volume | None, writer: Writer
+        self, case_id: str, images: dict[Contrast, Volume], mask: Volume | None, writer: Writer, space: Space
     ) -> Steps[Findings]:
         record = writer.record
         with record.timed("load model"):
             model = self.model
-        parts = search(case_id, images, model, self.config, brain=mask, reporter=self.reporter, timed=record.timed)
+        parts = search(
+            case_id, images, model, self.config, brain=mask, space=space, reporter=self.reporter, timed=record.timed
+        )
         next(parts)  # the slices
         yield
         device.prepare(self.config.device, self.config.threads)  # each thread has its own number of torch's threads
@@ -260,9 +269,6 @@ class Detector:
         writer.give_up(anomalies, error)
         raise error
 
-    def _title(self, case_id: str) -> str:
-        return f"{case_id}  (model {self.info.name})"
-
 
 @dataclass
 class _StepsOnly(Reporter):
@@ -274,6 +280,13 @@ class _StepsOnly(Reporter):
     def step(self, name: str, total: int | None = None) -> Iterator[Step]:
         with self.reporter.step(name, total) as step:
             yield step
+
+
+def _space_of(image: Volume) -> Space:
+    """Where a prepared case lies: in SRI24, or where it was scanned."""
+    from braincli.preprocessing.atlas import lies_on_grid
+
+    return Space(is_atlas=True) if lies_on_grid(image) else Space(to_native=np.eye(4))
 
 
 def _skipped(case: Case, names: Names) -> CaseResult:

@@ -11,7 +11,7 @@ import numpy as np
 
 from braincli.config import DetectConfig
 from braincli.detection.contrasts import choose
-from braincli.detection.lesions import Lesion, lesion_table
+from braincli.detection.lesions import Lesion, Space, label_lesions, lesion_table
 from braincli.detection.maps import channels, core, counting, fuse, rise, segment, share_out
 from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
@@ -44,7 +44,7 @@ class Findings:
         mask: bool.
         anomaly: float32 >= 0, weighted residual in shares of the intensity range, or the method's score; 0 outside the
             brain.
-        lesions: the mask's pieces.
+        labels: int, which of them each voxel of the mask is in. lesions: the mask's pieces.
         weights: of these; they sum to 1. None where the map is a score.
         threshold, min_lesion_mm3: what made the mask; the threshold of this case, where the model's rises with its map.
         warnings: what the user should know, in words.
@@ -57,6 +57,7 @@ class Findings:
     brain: Volume
     mask: Volume
     anomaly: Volume
+    labels: Volume
     lesions: list[Lesion]
     weights: dict[Contrast, float]
     threshold: float
@@ -80,16 +81,20 @@ class Findings:
     @property
     def has_restoration(self) -> bool:
         """Whether the method gave one; the next three need it."""
-        return self.restoration.restored is not None
+        return self.restoration.restored is not None and self.restoration.restores
 
     def restored(self, contrast: Contrast) -> Volume:
         """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain.
 
         The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp.
         """
-        image = self.images[contrast]
-        normalised = normalise(image.data, self._shown(contrast), self.spec)
-        return image.with_data((normalised + self._change(contrast)).clip(0, 1) * self.brain.data)
+        image, box = self.images[contrast], bounding_box(self.brain.data)
+        restored = normalise(image.data, self._shown(contrast), self.spec)
+        inside = restored[box]
+        inside += self._change(contrast)[box]
+        np.clip(inside, 0, 1, out=inside)
+        inside *= self.brain.data[box]
+        return image.with_data(restored)
 
     def restored_like_input(self, contrast: Contrast) -> Volume:
         """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
@@ -145,11 +150,12 @@ def find_lesions(
     config: DetectConfig,
     *,
     brain: Volume | None = None,
+    space: Space | None = None,
     reporter: Reporter | None = None,
     timed: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
 ) -> Findings:
     """:func:`search` in one go."""
-    return drained(search(case_id, images, model, config, brain=brain, reporter=reporter, timed=timed))
+    return drained(search(case_id, images, model, config, brain=brain, space=space, reporter=reporter, timed=timed))
 
 
 def search(
@@ -159,6 +165,7 @@ def search(
     config: DetectConfig,
     *,
     brain: Volume | None = None,
+    space: Space | None = None,
     reporter: Reporter | None = None,
     timed: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
 ) -> Steps[Findings]:
@@ -168,6 +175,7 @@ def search(
         case_id: part of the noise seed.
         images: skull-stripped, on one grid.
         brain: mask on that grid; by default what is not background.
+        space: where that grid lies, for the lesion table.
         timed: told the steps ``slice``, ``restore`` and ``post-process``.
 
     Raises:
@@ -219,9 +227,10 @@ def search(
         mask = anomaly.with_data(segment(anomaly.data, threshold, voxel_mm3, smallest))
         brain = inside(slices)
         warnings += [*about_unused(unused, brain.data), *sanity(mask, brain)]
-        lesions = lesion_table(mask, anomaly)
+        labels = label_lesions(mask)
+        lesions = lesion_table(labels, anomaly, brain=brain, images=images, space=space)
     return Findings(
-        dict(images), brain, mask, anomaly, lesions, weights, threshold, smallest, warnings, result.device,
+        dict(images), brain, mask, anomaly, labels, lesions, weights, threshold, smallest, warnings, result.device,
         result, spec, None if spread is None else slices.to_volume(spread),
     )  # fmt: skip
 

@@ -1,16 +1,24 @@
-"""The lesion table: what a mask holds, piece by piece."""
+"""The lesion table: what a mask holds, piece by piece, and the image that its numbers refer to."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from braincli.detection.anatomy import Brain, longest, longest_axial, to_world
 from braincli.imaging.box import bounding_box
-from braincli.imaging.volume import Volume
+from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.imaging.volume import Volume, view_along
 
-TSV_COLUMNS = ("lesion", "voxels", "volume_ml", "x_mm", "y_mm", "z_mm", "mean_score", "max_score")
+Point = tuple[float, float, float]
+PLACES = ("", "atlas_", "native_")
+TSV_COLUMNS = (
+    "lesion", "voxels", "volume_ml", *(f"{place}{axis}_mm" for place in PLACES for axis in "xyz"), "native_ml", "side",
+    "height", "depth_mm", "axial_mm", "longest_mm", "mean_score", "max_score", *(f"{c}_z" for c in CONTRASTS),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,60 +26,159 @@ class Lesion:
     """One connected piece of a mask.
 
     Attributes:
-        lesion: number from 1, the largest first.
+        lesion: number from 1, the largest first; its value in the labelled image.
         voxels: count.
-        volume_ml: millilitres.
-        centroid_mm: RAS world coordinates of the centre of its voxels.
+        volume_ml: millilitres on the grid of the mask.
+        centroid_mm: RAS world coordinates of the centre of its voxels on that grid.
+        centroid_atlas_mm, centroid_native_mm: the same place in SRI24 and in the scan as it was given, where known.
+        native_ml: volume in the scan as it was given, where known.
+        side: ``left``, ``right`` or ``both``, see :meth:`braincli.detection.anatomy.Brain.side`.
+        height: of its middle between the lowest (0) and the highest slice of the brain (1).
+        depth_mm: mean distance from the brain's surface.
+        axial_mm, longest_mm: greatest diameter within an axial slice, and in space.
         mean_score, max_score: of the anomaly map inside it; None without a map.
+        z: mean intensity by contrast, in standard deviations above the mean of the brain outside the mask.
     """
 
     lesion: int
     voxels: int
     volume_ml: float
-    centroid_mm: tuple[float, float, float]
-    mean_score: float | None
-    max_score: float | None
+    centroid_mm: Point
+    centroid_atlas_mm: Point | None = None
+    centroid_native_mm: Point | None = None
+    native_ml: float | None = None
+    side: str | None = None
+    height: float | None = None
+    depth_mm: float | None = None
+    axial_mm: float | None = None
+    longest_mm: float | None = None
+    mean_score: float | None = None
+    max_score: float | None = None
+    z: dict[str, float | None] = field(default_factory=dict)
 
 
-def lesion_table(mask: Volume, score: Volume | None = None) -> list[Lesion]:
-    """The pieces of ``mask`` (bool), neighbours being the 26 around a voxel, largest first.
+@dataclass(frozen=True)
+class Space:
+    """Where the grid of a mask lies.
 
-    Args:
-        score: anomaly map on the same grid.
+    Attributes:
+        to_native: (4, 4) world of the grid -> world of the scan as it was given; None where that is not known.
+        is_atlas: the grid's world is that of SRI24.
     """
+
+    to_native: np.ndarray | None = None
+    is_atlas: bool = False
+
+
+def label_lesions(mask: Volume) -> Volume:
+    """The pieces of ``mask`` (bool), 26 voxels being neighbours: uint8 or uint16, 0 outside, 1 the largest piece."""
     from scipy import ndimage
 
     box = bounding_box(mask.data)
-    labels, count = ndimage.label(np.ascontiguousarray(mask.data[box]), structure=np.ones((3, 3, 3)))
-    if not count:
+    found, count = ndimage.label(np.ascontiguousarray(mask.data[box]), structure=np.ones((3, 3, 3)))
+    numbers = np.zeros_like(mask.data, dtype=np.uint8 if count < 256 else np.uint16)
+    if count:
+        place = np.nonzero(found)
+        pieces = found[place] - 1
+        voxels = np.bincount(pieces, minlength=count)
+        sums = [np.bincount(pieces, along + part.start) for along, part in zip(place, box, strict=True)]
+        centres = to_world(np.stack(sums, axis=1) / voxels[:, None], mask.affine)
+        ranks = np.empty(count, dtype=numbers.dtype)
+        ranks[np.lexsort((*centres.T, -voxels))] = np.arange(1, count + 1)
+        numbers[box][place] = ranks[pieces]
+    return mask.with_data(numbers)
+
+
+def lesion_table(
+    labels: Volume,
+    score: Volume | None = None,
+    *,
+    brain: Volume | None = None,
+    images: Mapping[Contrast, Volume] | None = None,
+    space: Space | None = None,
+) -> list[Lesion]:
+    """What :func:`label_lesions` numbered, in the order of the numbers.
+
+    Args:
+        score: anomaly map; brain: bool; images: of the contrasts looked at. All on the grid of ``labels``.
+        space: lengths are measured in the scan as it was given, where it says how.
+    """
+    space = space or Space()
+    ras = view_along(labels)
+    box = bounding_box(ras.data > 0)
+    place = np.nonzero(ras.data[box])
+    numbers = ras.data[box][place].astype(np.intp)
+    if not numbers.size:
         return []
-    place = np.nonzero(labels)
-    pieces = labels[place] - 1
-    voxels = np.bincount(pieces, minlength=count)
-    corner = [part.start for part in box]
-    sums = [np.bincount(pieces, along + first) for along, first in zip(place, corner, strict=True)]
-    centres = np.stack(sums, axis=1) / voxels[:, None]
-    world = centres @ mask.affine[:3, :3].T + mask.affine[:3, 3]
-    means, peaks = (None, None) if score is None else _scores(score.data[box][place], pieces, voxels)
-    order = np.lexsort((*world.T, -voxels))
+    order = np.argsort(numbers, kind="stable")
+    voxels = np.column_stack([along + part.start for along, part in zip(place, box, strict=True)])[order]
+    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+    to_mm = (np.eye(4) if space.to_native is None else space.to_native) @ ras.affine
+    shape = None if brain is None else Brain(view_along(brain).data > 0, to_mm)
+    scores = None if score is None else np.split(view_along(score).data[box][place][order], cuts)
+    z = _deviations(ras, images or {}, shape, box, place, order, cuts)
     return [
-        Lesion(
-            lesion=rank,
-            voxels=int(voxels[i]),
-            volume_ml=round(float(voxels[i] * mask.voxel_ml), 4),
-            centroid_mm=_rounded(world[i]),
-            mean_score=None if means is None else round(float(means[i]), 5),
-            max_score=None if peaks is None else round(float(peaks[i]), 5),
-        )
-        for rank, i in enumerate(order, start=1)
+        _describe(number, each, ras, to_mm, space, shape, None if scores is None else scores[number - 1], z[number - 1])
+        for number, each in enumerate(np.split(voxels, cuts), start=1)
     ]
 
 
-def _scores(values: np.ndarray, pieces: np.ndarray, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and highest of ``values`` (N,) by piece; ``pieces`` (N,) says which each is in, ``voxels`` its size."""
-    peaks = np.full(len(voxels), -np.inf, dtype=values.dtype)
-    np.maximum.at(peaks, pieces, values)
-    return np.bincount(pieces, values) / voxels, peaks
+def _describe(
+    number: int,
+    voxels: np.ndarray,
+    ras: Volume,
+    to_mm: np.ndarray,
+    space: Space,
+    brain: Brain | None,
+    scores: np.ndarray | None,
+    z: dict[str, float | None],
+) -> Lesion:
+    """One lesion by its ``voxels`` (N, 3) on the grid ``ras``."""
+    centre = voxels.mean(axis=0, keepdims=True)
+    here = _rounded(to_world(centre, ras.affine)[0])
+    depth = None if brain is None else brain.depth(voxels)
+    return Lesion(
+        lesion=number,
+        voxels=len(voxels),
+        volume_ml=round(len(voxels) * ras.voxel_ml, 4),
+        centroid_mm=here,
+        centroid_atlas_mm=here if space.is_atlas else None,
+        centroid_native_mm=None if space.to_native is None else _rounded(to_world(centre, to_mm)[0]),
+        native_ml=None if space.to_native is None else round(len(voxels) * abs(np.linalg.det(to_mm[:3, :3])) / 1000, 4),
+        side=None if brain is None else brain.side(voxels),
+        height=None if brain is None else round(brain.height(voxels), 3),
+        depth_mm=None if depth is None else round(depth, 1),
+        axial_mm=round(longest_axial(voxels, to_mm), 1),
+        longest_mm=round(longest(voxels, to_mm), 1),
+        mean_score=None if scores is None else round(float(scores.mean(dtype=np.float64)), 5),
+        max_score=None if scores is None else round(float(scores.max()), 5),
+        z=z,
+    )
+
+
+def _deviations(
+    ras: Volume,
+    images: Mapping[Contrast, Volume],
+    brain: Brain | None,
+    box: tuple[slice, ...],
+    place: tuple[np.ndarray, ...],
+    order: np.ndarray,
+    cuts: np.ndarray,
+) -> list[dict[str, float | None]]:
+    """``z`` of every lesion; empty without a brain, None where healthy tissue has one intensity."""
+    found: list[dict[str, float | None]] = [{} for _ in range(len(cuts) + 1)]
+    if brain is None:
+        return found
+    whole = bounding_box(brain.mask)
+    healthy = brain.mask[whole] & (ras.data[whole] == 0)
+    for contrast in (c for c in CONTRASTS if c in images):
+        data = view_along(images[contrast]).data
+        around = data[whole][healthy]
+        mean, deviation = (float(around.mean(dtype=np.float64)), float(around.std())) if around.size else (0.0, 0.0)
+        for each, values in zip(found, np.split(data[box][place][order], cuts), strict=True):
+            there = float(values.mean(dtype=np.float64))
+            each[str(contrast)] = round((there - mean) / deviation, 2) if deviation > 0 else None
+    return found
 
 
 def sphere_mm(volume_mm3: float) -> float:
@@ -88,14 +195,17 @@ def table_json(lesions: list[Lesion]) -> dict[str, Any]:
 def table_tsv(lesions: list[Lesion]) -> str:
     """The table with one line per lesion, tab-separated, ``n/a`` for what is not known (as in BIDS)."""
     lines = ["\t".join(TSV_COLUMNS)]
-    for lesion in lesions:
+    unknown = (None, None, None)
+    for each in lesions:
         cells = (
-            lesion.lesion, lesion.voxels, lesion.volume_ml, *lesion.centroid_mm, lesion.mean_score, lesion.max_score
+            each.lesion, each.voxels, each.volume_ml, *each.centroid_mm, *(each.centroid_atlas_mm or unknown),
+            *(each.centroid_native_mm or unknown), each.native_ml, each.side, each.height, each.depth_mm,
+            each.axial_mm, each.longest_mm, each.mean_score, each.max_score, *(each.z.get(str(c)) for c in CONTRASTS),
         )  # fmt: skip
         lines.append("\t".join("n/a" if cell is None else str(cell) for cell in cells))
     return "\n".join(lines) + "\n"
 
 
-def _rounded(point: np.ndarray) -> tuple[float, float, float]:
+def _rounded(point: np.ndarray) -> Point:
     x, y, z = (round(float(value), 2) for value in point)
     return x, y, z

@@ -12,11 +12,17 @@ from pathlib import Path
 from braincli.config import DetectConfig
 from braincli.detection.find import Findings
 from braincli.detection.lesions import table_json, table_tsv
+from braincli.detection.page import case_page
 from braincli.errors import BraincliError
 from braincli.imaging import volume
 from braincli.imaging.cases import Contrast, stem
+from braincli.imaging.names import legible
 from braincli.imaging.volume import Volume
-from braincli.reporting.figures import restoration_figure
+from braincli.model.info import ModelInfo
+from braincli.preprocessing.result import Preprocessed
+from braincli.reporting import board
+from braincli.reporting.figures import Shown, draw_case, thumbnail
+from braincli.reporting.pages import inline
 from braincli.runtime import files
 from braincli.runtime.locks import locked
 from braincli.runtime.provenance import RunRecord
@@ -82,6 +88,14 @@ class Names:
         """The picture."""
         return self.target.with_name(f"{self.target.name}_figure.png")
 
+    def report(self) -> Path:
+        """The page."""
+        return self.target.with_name(f"{self.target.name}_report.html")
+
+    def thumbnail(self) -> Path:
+        """The small picture of the cohort's page."""
+        return self.target.with_name(f"{self.target.name}_thumbnail.jpg")
+
 
 def is_file(output: Path) -> bool:
     """Whether the user named a mask file rather than a folder."""
@@ -139,9 +153,12 @@ class Writer:
                 if self.uncertain:
                     yield self.names.volume("uncertainty", contrast)
         if not self.names.single:
+            yield from (self.names.volume("lesions", each) for each in ([space, *self.contrasts] if space else [""]))
             yield from (self.names.table(".json"), self.names.table(".tsv"))
             if self.config.figure:
                 yield self.names.picture()
+            if self.config.report:
+                yield from (self.names.report(), self.names.thumbnail())
 
     def begin(self) -> None:
         """From here on the outputs are not complete, and may be replaced.
@@ -186,8 +203,19 @@ class Writer:
             if self.config.residual:
                 self.volume(findings.residual(contrast), f"residual-{contrast}", space)
 
-    def summary(self, findings: Findings, title: str, reference: Volume | None = None) -> None:
-        """Lesion table and picture, in folders only: beside a single mask the record holds the table."""
+    def lesions(self, labels: Volume, space: str = "") -> None:
+        """The labelled image, in folders only."""
+        if not self.names.single:
+            self.volume(labels, "lesions", space)
+
+    def summary(
+        self, findings: Findings, info: ModelInfo, reference: Volume | None = None, ready: Preprocessed | None = None
+    ) -> None:
+        """Lesion table, picture and page, in folders only: beside a single mask the record holds the table.
+
+        Args:
+            ready: what preprocessing left, of a raw case.
+        """
         content = table_json(findings.lesions)
         self.record.facts["lesions"] = content
         if self.names.single:
@@ -196,16 +224,30 @@ class Writer:
         files.write_json(self.names.table(".json"), {"case": self.record.case, **content})
         for suffix in (".json", ".tsv"):
             self.transaction.add(self.names.table(suffix))
+        if self.config.figure or self.config.report:
+            self._pictures(findings, info, reference, ready)
+
+    def _pictures(
+        self, findings: Findings, info: ModelInfo, reference: Volume | None, ready: Preprocessed | None
+    ) -> None:
+        """What is looked at: drawn once, for the picture and for the page."""
+        restored = {c: findings.restored(c) for c in findings.images if findings.has_restoration}
+        shown = Shown(
+            findings.images, findings.mask, findings.brain.data, {c: v for c, v in restored.items() if v.data.any()},
+            findings.anomaly, findings.threshold, findings.labels, reference,
+            f"{legible(self.record.case)}  (model {info.name})",
+        )  # fmt: skip
+        drawn = draw_case(shown)
         if self.config.figure:
-            contrast = next(reversed(findings.images))
-            restored = findings.restored(contrast) if findings.has_restoration else None
-            restoration_figure(
-                self.names.picture(), findings.images, mask=findings.mask, brain=findings.brain.data,
-                restored={contrast: restored} if restored is not None and restored.data.any() else None,
-                anomaly=findings.anomaly, threshold=findings.threshold, reference=reference,
-                title=title, overwrite=self.begun,
-            )  # fmt: skip
+            board.save(drawn, self.names.picture())
             self.transaction.add(self.names.picture())
+        if self.config.report:
+            of_quality = inline(ready.picture) if ready and ready.picture else ""
+            page = case_page(findings, shown, inline(drawn), self.record, info, ready, of_quality)
+            files.write_text(self.names.report(), page)
+            board.save(thumbnail(shown), self.names.thumbnail())
+            for path in (self.names.report(), self.names.thumbnail()):
+                self.transaction.add(path)
 
     def finish(self) -> Path:
         """Write the record: the case is complete."""

@@ -30,6 +30,7 @@ class Restoration:
         score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
         suspicion: (S, 1, H, W) float32 in [0, 1], what residuals are multiplied by; None where the method gives none.
+        restores: ``restored`` shows tissue; of some methods it is what values are compared with, and no picture.
     """
 
     slices: Slices
@@ -37,6 +38,7 @@ class Restoration:
     score: np.ndarray | None
     device: str
     suspicion: np.ndarray | None = None
+    restores: bool = True
 
     @property
     def inside(self) -> np.ndarray:
@@ -111,7 +113,7 @@ def restore(
                 batch, device = _retreat(batch, device, on_oom, reporter, method)
                 given, stacks = ({k: v.to(device) for k, v in d.items()} for d in (given, stacks))
                 continue
-            if needs_restored and "restored" not in stacks:
+            if needs_restored and not (method.restores and "restored" in stacks):
                 raise UsageError(
                     f"The method {model.info.method} gives a score and no restoration.",
                     "Leave out --restored and --residual; --anomaly-map writes the score.",
@@ -126,7 +128,9 @@ def restore(
     restored = parts.get("restored")
     if restored is not None and slices.shown is not None:
         restored = np.where(slices.shown | ~slices.brain, restored, np.float32(0))
-    return Restoration(slices, restored, parts.get("score"), str(device), parts.get("suspicion"))
+    return Restoration(
+        slices, restored, parts.get("score"), str(device), parts.get("suspicion"), method.restores
+    )  # fmt: skip
 
 
 def channels_last(method: M) -> M:

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from braincli.config import DetectConfig
+from braincli.detection import cohort_page
 from braincli.detection.detector import Detector
 from braincli.detection.find import refuse_samples
 from braincli.detection.outputs import Names, is_file
 from braincli.detection.report import CaseResult, DetectReport
-from braincli.errors import InputError, UsageError
+from braincli.errors import BraincliError, InputError, UsageError
 from braincli.imaging.case import left_aside
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, gather_cases, read_name, stem
 from braincli.methods import registry
@@ -61,14 +62,24 @@ def detect_cases(
     info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
         refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
+    everyone = len(cases)
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     for text in left_aside(cases):
         reporter.say(text)
+    paged = config.report and not is_file(output) and cohort_page.wanted(output, everyone)
+    if paged:
+        cohort_page.plan(output).refuse()
     jobs = cohort.Jobs(config.jobs, NEED_GB[config.preprocess])
     run, steps = partial(detector.run, output=output), partial(detector.steps, output=output)
     alone = config.preprocess or (config.threads or available_threads()) < 2  # preprocessing takes all threads itself
     outcomes = cohort.each(cases, run, reporter, jobs=jobs, steps=None if alone else steps)
-    return DetectReport(info.name, [outcome.result or _failed(outcome) for outcome in outcomes])
+    results = [outcome.result or _failed(outcome) for outcome in outcomes]
+    if paged and results:
+        try:
+            cohort_page.write(output, results)
+        except BraincliError as error:  # the cases are done: they are not lost for a page
+            reporter.warn(f"The cohort's page was not written: {error}")
+    return DetectReport(info.name, results)
 
 
 def collect_cases(

@@ -92,6 +92,7 @@ class Method(nn.Module, ABC):
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
     stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each by default
     trained: ClassVar[bool] = True  # False: has nothing to train
+    restores: ClassVar[bool] = True  # False: what it gives as restored is to be compared with, not looked at
     optional_weights: ClassVar[tuple[str, ...]] = ()  # prefixes of parameters that prediction does not need
     renamed_weights: ClassVar[dict[str, str]] = {}  # earlier prefix of parameters -> today's
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)

@@ -52,6 +52,7 @@ class Threshold(Method):
         "tiny": COMPACT,
     }
     trained = False
+    restores = False
 
     def __init__(self, config: ThresholdConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

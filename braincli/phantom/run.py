@@ -35,7 +35,7 @@ class DemoReport:
         patient: the scans and the known masks.
         detection, scores: of the main job; the mask is scored on the grid of the FLAIR scan.
         mask: the scored mask.
-        picture: inputs, restoration, anomaly map, mask and reference.
+        picture: inputs, restoration, anomaly map, mask and reference. page: the same to look through.
         seconds: wall time.
     """
 
@@ -44,6 +44,7 @@ class DemoReport:
     scores: ScoreReport
     mask: Path
     picture: Path
+    page: Path
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class DemoReport:
             "scores": self.scores.as_dict(),
             "mask": self.mask.name,
             "picture": self.picture.name,
+            "page": self.page.name,
             "seconds": self.seconds,
         }
 
@@ -81,7 +83,8 @@ def run(output: Path | str, config: DemoConfig | None = None, reporter: Reporter
         mask, patient.lesion, output / "scores", ScoreConfig(overwrite=demo.overwrite), reporter,
         anomaly=names.volume("anomaly", Contrast.FLAIR),
     )  # fmt: skip
-    return DemoReport(patient, detection, scores, mask, names.picture(), round(time.perf_counter() - begin, 1))
+    seconds = round(time.perf_counter() - begin, 1)
+    return DemoReport(patient, detection, scores, mask, names.picture(), names.report(), seconds)
 
 
 def refuse(output: Path, config: DetectConfig) -> None:

@@ -94,7 +94,10 @@ def write(
     for kind, content, path in (("Brain", images.brain, names.brain()), ("Lesion", images.lesion, names.lesion())):
         if content is not None:
             _image(plan, content, path, {"Type": kind} | about(scans.reference))
-    picture.draw(images, scans.reference, names.picture(), in_atlas_space=names.space == atlas.NAME)
+    picture.draw(
+        images, scans.reference, names.picture(), case=case.id, figures=report.figures,
+        in_atlas_space=names.space == atlas.NAME,
+    )  # fmt: skip
     plan.add(names.picture())
     report.record.facts |= {
         "reference": str(scans.reference),
@@ -140,6 +143,7 @@ def _result(
         facts["qc"],
         warnings,
         resumed,
+        names.picture(),
     )
 
 

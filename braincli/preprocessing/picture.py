@@ -1,112 +1,138 @@
-"""The quality picture: every contrast in three planes with the brain's outline, and the atlas' edges.
+"""The quality picture: every contrast before and after, with the brain's outline, and the atlas' edges, in five slices.
 
-Whatever lies further than 15 mm from the brain is blanked, so that no face is shown.
+Whatever lies further than 15 mm from the brain is blanked, so that no face is shown. Grey runs from the 1st to the
+99th percentile inside the brain, so that bright fat does not darken it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from braincli.imaging import volume
 from braincli.imaging.cases import Contrast
-from braincli.imaging.volume import Volume
+from braincli.imaging.names import legible
+from braincli.imaging.volume import view_along
+from braincli.preprocessing import quality
 from braincli.preprocessing.work import Images
-from braincli.reporting.figures import new_figure
-from braincli.runtime import files
+from braincli.reporting import board
+from braincli.reporting.board import FAINT, Plane, Row, Words
+from braincli.reporting.figures import NAMES, window_of
+from braincli.reporting.planes import AXIAL, CORONAL, SAGITTAL, View, brain_box
 
 SHOWN_MM = 15.0
-SIDE = 2.2  # inches of a panel
-BRAIN, ATLAS, LESION = "#ff5050", "#40e0ff", "#ffd030"
+BRAIN, ATLAS, LESION, OUTSIDE = "#ff5050", "#40e0ff", "#ffd030", "#ffb000"
+HEIGHTS = (0.75, 0.55, 0.35)  # of the axial slices, from the lowest (0) to the highest of the brain
+BESIDE_MM = 8.0  # the sagittal slice is so far from the midline, where the falx is
 
 
-def draw(images: Images, reference: Contrast, path: Path, *, in_atlas_space: bool) -> None:
-    """Write the picture (PNG): a row per contrast, before (left) and after (right) intensities were corrected.
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    data: np.ndarray  # (X, Y, Z) in RAS
+    window: tuple[float, float]
+    outlines: tuple[tuple[np.ndarray, str], ...] = ()
+
+
+def draw(
+    images: Images, reference: Contrast, path: Path, *, case: str, figures: Mapping[str, Any], in_atlas_space: bool
+) -> None:
+    """Write the picture (PNG): a row per slice; each contrast when aligned, and when intensities were corrected.
 
     Args:
+        case: id, for the heading.
+        figures: of quality; they are written below, those outside their limits in another colour.
         in_atlas_space: the atlas brain and its edges are shown, too.
     """
-    far = _far(images.brain) if images.brain else np.zeros((1, 1, 1), bool)
-    shown = {c: volume.reorient(head.with_data(np.where(far, 0, head.data))) for c, head in images.heads.items()}
-    outline = volume.reorient(images.brain) if images.brain else None
-    lesion = volume.reorient(images.lesion) if images.lesion else None
-    centre = _centre(outline or shown[reference])
+    grid = view_along(images.heads[reference])
+    brain = view_along(images.brain).data > 0 if images.brain else grid.data > 0
+    lesion = view_along(images.lesion).data > 0 if images.lesion else None
+    near = _near(brain, grid.spacing) if images.brain else brain
+    columns = list(_columns(images, brain, near, lesion))
     template = _atlas() if in_atlas_space else None
-    edges = _edges(template, centre) if template else []
-    figure = new_figure(figsize=(6 * SIDE, (len(shown) + 1) * SIDE), facecolor="black")
-    axes = figure.subplots(len(shown) + 1, 6, squeeze=False)
-    for line, (contrast, image) in zip(axes, shown.items(), strict=False):
-        _row(line[:3], f"{contrast}, aligned", image, centre)
-        _row(line[3:], f"{contrast}, output", volume.reorient(images.finished[contrast]), centre)
-        for mask, colour in ((outline, BRAIN), (lesion, LESION)):
-            _contours(line[:3], mask, centre, colour)
-    _row(axes[-1][:3], f"{reference} and atlas edges", shown[reference] if edges else None, centre)
-    _row(axes[-1][3:], "atlas", template, centre)
-    for axis, edge in zip(axes[-1][:3], edges, strict=False):
-        axis.contour(edge.T, [0.5], colors=ATLAS, linewidths=0.5)
-    figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
-    with files.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=80, format="png", metadata={"Software": None})
+    if template is not None:
+        head = np.where(near, grid.data, 0)
+        columns += [
+            _Column(f"{NAMES[reference]} and atlas", head, window_of(head, brain)),
+            _Column("atlas", template, window_of(template, template > 0)),
+        ]
+    box = brain_box(near, grid.spacing)
+    rows = []
+    for view in _views(brain, grid.spacing):
+        planes = [
+            Plane(c.title, view.of(c.data, box), c.window, outlines=tuple((view.of(m, box), k) for m, k in c.outlines))
+            for c in columns
+        ]
+        if template is not None:
+            edges = _edges(view.of(template, box))
+            planes[-2] = replace(planes[-2], outlines=((edges, ATLAS),), line=0.35)
+        rows.append(Row(view.words(grid), planes, view.aspect(grid.spacing), view.ends))
+    notes = [("brain", BRAIN)] * (images.brain is not None) + [("lesion", LESION)] * (lesion is not None)
+    words = Words(f"{legible(case)}  (preprocessing)", tuple(notes), tuple(_told(figures)))
+    board.save(board.paint(rows, words), path)
 
 
-def _far(mask: Volume) -> np.ndarray:
-    """(X, Y, Z) bool: what lies further than :data:`SHOWN_MM` from the brain ``mask``."""
+def _columns(images: Images, brain: np.ndarray, near: np.ndarray, lesion: np.ndarray | None) -> Iterator[_Column]:
+    known = () if lesion is None else ((lesion, LESION),)
+    outlined = (((brain, BRAIN),) if images.brain else ()) + known
+    for contrast, head in images.heads.items():
+        data = np.where(near, view_along(head).data, 0)
+        yield _Column(f"{NAMES[contrast]} aligned", data, window_of(data, brain), outlined)
+        done = view_along(images.finished[contrast]).data
+        yield _Column(f"{NAMES[contrast]} output", done, window_of(done, brain), known)
+
+
+def _views(brain: np.ndarray, spacing: tuple[float, float, float]) -> list[View]:
+    """Axial slices from the top down, a coronal one in the middle, a sagittal one beside it."""
+    if not brain.any():
+        return [View(axis, brain.shape[axis] // 2) for axis in (AXIAL, CORONAL, SAGITTAL)]
+    used = [np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    x, y = (int(used[axis].mean()) for axis in (SAGITTAL, CORONAL))
+    beside = min(x + round(BESIDE_MM / spacing[0]), int(used[0][-1]))
+    heights = dict.fromkeys(int(np.quantile(used[2], share)) for share in HEIGHTS)
+    return [*(View(AXIAL, z) for z in heights), View(CORONAL, y), View(SAGITTAL, beside)]
+
+
+def _told(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The figures of quality with their limits, one line for those within them, one for each of the others."""
+    within = []
+    for name, what, value, (low, high) in quality.each(dict(figures)):
+        limits = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        of = f" of {NAMES[Contrast(what)]}" if what else ""
+        text = f"{name.replace('_', ' ')}{of} {value:g} ({limits})"
+        if low <= value <= high:
+            within.append(text)
+        else:
+            yield f"outside its limits: {text}", OUTSIDE
+    for start in range(0, len(within), 3):
+        yield "   ".join(within[start : start + 3]), FAINT
+
+
+def _near(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """(X, Y, Z) bool: what lies within :data:`SHOWN_MM` of the brain ``mask``."""
     from scipy import ndimage
 
-    step = [max(1, round(2.0 / size)) for size in mask.spacing]  # on a grid of about 2 mm: the limit is no sharp one
-    small = mask.data[tuple(slice(None, None, s) for s in step)]
-    far = ndimage.distance_transform_edt(~small, sampling=np.asarray(step) * mask.spacing) > SHOWN_MM
+    step = [max(1, round(2.0 / size)) for size in spacing]  # on a grid of about 2 mm: the limit is no sharp one
+    small = mask[tuple(slice(None, None, s) for s in step)]
+    near = ndimage.distance_transform_edt(~small, sampling=np.asarray(step) * spacing) <= SHOWN_MM
     for axis, repeat in enumerate(step):
-        far = np.repeat(far, repeat, axis)
-    return np.asarray(far[tuple(map(slice, mask.shape))])
+        near = np.repeat(near, repeat, axis)
+    return np.asarray(near[tuple(map(slice, mask.shape))])
 
 
-def _centre(image: Volume) -> tuple[int, int, int]:
-    hits = np.argwhere(image.data[::4, ::4, ::4] > 0)
-    x, y, z = (hits.mean(axis=0) * 4).astype(int) if hits.size else np.asarray(image.shape) // 2
-    return int(x) + 6, int(y), int(z) + 8  # beside the midline, at the ventricles
-
-
-def planes(data: np.ndarray, centre: tuple[int, int, int]) -> list[np.ndarray]:
-    """Sagittal, coronal and axial plane of a RAS array through ``centre``."""
-    x, y, z = (min(c, n - 1) for c, n in zip(centre, data.shape, strict=True))
-    return [data[x], data[:, y], data[:, :, z]]
-
-
-def _row(axes: Any, title: str, image: Volume | None, centre: tuple[int, int, int]) -> None:
-    for axis in axes:
-        axis.axis("off")
-    if image is None:
-        return
-    sizes = image.spacing
-    aspects = (sizes[2] / sizes[1], sizes[2] / sizes[0], sizes[1] / sizes[0])
-    bright = image.data[image.data > 0]
-    top = float(np.percentile(bright, 99.5)) if bright.size else 1.0
-    for axis, plane, aspect in zip(axes, planes(image.data, centre), aspects, strict=True):
-        axis.imshow(plane.T, cmap="gray", origin="lower", vmin=0, vmax=top, aspect=aspect, interpolation="nearest")
-    axes[0].text(0.02, 0.97, title, color="white", transform=axes[0].transAxes, va="top", fontsize=8)
-    axes[2].text(0.02, 0.5, "L", color="white", transform=axes[2].transAxes, fontsize=8)
-
-
-def _contours(axes: Any, mask: Volume | None, centre: tuple[int, int, int], colour: str) -> None:
-    if mask is None:
-        return
-    for axis, plane in zip(axes, planes(mask.data, centre), strict=True):
-        if plane.any():
-            axis.contour(plane.T, [0.5], colors=colour, linewidths=0.7)
-
-
-def _atlas() -> Volume:
-    """The atlas brain."""
+def _atlas() -> np.ndarray:
+    """The atlas brain in RAS."""
     from braincli.preprocessing import atlas
 
-    return volume.reorient(atlas.load_atlas(stripped=True))
+    return view_along(atlas.load_atlas(stripped=True)).data
 
 
-def _edges(template: Volume, centre: tuple[int, int, int]) -> list[np.ndarray]:
-    """Edges of the atlas brain in the three planes."""
+def _edges(plane: np.ndarray) -> np.ndarray:
+    """Edges of the atlas brain in a slice of it."""
     from skimage.feature import canny
 
-    return [canny(plane, sigma=2.0, low_threshold=4, high_threshold=10) for plane in planes(template.data, centre)]
+    return np.asarray(canny(plane, sigma=2.5, low_threshold=4, high_threshold=10))

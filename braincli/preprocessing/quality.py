@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,26 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * int((a & b).sum()) / total if total else 1.0
 
 
-def warnings(figures: dict[str, Any]) -> list[str]:
-    """One sentence for every figure outside :data:`LIMITS`; figures per contrast are dicts."""
-    sentences = []
-    for name, (low, high) in LIMITS.items():
+def each(figures: dict[str, Any]) -> Iterator[tuple[str, str, float, tuple[float, float]]]:
+    """Name, contrast (or empty), value and limits of every figure that has limits; figures per contrast are dicts."""
+    for name, limits in LIMITS.items():
         values = figures.get(name)
         for what, value in (values if isinstance(values, dict) else {"": values}).items():
-            if value is not None and not low <= value <= high:
-                text = WORDS[name].format(what=what, value=value, low=low, high=high, percent=100 * value)
-                sentences.append(f"{text}.")
+            if value is not None:
+                yield name, what, value, limits
+
+
+def outside(figures: dict[str, Any]) -> list[str]:
+    """The figures beyond their limits, as ``name`` or ``name of contrast``."""
+    beyond = [(name, what) for name, what, value, (low, high) in each(figures) if not low <= value <= high]
+    return [f"{name} of {what}" if what else name for name, what in beyond]
+
+
+def warnings(figures: dict[str, Any]) -> list[str]:
+    """One sentence for every figure outside :data:`LIMITS`."""
+    sentences = []
+    for name, what, value, (low, high) in each(figures):
+        if not low <= value <= high:
+            text = WORDS[name].format(what=what, value=value, low=low, high=high, percent=100 * value)
+            sentences.append(f"{text}.")
     return sentences

@@ -31,6 +31,7 @@ class Preprocessed:
         qc: quality figures, see :mod:`braincli.preprocessing.quality`.
         warnings: what the user should look at, in words.
         resumed: taken over from an earlier run with the same inputs and configuration.
+        picture: of quality.
     """
 
     case: Case
@@ -45,6 +46,7 @@ class Preprocessed:
     qc: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     resumed: bool = False
+    picture: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Grids without their repeated zeros, which else are 40 MB a contrast on their way from another process."""

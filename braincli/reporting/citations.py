@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,12 @@ def references() -> list[Reference]:
     return [Reference(**{**entry, "authors": tuple(entry["authors"])}) for entry in entries]
 
 
+def about(*parts: str) -> list[tuple[str, str, str]]:
+    """What for, the work and where it is, of every work whose part of braincli names one of ``parts`` as a word."""
+    wanted = re.compile("|".join(rf"(?<![\w-]){re.escape(part)}(?![\w-])" for part in parts))
+    return [(each.part, _work(each), each.url) for each in references() if wanted.search(each.part)]
+
+
 def as_text() -> str:
     """One paragraph per work, headed by the part of braincli that stands on it."""
     software = f"braincli {__version__}. {TITLE}. {REPOSITORY}"
@@ -91,10 +98,14 @@ def as_cff() -> str:
 
 def _paragraph(reference: Reference) -> str:
     """Two lines: for what, and the reference."""
+    return f"{reference.part}:\n  {_work(reference)} {reference.url}"
+
+
+def _work(reference: Reference) -> str:
+    """Authors, year, title and venue."""
     names = [_short(author) for author in reference.authors]
     listed = ", ".join(names[:-1]) + " et al." if names[-1] == "others" else ", ".join(names)
-    work = f"{listed} ({reference.year}). {reference.title}. {reference.venue}. {reference.url}"
-    return f"{reference.part}:\n  {work}"
+    return f"{listed} ({reference.year}). {reference.title}. {reference.venue}."
 
 
 def _short(author: str) -> str:

@@ -215,7 +215,7 @@ def _safe(case: str) -> str:
 def _masks(paths: Iterable[Path], own: set[Path]) -> tuple[Path, ...]:
     """Lesion masks: of braincli's ``own`` files, else named so, or, where none is, all but scans, maps and brains."""
     rest = [path for path in paths if not _is_brain(path) and not is_map(path)]
-    rest = [path for path in rest if path in own and not _is_image(path)] or rest
+    rest = [path for path in rest if path in own and not _is_image(path) and not _is_numbered(path)] or rest
     named = [path for path in rest if _named_mask(path)]
     return tuple(named or [path for path in rest if not _is_image(path)])
 
@@ -246,6 +246,11 @@ def _says_otherwise(word: str) -> bool:
 
 def _is_image(path: Path) -> bool:
     return bool(set(words(path)[-2:]) & IMAGE_WORDS)
+
+
+def _is_numbered(path: Path) -> bool:
+    """Whether a file of ``detect`` is the image of numbered lesions, which marks what the mask beside it marks."""
+    return words(path)[-1:] == ["lesions"]
 
 
 def _is_brain(path: Path) -> bool:

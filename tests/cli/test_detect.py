@@ -50,11 +50,11 @@ def test_contrasts_by_option_and_json_on_stdout(tmp_path: Path) -> None:
     case = write_case(tmp_path / "p01", shape=SHAPE, matrix=GRID)
     result = detect(
         "--t2", case / "p01_t2.nii.gz", "--flair", case / "p01_flair.nii.gz", "-o", tmp_path / "out", "--json",
-        "--anomaly-map", "--restored", "--residual", "--threads", "2", "--seed", "3",
+        "--anomaly-map", "--restored", "--residual", "--threads", "2", "--seed", "3", "--model", "tsgm",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
-    assert content["model"] == "threshold"
+    assert content["model"] == "tsgm"
     assert content["cases"][0]["masks"] == {"": "p01_mask.nii.gz"}
     written = {path.name for path in (tmp_path / "out" / "p01").iterdir()}
     assert {"p01_anomaly.nii.gz", "p01_restored-flair.nii.gz", "p01_residual-flair.nii.gz", "p01_figure.png"} <= written
@@ -64,7 +64,7 @@ def test_contrasts_by_option_and_json_on_stdout(tmp_path: Path) -> None:
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     case = write_case(tmp_path / "p01", shape=SHAPE, matrix=GRID)
-    result = detect(case, "-o", tmp_path / "out", "-q", "--no-figure")
+    result = detect(case, "-o", tmp_path / "out", "-q", "--no-figure", "--no-report")
     assert (result.exit_code, result.output) == (0, "")
 
 

@@ -17,7 +17,7 @@ from braincli.runtime.files import sha256
 pytestmark = pytest.mark.slow  # processes of their own, minutes in all
 
 SHAPE, GRID = (40, 48, 16), affine("LPS", (3.0, 3.0, 4.0))
-DETECT = ["-m", "threshold", "--no-figure", "--threads", "1", "--anomaly-map"]
+DETECT = ["-m", "threshold", "--no-figure", "--no-report", "--threads", "1", "--anomaly-map"]
 NATIVE = ["--already-stripped", "--space", "native", "--skip", "n4", "--threads", "1"]
 
 

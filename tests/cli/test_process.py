@@ -54,7 +54,7 @@ def out(place: Path) -> Path:
     return place / "out"
 
 
-DETECT = "braincli detect p01 -o out -m threshold --no-figure"
+DETECT = "braincli detect p01 -o out -m threshold --no-figure --no-report"
 COMPLETE = "out/p01/p01_record.json"
 
 

@@ -41,7 +41,9 @@ def detect(
     models: Path, inputs: Any, output: Path, model: str = "threshold", reporter: Reporter | None = None, **options: Any
 ) -> CaseResult:
     scans = options.pop("scans", None)
-    config = DetectConfig(model=str(models / model), device="cpu", **{"figure": False, "threads": 1, **options})
+    config = DetectConfig(
+        model=str(models / model), device="cpu", **{"figure": False, "report": False, "threads": 1, **options}
+    )
     return api.detect(inputs, output, scans=scans, config=config, reporter=reporter).cases[0]
 
 
@@ -235,7 +237,7 @@ def test_warnings_of_the_gatekeeper_reach_screen_and_record(models: Path, case: 
         image.set_qform(shifted, 1)
         nib.save(image, tmp_path / f"{name}.nii.gz")
     ear = Ear()
-    config = DetectConfig(model=str(models / "threshold"), device="cpu", figure=False)
+    config = DetectConfig(model=str(models / "threshold"), device="cpu", figure=False, report=False)
     api.detect(
         tmp_path / "p01_flair.nii.gz",
         tmp_path / "out",

@@ -17,6 +17,7 @@ from tinymodels import write_model
 
 from braincli import api
 from braincli.config import DetectConfig, PreprocessConfig
+from braincli.detection import outputs
 from braincli.detection.outputs import Names
 from braincli.detection.restore import Restoration
 from braincli.detection.run import DetectReport, collect_cases
@@ -34,7 +35,9 @@ GRID = affine("LPS", (3.0, 3.0, 4.0))
 
 def detect(models: Path, inputs: Any, output: Path, model: str = "threshold", **options: Any) -> DetectReport:
     arguments = {name: options.pop(name) for name in ("scans", "contrast", "brain_mask") if name in options}
-    config = DetectConfig(model=str(models / model), threads=2, device="cpu", **{"figure": False, **options})
+    config = DetectConfig(
+        model=str(models / model), threads=2, device="cpu", **{"figure": False, "report": False, **options}
+    )
     return api.detect(inputs, output, config=config, **arguments)
 
 
@@ -68,10 +71,19 @@ def test_one_scan_gives_one_mask_and_its_record_on_the_scans_grid(models: Path, 
 
 
 def test_a_case_gives_a_folder_with_everything_asked_for(models: Path, case: Path, tmp_path: Path) -> None:
-    detect(models, case, tmp_path / "out", "tsgm", anomaly_map=True, restored=True, residual=True, figure=True)
+    options = {
+        "anomaly_map": True,
+        "restored": True,
+        "residual": True,
+        "figure": True,
+        "report": True,
+        "threshold": 1.0,
+    }
+    detect(models, case, tmp_path / "out", "tsgm", **options)
     folder = tmp_path / "out" / "p01"
     maps = {f"p01_{kind}-{contrast}.nii.gz" for kind in ("restored", "residual") for contrast in CONTRASTS}
-    rest = {"mask.nii.gz", "anomaly.nii.gz", "lesions.json", "lesions.tsv", "figure.png", "record.json"}
+    rest = {"mask.nii.gz", "anomaly.nii.gz", "lesions.json", "lesions.tsv", "lesions.nii.gz", "figure.png"}
+    rest |= {"report.html", "thumbnail.jpg", "record.json"}
     assert names(folder) == maps | {f"p01_{name}" for name in rest}
     content = record(folder / "p01_record.json")
     assert content["outputs"] == {
@@ -83,6 +95,7 @@ def test_a_case_gives_a_folder_with_everything_asked_for(models: Path, case: Pat
         role: {"file": path.name, "sha256": files.sha256(path)} for role, path in scans.items()
     }
     assert str(tmp_path) not in json.dumps(content)
+    assert str(tmp_path) not in (folder / "p01_report.html").read_text(encoding="utf-8")
     for path in folder.glob("*.nii.gz"):
         assert np.array_equal(nib.load(path).affine, GRID), path.name
 
@@ -118,6 +131,56 @@ def test_the_table_describes_the_mask(models: Path, case: Path, tmp_path: Path) 
     x, y, z = np.rint(np.linalg.inv(GRID) @ [*table["lesions"][0]["centroid_mm"], 1])[:3].astype(int)
     assert mask.data[x, y, z] == 1
     assert len((tmp_path / "p01" / "p01_lesions.tsv").read_text().splitlines()) == table["count"] + 1
+
+
+def test_the_lesions_image_joins_the_table_with_the_mask(models: Path, case: Path, tmp_path: Path) -> None:
+    detect(models, case, tmp_path, min_lesion_mm3=0.0)
+    folder = tmp_path / "p01"
+    mask, labels = (load(folder / f"p01_{kind}.nii.gz", labels=True) for kind in ("mask", "lesions"))
+    assert np.array_equal(labels.data > 0, mask.data > 0) and np.array_equal(labels.affine, mask.affine)
+    header, *lines = [line.split("\t") for line in (folder / "p01_lesions.tsv").read_text().splitlines()]
+    rows = [dict(zip(header, line, strict=True)) for line in lines]
+    counts = np.bincount(labels.data.astype(int).ravel())[1:]
+    assert len(rows) > 1 and [int(row["voxels"]) for row in rows] == counts.tolist()
+    for row in rows:
+        place = np.argwhere(labels.data == int(row["lesion"])).mean(axis=0)
+        native = [float(row[f"native_{axis}_mm"]) for axis in "xyz"]  # of a prepared case, its own grid
+        assert native == pytest.approx((GRID @ [*place, 1])[:3], abs=0.01)
+        assert {row[f"atlas_{axis}_mm"] for axis in "xyz"} == {"n/a"}
+        assert float(row["native_ml"]) == pytest.approx(float(row["volume_ml"]))
+    bright = [float(row["flair_z"]) for row in rows]
+    assert max(bright) == bright[0] > 2
+
+
+def test_a_method_that_only_compares_shows_no_restoration(
+    models: Path, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="The method threshold gives a score and no restoration"):
+        detect(models, case, tmp_path, restored=True)
+    assert not (tmp_path / "p01").exists()
+    shown: list[outputs.Shown] = []
+    draw = outputs.draw_case
+    monkeypatch.setattr(outputs, "draw_case", lambda what: (shown.append(what), draw(what))[1])
+    detect(models, case, tmp_path, figure=True)
+    detect(models, case, tmp_path / "tsgm", "tsgm", figure=True, threshold=0.5)
+    assert [list(each.restored) for each in shown] == [[], list(CONTRASTS)]
+    assert all(each.reference is not None and each.lesions is not None for each in shown)
+
+
+def test_a_lost_page_is_made_again_and_one_that_is_not_wanted_any_more_goes(
+    models: Path, case: Path, tmp_path: Path
+) -> None:
+    detect(models, case, tmp_path, report=True)
+    page = tmp_path / "p01" / "p01_report.html"
+    first = page.read_bytes()
+    assert detect(models, case, tmp_path, report=True, resume=True).cases[0].status == "skipped"
+    page.unlink()
+    assert detect(models, case, tmp_path, report=True, resume=True).cases[0].status == "done"
+    assert page.is_file() and abs(len(page.read_bytes()) - len(first)) < 200  # timings differ
+    with pytest.raises(UsageError, match="exists"):
+        detect(models, case, tmp_path, report=True)
+    detect(models, case, tmp_path, report=False, overwrite=True)
+    assert not page.exists() and not (tmp_path / "p01" / "p01_thumbnail.jpg").exists()
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPI", "PIR", "SLA"])
@@ -357,7 +420,6 @@ def test_a_failed_rerun_leaves_no_done_record_of_the_old_one(
     models: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detect(models, cohort / "a", tmp_path)
-    from braincli.detection import outputs
 
     monkeypatch.setattr(outputs, "table_tsv", lambda lesions: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -405,12 +467,19 @@ def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
     report = detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7)
     folder = tmp_path / "out" / "p"
     spaces = ("SRI24", "t1", "flair")
-    expected = {f"p_space-{space}_{kind}.nii.gz" for space in spaces for kind in ("mask", "anomaly")}
+    expected = {f"p_space-{space}_{kind}.nii.gz" for space in spaces for kind in ("mask", "anomaly", "lesions")}
     assert names(folder) == expected | {"p_lesions.json", "p_lesions.tsv", "p_record.json"}
     assert report.cases[0].masks == {space: f"p_space-{space}_mask.nii.gz" for space in spaces}
     atlas, t1, flair = (load(folder / f"p_space-{space}_mask.nii.gz", labels=True) for space in spaces)
     assert flair.shape == (30, 48, 16) and np.array_equal(t1.affine, GRID)
     assert atlas.data.any() and np.array_equal(atlas.data, t1.data)  # same voxels, 5 mm apart in the world
+    for space, mask in zip(spaces, (atlas, t1, flair), strict=True):
+        labels = load(folder / f"p_space-{space}_lesions.nii.gz", labels=True)
+        assert np.array_equal(labels.data > 0, mask.data > 0) and np.array_equal(labels.affine, mask.affine)
+    first = record(folder / "p_lesions.json")["lesions"][0]
+    assert first["centroid_atlas_mm"] == first["centroid_mm"]
+    shift = np.subtract(first["centroid_native_mm"], first["centroid_mm"])  # what fake_preprocess moved it by
+    assert np.linalg.norm(shift) == pytest.approx(5, abs=0.02)
     assert "tilted" in report.cases[0].warnings
     assert record(folder / "p_record.json")["facts"]["preprocess"]["qc"] == {"atlas_dsc": 0.9}
     again = detect(

@@ -26,7 +26,9 @@ GRID = affine("LPS", (3.0, 3.0, 4.0))
 
 
 def detect(models: Path, inputs: Any, output: Path, model: str = "tsgm", **options: Any) -> None:
-    config = DetectConfig(model=str(models / model), threads=1, device="cpu", **{"figure": False, **options})
+    config = DetectConfig(
+        model=str(models / model), threads=1, device="cpu", **{"figure": False, "report": False, **options}
+    )
     api.detect(inputs, output, config=config)
 
 

@@ -50,10 +50,11 @@ def _with_model(root: Path) -> None:
     tinymodels.write_models(root / "models")
 
 
+QUICK = ("--no-figure", "--no-report", "--threads", "1")
 SCENARIOS = {
     "detect": Scenario(
         _with_model,
-        ("detect", "in", "-o", "out", "-m", "models/threshold", "--anomaly-map", "--no-figure", "--threads", "1"),
+        ("detect", "in", "-o", "out", "-m", "models/threshold", "--anomaly-map", *QUICK),
         ("out/notes.txt", "out/a/drawn.nii.gz", "out/a/.keep", "in/a/mine.json"),
     ),
     "preprocess": Scenario(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow  # processes of their own, minutes in all
 
 SHAPE = (64, 76, 60)
 GRID = phantoms.affine("RAS", (2.9, 2.9, 2.9), (-92.0, -110.0, -70.0))
-MODEL = ("--model", "threshold", "--no-figure", "--threads", "1")
+MODEL = ("--model", "threshold", "--no-figure", "--no-report", "--threads", "1")
 
 
 def tissue(seed: int = 0) -> np.ndarray:

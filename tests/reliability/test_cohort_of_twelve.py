@@ -43,7 +43,7 @@ def write_subjects(root: Path) -> Path:
 def test_five_odd_subjects_do_not_stop_the_seven(command: str, tmp_path: Path) -> None:
     data, out = write_subjects(tmp_path / "bids"), tmp_path / "out"
     models = tinymodels.write_models(tmp_path / "models")
-    options = {"detect": ("-m", "threshold", "--no-figure"), "preprocess": PREPARED}[command]
+    options = {"detect": ("-m", "threshold", "--no-figure", "--no-report"), "preprocess": PREPARED}[command]
     ended = braincli(command, data, "-o", out, *options, "--threads", "1", "--json", models=models)
     assert ended.code == 6, ended.words
     assert "5 of 12" in ended.words

@@ -25,7 +25,9 @@ def first(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def run(command: str, root: Path, models: Path, *more: str) -> Ended:
-    options = {"detect": ("-m", "threshold", "--no-figure", "--anomaly-map"), "preprocess": PREPARED}[command]
+    options = {"detect": ("-m", "threshold", "--no-figure", "--no-report", "--anomaly-map"), "preprocess": PREPARED}[
+        command
+    ]
     options += () if "--threads" in more else ("--threads", "1")
     return braincli(command, root / "a", "-o", root / "out", *options, "--json", *more, models=models)
 

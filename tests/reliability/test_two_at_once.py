@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # processes of their own, minutes in all
 def test_one_of_two_wins_and_is_complete(command: str, tmp_path: Path, models: Path) -> None:
     data = cohort(tmp_path / "in", "a")
     arguments = {
-        "detect": ("detect", data, "-m", "threshold", "--no-figure", "--threads", "1"),
+        "detect": ("detect", data, "-m", "threshold", "--no-figure", "--no-report", "--threads", "1"),
         "preprocess": ("preprocess", data, *PREPARED, "--threads", "1"),
         "train": ("train", "--data", data, *TINY),
     }[command]

@@ -13,7 +13,9 @@ import pytest
 from braincli.errors import UsageError
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
-from braincli.reporting.figures import Plane, Row, pick_slices, restoration_figure, slices_figure
+from braincli.reporting import board
+from braincli.reporting.board import Plane, Row
+from braincli.reporting.figures import Shown, colour_top, draw_case, restoration_figure, slices_figure, thumbnail
 
 SHAPE = (30, 36, 8)
 
@@ -34,10 +36,23 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(imread(path))[..., :3]
 
 
+def cells(picture: np.ndarray, shown: Shown) -> list[np.ndarray]:
+    """The outlined cells of a drawn case, from the top down, one for each row."""
+    x, y, z = (mm * (part.stop - part.start) for mm, part in zip(shown.grid.spacing, shown.box, strict=True))
+    columns = len(shown.scans) + len(shown.restored) + (shown.score is not None) + 1
+    wide = picture.shape[1] / columns
+    heights = [wide * tall for tall in (y / x, z / x, z / y)]
+    top, parts = round(board.HEAD_INCH * board.DPI), []
+    for height in heights:
+        parts.append(picture[round(top) : round(top + height), -round(wide) :])
+        top += height
+    return parts
+
+
 def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     images, mask = make()
     for name in ("a.png", "b.png"):
-        restoration_figure(tmp_path / name, images, mask=mask, anomaly=mask.with_data(mask.data * 0.5), title="x")
+        restoration_figure(tmp_path / name, Shown(images, mask, anomaly=mask.with_data(mask.data * 0.5), title="x"))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -50,47 +65,29 @@ def test_patients_right_is_on_the_left_of_the_picture(tmp_path: Path, flip: int)
         images = {c: Volume(v.data[::-1], affine) for c, v in images.items()}
         mask = Volume(mask.data[::-1], affine)
     path = tmp_path / "figure.png"
-    restoration_figure(path, images, mask=mask, rows=1)
-    picture = read(path)
-    panel = picture[:, picture.shape[1] // 2 :]  # the last of two panels has the contour
-    body = panel[int(0.3 * len(panel)) : int(0.9 * len(panel))]
-    red = (body[..., 0] > 0.8) & (body[..., 1] < 0.5)
-    rows, columns = np.nonzero(red)
-    assert len(rows) > 20
-    assert columns.mean() < 0.5 * panel.shape[1]
-    assert rows.mean() < 0.5 * len(body)  # anterior is up
+    restoration_figure(path, Shown(images, mask), count=1)
+    axial, coronal, sagittal = cells(read(path), Shown(images, mask))
+    for cell, left, up in ((axial, True, True), (coronal, True, None), (sagittal, True, None)):
+        rows, columns = np.nonzero((cell[..., 0] > 0.8) & (cell[..., 1] < 0.5))
+        assert len(rows) > 20
+        assert bool(columns.mean() < 0.45 * cell.shape[1]) is left  # the right, and in sagittal slices the front
+        assert up is None or bool(rows.mean() < 0.5 * len(cell)) is up
 
 
 def test_anisotropic_voxels_keep_true_proportions(tmp_path: Path) -> None:
     sizes = []
     for index, axes in enumerate(((1.0, 1.0, 4.0), (1.0, 2.0, 4.0))):
         images, mask = make(axes)
-        restoration_figure(tmp_path / f"{index}.png", images, mask=mask, rows=1)
+        restoration_figure(tmp_path / f"{index}.png", Shown(images, mask), count=1)
         sizes.append(read(tmp_path / f"{index}.png").shape[0])
-    assert sizes[1] > 1.4 * sizes[0]
-
-
-def test_slices_hold_most_mask_and_lie_apart() -> None:
-    mask = np.zeros((10, 10, 60), bool)
-    mask[:8, :8, 30] = mask[:7, :7, 31] = mask[:6, :6, 40] = mask[:2, :2, 50] = True
-    assert pick_slices(mask, None, 1.0, 3) == [50, 40, 30]
-    assert pick_slices(mask, None, 1.0, 2) == [40, 30]
-
-
-def test_empty_mask_falls_back_to_the_score_then_to_the_middle() -> None:
-    empty = np.zeros((4, 4, 21), bool)
-    score = np.zeros(empty.shape)
-    score[..., 5] = 1
-    assert pick_slices(empty, score, 1.0, 3) == [5]
-    assert pick_slices(empty, None, 1.0, 3) == [10]
-    assert pick_slices(empty, 0 * score, 1.0, 3) == [10]
+    assert sizes[1] > 1.2 * sizes[0]
 
 
 def test_constant_image_and_empty_mask_are_drawn(tmp_path: Path) -> None:
     images, mask = make()
     flat = {Contrast.T1: images[Contrast.FLAIR].with_data(np.zeros(SHAPE, np.float32))}
     nothing = mask.with_data(np.zeros(SHAPE, bool))
-    restoration_figure(tmp_path / "flat.png", flat, mask=nothing, anomaly=nothing.with_data(np.zeros(SHAPE)))
+    restoration_figure(tmp_path / "flat.png", Shown(flat, nothing, anomaly=nothing.with_data(np.zeros(SHAPE))))
     assert read(tmp_path / "flat.png").size
 
 
@@ -99,7 +96,7 @@ def test_existing_figure_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
     path.write_bytes(b"mine")
     with pytest.raises(UsageError, match=r"figure\.png exists"):
-        restoration_figure(path, images, mask=mask)
+        restoration_figure(path, Shown(images, mask))
     assert path.read_bytes() == b"mine"
 
 
@@ -121,13 +118,62 @@ def test_slices_stand_side_by_side_and_a_missing_one_stays_dark(tmp_path: Path) 
 @pytest.mark.parametrize("title", ["$\\foo$", "a$b$c", "x_{", "caf\udce9"])
 def test_a_title_is_no_formula(tmp_path: Path, title: str) -> None:
     images, mask = make()
-    restoration_figure(tmp_path / "f.png", images, mask=mask, title=title)
+    restoration_figure(tmp_path / "f.png", Shown(images, mask, title=title))
     slices_figure(tmp_path / "s.png", [Row(title, [Plane(title, mask.data[:, :, 3] * 1.0)])], title=title, note=title)
     assert read(tmp_path / "f.png").size and read(tmp_path / "s.png").size
 
 
 def test_a_notebooks_backend_does_not_matter() -> None:
-    code = "from braincli.reporting.figures import new_figure; print(type(new_figure().canvas).__name__)"
+    code = "from braincli.reporting.board import new_figure; print(type(new_figure().canvas).__name__)"
     environment = os.environ | {"MPLBACKEND": "inline-of-a-notebook"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "FigureCanvasAgg", run.stderr
+
+
+def test_each_contrast_stands_beside_its_restoration(tmp_path: Path) -> None:
+    images, mask = make()
+    images[Contrast.T2] = images[Contrast.FLAIR]
+    white = mask.with_data(np.ones(SHAPE, np.float32))
+    drawn = {
+        n: draw_case(Shown(images, mask, restored=r)).width for n, r in (("none", {}), ("one", {Contrast.T2: white}))
+    }
+    assert drawn["none"] == round(board.LEAST_INCH * board.DPI) == drawn["one"]  # few columns are made wider
+    picture = np.asarray(draw_case(Shown(images, mask, restored=dict.fromkeys(images, white))))
+    columns = np.array_split(picture[round(board.HEAD_INCH * board.DPI) :][:200], 5, axis=1)
+    bright = [np.median(column) > 200 for column in columns]
+    assert bright == [False, True, False, True, False]  # T2, its restoration, FLAIR, its restoration, mask
+
+
+def test_the_colour_bar_marks_the_threshold() -> None:
+    images, mask = make()
+    score = mask.with_data(mask.data * 0.8)
+    plain, marked = (np.asarray(draw_case(Shown(images, mask, anomaly=score, threshold=t))) for t in (None, 0.5))
+    foot = plain.shape[0] - round((board.FOOT_INCH + board.BAR_INCH) * board.DPI)
+    assert (plain[foot:] != marked[foot:]).any()
+    assert colour_top(score.data, 0.5) == 0.8 and colour_top(score.data, 0.3) == 0.6  # twice the threshold at most
+    assert colour_top(score.data, None) == 0.8 and colour_top(0 * score.data, None) == 1
+
+
+def test_lesions_are_numbered_where_they_are() -> None:
+    images, mask = make()
+    plain, numbered = (
+        np.asarray(draw_case(Shown(images, mask, lesions=labels), count=1)).astype(int)
+        for labels in (None, mask.with_data(mask.data.astype(np.uint8)))
+    )
+    changed = np.abs(plain - numbered).sum(axis=-1) > 100
+    shown = Shown(images, mask)
+    for cell, outlined in zip(cells(changed, shown), cells(plain, shown), strict=True):
+        red = np.argwhere((outlined[..., 0] > 200) & (outlined[..., 1] < 130))
+        assert cell.sum() > 20
+        assert np.argwhere(cell).mean(axis=0) == pytest.approx(red.mean(axis=0), abs=8)
+
+
+def test_thumbnails_are_small_and_outlined() -> None:
+    images, mask = make()
+    small = thumbnail(Shown(images, mask))
+    assert max(small.size) == 128 and small.size[0] < small.size[1]
+    pixels = np.asarray(small).astype(int)
+    rows, columns = np.nonzero(pixels[..., 0] - pixels[..., 1] > 100)
+    assert len(rows) > 20 and columns.mean() < 0.5 * small.size[0] and rows.mean() < 0.5 * small.size[1]
+    nothing = mask.with_data(np.zeros(SHAPE, bool))
+    assert max(thumbnail(Shown({Contrast.T1: nothing.with_data(np.zeros(SHAPE, np.float32))}, nothing)).size) == 128

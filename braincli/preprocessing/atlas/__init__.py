@@ -35,6 +35,18 @@ def spatial_reference() -> str:
     return f"SRI24 (Rohlfing 2010) resampled to BraTS space, 240 x 240 x 155, 1 mm; sri24_t1.nii.gz sha256:{digest}"
 
 
+def lies_on_grid(image: Volume) -> bool:
+    """Whether ``image`` has the atlas' grid, as BraTS data has, whatever the order of its axes."""
+    import numpy as np
+
+    from braincli.imaging.volume import view_along
+
+    turned = view_along(image, "LPS")
+    grid = np.diag([-1.0, -1.0, 1.0, 1.0])
+    grid[1, 3] = SHAPE[1] - 1
+    return turned.shape == SHAPE and bool(np.allclose(turned.affine, grid, atol=0.01))
+
+
 @cache
 def load_atlas(stripped: bool) -> Volume:
     """The SRI24 T1 template (240, 240, 155) float32 in 0..255 on the BraTS grid (LPS, 1 mm); do not write into it.

@@ -1,0 +1,126 @@
+"""The volumes of a case as a page holds them: cut to the brain, at the resolution of a screen, a byte per voxel."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from braincli.imaging.volume import view_along
+from braincli.reporting.figures import NAMES, Shown
+
+MOST_VOXELS = 1_200_000  # of a layer: 1.4 to 1.5 mm for an adult's brain
+GZIP_LEVEL = 2  # of isal: as small as zlib's 4, many times faster
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One volume of the page.
+
+    Attributes:
+        kind: ``scan``, ``restored``, ``anomaly``, ``mask`` or ``reference``.
+        name: of the contrast, or what it is.
+        data: (X, Y, Z) uint8 in RAS. Scans and restorations: 0..255 from black to white; the anomaly map: 0..255 from
+            0 to the top of its colours; masks: 0 and 1.
+    """
+
+    kind: str
+    name: str
+    data: np.ndarray
+
+    def packed(self) -> str:
+        """The bytes, x running fastest, gzipped, as base64."""
+        from isal import igzip
+
+        raw = self.data.tobytes(order="F")
+        return base64.b64encode(igzip.compress(raw, GZIP_LEVEL, mtime=0)).decode()
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The grid of all layers: the box of the brain, with voxels as large as :data:`MOST_VOXELS` asks for."""
+
+    shown: Shown
+
+    @cached_property
+    def pitch(self) -> tuple[float, float, float]:
+        """Size of a voxel in mm: the finest axes are coarsened first, none is made finer."""
+        spacing = np.array(self.shown.grid.spacing)
+        extent = spacing * [part.stop - part.start for part in self.shown.box]
+
+        def coarsened(least: float) -> np.ndarray:
+            return np.maximum(spacing, least)
+
+        def count(least: float) -> float:
+            return float(np.prod(np.ceil(extent / coarsened(least))))
+
+        low, high = 0.0, float(extent.max())
+        for _ in range(40):  # bisection: the count falls as voxels grow
+            middle = (low + high) / 2
+            low, high = (low, middle) if count(middle) <= MOST_VOXELS else (middle, high)
+        if count(0) <= MOST_VOXELS:
+            high = 0.0
+        x, y, z = (float(mm) for mm in coarsened(high))
+        return x, y, z
+
+    @cached_property
+    def _axes(self) -> list[np.ndarray]:
+        """Positions of the voxels' centres along each axis of the box, in voxels of the scan."""
+        axes = []
+        for part, own, pitch in zip(self.shown.box, self.shown.grid.spacing, self.pitch, strict=True):
+            count = max(1, int(np.ceil((part.stop - part.start) * own / pitch)))
+            axes.append(((np.arange(count) + 0.5) * pitch / own - 0.5).clip(0, part.stop - part.start - 1))
+        return axes
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) voxel of a layer -> RAS mm."""
+        corner = [part.start + axis[0] for part, axis in zip(self.shown.box, self._axes, strict=True)]
+        affine = self.shown.grid.affine.copy()
+        affine[:3, 3] = affine[:3, :3] @ corner + affine[:3, 3]
+        affine[:3, :3] *= np.array(self.pitch) / self.shown.grid.spacing
+        return affine
+
+    @property
+    def middle(self) -> tuple[float, float, float]:
+        """The middle of the box in mm."""
+        x, y, z = (self.affine @ [*((len(axis) - 1) / 2 for axis in self._axes), 1])[:3]
+        return float(x), float(y), float(z)
+
+    def linear(self, data: np.ndarray, low: float, high: float) -> np.ndarray:
+        """``data`` (X, Y, Z) of the scan's grid, interpolated; 0 and 255 where it is ``low`` and ``high``."""
+        values = data[self.shown.box].T  # whole planes first: x runs fastest in files
+        for axis, places in enumerate(reversed(self._axes)):
+            before = np.floor(places).astype(int)
+            after = np.minimum(before + 1, values.shape[axis] - 1)
+            share = (places - before).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+            first = values.take(before, axis).astype(np.float32, copy=False)
+            second = values.take(after, axis).astype(np.float32, copy=False)
+            second -= first
+            second *= share
+            values = np.add(first, second, out=second)
+        values -= np.float32(low)
+        values *= np.float32(255 / (high - low))
+        return np.rint(values.clip(0, 255, out=values)).astype(np.uint8).T
+
+    def nearest(self, data: np.ndarray) -> np.ndarray:
+        """``data`` (X, Y, Z) bool of the scan's grid, as 0 and 1."""
+        places = [np.rint(axis).astype(int) for axis in self._axes]
+        return data[self.shown.box][np.ix_(*places)].astype(np.uint8)
+
+    def layers(self) -> Iterator[Layer]:
+        """All that the case has: scans with their restorations, anomaly map, mask, reference."""
+        shown, inside = self.shown, self.nearest(self.shown.inside).astype(bool)
+        for contrast, (data, window) in shown.scans.items():
+            yield Layer("scan", NAMES[contrast], self.linear(data, *window) * inside)
+            if contrast in shown.restored:
+                restored = self.linear(view_along(shown.restored[contrast]).data, 0, 1)
+                yield Layer("restored", NAMES[contrast], restored * inside)
+        if shown.score is not None:
+            yield Layer("anomaly", "anomaly map", self.linear(shown.score, 0, shown.top) * inside)
+        yield Layer("mask", "mask", self.nearest(shown.marked))
+        if shown.known is not None:
+            yield Layer("reference", "reference", self.nearest(shown.known))

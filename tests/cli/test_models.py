@@ -1,0 +1,56 @@
+"""``braincli models``, and what a shell completes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from braincli.cli import app
+
+
+@pytest.fixture(autouse=True)
+def search(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINCLI_MODELS", str(models))
+
+
+def completed(*words: str) -> list[str]:
+    """What bash is offered for the last of ``words``."""
+    environment = os.environ | {
+        "_BRAINCLI_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("braincli", *words)),
+        "COMP_CWORD": str(len(words)),
+    }  # fmt: skip
+    code = "from braincli.cli import app; app(prog_name='braincli')"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    return run.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("detect", "-m", "th"), {"threshold"}),
+        (("calibrate", "--model", "ts"), {"tsgm"}),
+        (("train", "--method", "dpm"), {"dpm-classifier", "dpm-classifier-free"}),
+        (("detect", "--contrast", "t1"), {"t1", "t1ce"}),
+        (("preprocess", "--device", "c"), {"cpu", "cuda"}),
+        (("score", "--empty", "p"), {"penalty"}),
+        (("models", "dpm-classifier-"), {"dpm-classifier-free"}),
+    ],
+)
+def test_names_are_completed(words: tuple[str, ...], wanted: set[str]) -> None:
+    assert set(completed(*words)) == wanted
+
+
+def test_a_models_name_shows_its_card_after_its_line(models: Path) -> None:
+    card = (models / "threshold" / "README.md").read_text(encoding="utf-8").rstrip()
+    result = CliRunner().invoke(app, ["models", "threshold"])
+    assert result.exit_code == 0 and result.stdout.rstrip().endswith(card) and "trained models" in result.stdout
+    assert card not in CliRunner().invoke(app, ["models"]).stdout
+    (models / "threshold" / "README.md").rename(models / "kept.md")
+    without = CliRunner().invoke(app, ["models", "threshold"])
+    (models / "kept.md").rename(models / "threshold" / "README.md")
+    assert without.exit_code == 0 and "threshold" in without.stdout
