@@ -72,9 +72,8 @@ def convolution_peak(device: Any, dtype: Any = None) -> float:
     gpu = device.type == "cuda"
     rows, channels, side = (64, 256, 96) if gpu else (16, 64, 48)
     layout = {"device": device, "dtype": dtype or torch.float32}
-    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, **layout).to(
-        memory_format=torch.channels_last
-    )
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, **layout)
+    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     x = torch.randn(rows, channels, side, side, **layout).contiguous(memory_format=torch.channels_last)
 
     def work() -> None:

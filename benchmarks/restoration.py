@@ -253,7 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("-o", "--output", type=Path, help="write the tables there, too")
     options = parser.parse_args(arguments)
     chosen = device.prepare(options.device, options.threads)
-    rows, notes = [], []
+    rows: list[Measured] = []
+    notes: list[str] = []
     for name in options.models:
         model = load_model(name, chosen)
         try:

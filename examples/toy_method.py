@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, masked_mean, no_tick, present
+from braincli.methods.lengths import Length
 from braincli.methods.presets import COMPACT_MAP, LEFT_OUT, WHOLE_128, Preset
 
 
 class MeanImageConfig(MethodConfig):
     """Options of the method; whatever stands here can be given as ``--set rate=0.1``."""
 
-    train_steps: dict[str, int] = Field(default={"main": 400})
+    train_steps: dict[str, Length] = Field(default={"main": 400})
     rate: float = Field(default=0.05, gt=0)  # learning rate
 
 
