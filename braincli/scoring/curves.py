@@ -155,7 +155,7 @@ class PooledCurve:
         """Best mean DSC over cases with one threshold, and that threshold; None without positives."""
         if not self.cases:
             return None
-        best = int(np.argmax(self.dice_sum))
+        best = len(self.dice_sum) - 1 - int(np.argmax(self.dice_sum[::-1]))  # the highest that is as good
         return float(self.dice_sum[best] / self.cases), float(_edge(np.array([best]))[0])
 
 

@@ -114,3 +114,11 @@ def test_histogram_keeps_the_order_of_signed_floats() -> None:
     edges = curves._edge(np.array(bins))
     assert np.all(edges <= values)
     assert np.allclose(edges, values, rtol=2**-10)
+
+
+def test_the_common_threshold_of_maps_that_are_0_everywhere_is_0() -> None:
+    """Every threshold up to 0 marks all alike: not one that is no number."""
+    pool = curves.PooledCurve()
+    pool.add(score=np.zeros(50, np.float32), ref=np.arange(50) < 10)
+    common = pool.best_common_dice()
+    assert common == (pytest.approx(20 / 60), 0.0)
