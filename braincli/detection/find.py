@@ -86,28 +86,29 @@ class Findings:
     def restored(self, contrast: Contrast) -> Volume:
         """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain.
 
-        The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp.
+        The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp. What
+        was redrawn takes the place of the scan, whose finer detail would stay as a ghost of the lesion.
         """
         image, box = self.images[contrast], bounding_box(self.brain.data)
         restored = normalise(image.data, self._shown(contrast), self.spec)
         inside = restored[box]
-        inside += self._change(contrast)[box]
+        inside += self._change(contrast, restored)[box]
         np.clip(inside, 0, 1, out=inside)
         inside *= self.brain.data[box]
         return image.with_data(restored)
 
     def restored_like_input(self, contrast: Contrast) -> Volume:
         """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
-        image, change = self.images[contrast], self._change(contrast)
+        image = self.images[contrast]
         inside = values_in(image.data, self._shown(contrast))
         units = image.data.astype(np.float32)
         if self.spec.normalisation == "equalise":
-            changed = change != 0
+            changed = self._change(contrast, normalise(image.data, self._shown(contrast), self.spec)) != 0
             units[changed] = quantiles(inside, self.restored(contrast).data[changed])
         else:
             low, high = np.percentile(inside, self.spec.percentiles)
             box = bounding_box(self.brain.data)
-            units[box] += (high - low) * change[box]
+            units[box] += (high - low) * self._change(contrast, (units - low) / max(high - low, 1e-6))[box]
         return image.with_data(units)
 
     def _shown(self, contrast: Contrast) -> np.ndarray:
@@ -118,10 +119,21 @@ class Findings:
         hidden = view_onto(slices.ras.with_data(slices.hidden[contrast]), slices.grid)
         return self.brain.data & ~hidden.data
 
-    def _change(self, contrast: Contrast) -> np.ndarray:
-        """Restoration minus input at the network's pixel size, on the input's grid; 0 outside the brain."""
+    def _change(self, contrast: Contrast, scan: np.ndarray) -> np.ndarray:
+        """What is added to ``scan`` (X, Y, Z), the input on the model's scale; 0 outside the brain.
+
+        Restoration minus input at the network's pixel size; where the slice was redrawn, what turns the scan into that.
+        """
         slices, (image, restored) = self.restoration.slices, self._pair(contrast)
-        return slices.to_volume((restored - image) * slices.brain[:, 0]).data
+        change = slices.to_volume((restored - image) * slices.brain[:, 0]).data
+        if self.restoration.suspicion is None:
+            return change
+        inside = np.maximum(slices.to_volume(slices.brain[:, 0]).data, 0.25)  # no darker at the brain's edge
+        redrawn = slices.to_volume(restored != image).data / inside
+        place = redrawn > 0
+        fresh = slices.to_volume(restored).data[place] / inside[place]
+        change[place] += redrawn[place].clip(0, 1) * (fresh - scan[place] - change[place])
+        return change
 
     def residual(self, contrast: Contrast) -> Volume:
         """|input - restoration| in shares of the intensity range, 0 outside the brain."""
