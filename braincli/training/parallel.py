@@ -11,6 +11,7 @@ passes no other signal on.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Sequence
@@ -47,7 +48,15 @@ def launch(device: torch.device, dtype: torch.dtype | None = None) -> Any:
         plugins=[TorchElasticEnvironment() if several else LightningEnvironment()],  # never SLURM's by accident
     )
     fabric.launch()
+    if several:
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Close the process group while Python still runs: its threads abort a process that ends without them."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def shards_of(fabric: Any, shards: int | None, batch: int) -> tuple[int, range]:
