@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,12 +129,21 @@ class Findings:
         change = slices.to_volume((restored - image) * slices.brain[:, 0]).data
         if self.restoration.suspicion is None:
             return change
-        inside = np.maximum(slices.to_volume(slices.brain[:, 0]).data, 0.25)  # no darker at the brain's edge
-        redrawn = slices.to_volume(restored != image).data / inside
+        redrawn = slices.to_volume(restored != image).data
         place = redrawn > 0
-        fresh = slices.to_volume(restored).data[place] / inside[place]
-        change[place] += redrawn[place].clip(0, 1) * (fresh - scan[place] - change[place])
+        if not place.any():
+            return change
+        box = bounding_box(place)  # mostly a small part of the head
+        place, part, inside = place[box], change[box], self._inside[box][place[box]]
+        fresh, share = slices.to_volume(restored).data[box][place] / inside, redrawn[box][place] / inside
+        part[place] += share.clip(0, 1) * (fresh - scan[box][place] - part[place])
         return change
+
+    @cached_property
+    def _inside(self) -> np.ndarray:
+        """(X, Y, Z) share of brain among the canvas pixels around each voxel, which makes its edge no darker."""
+        slices = self.restoration.slices
+        return np.maximum(slices.to_volume(slices.brain[:, 0]).data, 0.25)
 
     def residual(self, contrast: Contrast) -> Volume:
         """|input - restoration| in shares of the intensity range, 0 outside the brain."""
