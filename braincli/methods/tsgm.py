@@ -239,10 +239,7 @@ class TSGM(Translation):
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
         c = self.config
         healthy, diseased = batch.target, batch.image
-        t = draws.rand(generator, len(healthy)).to(healthy.device)
-        sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
-        noise = draws.randn(generator, *healthy.shape).to(healthy)
-        noisy = healthy + sigma[:, None, None, None] * noise
+        noisy, sigma = noised(healthy, c.sigma_min, c.sigma_max, generator)
         clean, logit = self._denoise(noisy, sigma, diseased)
         error = self.precondition.weight(sigma)[:, None, None, None] * (clean - healthy) ** 2
         loss = masked_mean(error, batch.counts)
@@ -257,11 +254,8 @@ class TSGM(Translation):
         """Denoising score matching of what is hidden, given what lies around it."""
         assert self.config.redraw is not None and batch.hidden is not None
         c, hidden = self.config.redraw, batch.hidden
-        t = draws.rand(generator, len(batch)).to(batch.target.device)
-        sigma = levels.sigma_at(t, c.sigma_min, c.sigma_max)
         filled = fill(batch.image, batch.brain & ~hidden, hidden)
-        noise = draws.randn(generator, *filled.shape).to(filled)
-        noisy = torch.where(hidden, batch.target, filled) + sigma[:, None, None, None] * noise
+        noisy, sigma = noised(torch.where(hidden, batch.target, filled), c.sigma_min, c.sigma_max, generator)
         clean = self._inpaint(noisy, sigma, filled, hidden)
         error = self.redrawing.weight(sigma)[:, None, None, None] * (clean - batch.target) ** 2
         loss = masked_mean(error, batch.counts)
@@ -372,6 +366,13 @@ class TSGM(Translation):
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
         rows: Tensor = self.score(pairs, log_sigma.repeat_interleave(c))
         return rows.reshape(-1, c, *rows.shape[2:])
+
+
+def noised(clean: Tensor, low: float, high: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """``clean`` (B, C, H, W) with noise of a drawn level between ``low`` and ``high`` per row, and these sigma (B,)."""
+    t = draws.rand(generator, len(clean)).to(clean.device)
+    sigma = levels.sigma_at(t, low, high)
+    return clean + sigma[:, None, None, None] * draws.randn(generator, *clean.shape).to(clean), sigma
 
 
 def hide(task: Task, generator: torch.Generator) -> Task:
