@@ -11,16 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from items import Item
 
-from braincli.errors import BraincliError, InputError
+from braincli.errors import InputError
 from braincli.runtime import device
 from braincli.runtime.progress import Reporter
-
-
-@dataclass(frozen=True)
-class Item:
-    id: str
-    problem: BraincliError | None = None
 
 
 @dataclass

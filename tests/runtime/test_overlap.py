@@ -6,50 +6,16 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+from items import Item, Listener, Result, items, work
 
-from braincli.errors import BraincliError, InputError
+from braincli.errors import InputError
 from braincli.runtime.cohort import each, stream
 from braincli.runtime.overlap import Steps, drained
 from braincli.runtime.progress import Reporter
 
 PARTS = ("read", "compute", "write")
-
-
-@dataclass(frozen=True)
-class Item:
-    id: str
-    problem: BraincliError | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    case: str
-
-
-class Listener(Reporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-
-def items(*ids: str) -> list[Item]:
-    return [Item(id) for id in ids]
-
-
-def work(item: Item) -> Result:
-    match item.id:
-        case "bad":
-            raise InputError("bad.nii is\ntruncated.", "Copy it again.")
-        case "bug":
-            raise IndexError("list index out of range")
-        case "big":
-            raise MemoryError
-    return Result(item.id)
 
 
 class Log:
