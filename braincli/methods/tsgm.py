@@ -35,7 +35,8 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
   sigma_max, gives the map of suspicion. A stage 3 ``redraw`` learns to draw healthy tissue into hidden regions of
   lesion-like shape from what lies around them (:mod:`braincli.anomalies.hiding`); there the prior is centred on the
   smooth mean of the surroundings, since the slice itself is not shown. What is suspicious is hidden with a margin and
-  redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. The
+  redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. All
+  slices of a case are redrawn from the same noise, so that what is drawn goes on from slice to slice. The
   idea to hide what is suspected and to redraw it from its surroundings is close to IterMask2 (Liang et al. 2024,
   arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943); networks, training and order are ours.
 
@@ -97,6 +98,7 @@ class Redraw(BaseModel):
         spread: standard deviation of healthy tissue around the mean of its surroundings.
         sigma_min, sigma_max: noise levels that it learns and is sampled at.
         doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
+        own: the lesions that slices hold themselves, as far as these are known, teach suspicion beside planted ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -109,6 +111,7 @@ class Redraw(BaseModel):
     sigma_max: float = Field(default=5.0, gt=0)
     doubt: float = Field(default=0.3, gt=0, lt=1)
     margin: int = Field(default=2, ge=0)
+    own: bool = False
 
 
 class TSGMConfig(TranslationConfig):
@@ -245,8 +248,7 @@ class TSGM(Translation):
         loss = masked_mean(error, batch.counts)
         logs = {"score_matching": loss.detach()}
         if c.redraw:
-            known = batch.counts.any(dim=1, keepdim=True) & batch.with_planted[:, None, None, None]
-            suspicion = segmentation_loss(logit.float(), batch.planted, known, DICE)
+            suspicion = segmentation_loss(logit.float(), *suspected(batch, own=c.redraw.own), DICE)
             loss, logs["suspicion"] = loss + SUSPICION * suspicion, suspicion.detach()
         yield "restore", loss, logs
 
@@ -328,6 +330,10 @@ class TSGM(Translation):
         sigmas = spaced(c.steps, low, high)
         return samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, tick=tick, **extra)
 
+    @property
+    def coherent(self) -> bool:
+        return self.config.redraw is not None
+
     def calls(self) -> int:
         c = self.config
         return samplers.calls(c.sampler, c.steps, c.corrector_steps, corrector_first=c.corrector_first) + bool(c.redraw)
@@ -373,6 +379,19 @@ def noised(clean: Tensor, low: float, high: float, generator: torch.Generator) -
     t = draws.rand(generator, len(clean)).to(clean.device)
     sigma = levels.sigma_at(t, low, high)
     return clean + sigma[:, None, None, None] * draws.randn(generator, *clean.shape).to(clean), sigma
+
+
+def suspected(task: Task, *, own: bool) -> tuple[Tensor, Tensor]:
+    """What suspicion is to be: (B, 1, H, W) in [0, 1], how diseased each pixel is, and (B, 1, H, W) bool, where that is
+    known: in rows with a planted lesion, since partners by the CycleGAN are diseased nobody knows where.
+
+    With ``own`` the lesions that the slices held before count, too, up to their very rim.
+    """
+    diseased, known = task.planted, task.counts.any(dim=1, keepdim=True)
+    if own:
+        sure = task.brain if task.unsure is None else task.brain & ~task.unsure
+        diseased, known = torch.maximum(diseased, task.lesion.to(diseased)), sure | task.lesion
+    return diseased, known & task.with_planted[:, None, None, None]
 
 
 def hide(task: Task, generator: torch.Generator) -> Task:

@@ -12,6 +12,7 @@ from braincli.diffusion import samplers
 from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method
+from braincli.methods.tsgm import suspected
 
 SIZE = (32, 24)
 
@@ -136,6 +137,27 @@ def test_a_stage_that_is_not_there_is_not_trained() -> None:
         assert registry.build("tsgm", preset="paper", size=(256, 256)).stages == ("translate", "restore")
     with pytest.raises(UsageError, match="redraw needs contrasts = stacked"):
         build(contrasts="single")
+
+
+def test_own_lesions_teach_suspicion_up_to_their_rim() -> None:
+    method = build(redraw={"width": 8, "multipliers": (1, 2), "own": True}, lesson={"leave_out": True, "plant": 0.5})
+    rng = torch.Generator().manual_seed(0)
+    rows, brain = 12, torch.zeros(12, 1, *SIZE, dtype=torch.bool)
+    brain[:, :, 4:28, 4:20] = True
+    lesion, unsure = torch.zeros_like(brain), torch.zeros_like(brain)
+    lesion[:, :, 8:12, 6:10] = True
+    unsure[:, :, 20:24, 6:10] = True
+    image = torch.rand(rows, 4, *SIZE, generator=rng) * brain
+    batch = Batch(image, brain, torch.ones(rows, dtype=torch.long), lesion, torch.zeros(rows), unsure=unsure)
+    task = method.task(batch, "restore", rng)
+    diseased, known = suspected(task, own=True)
+    taught = task.with_planted[:, None, None, None]
+    assert 0 < int(taught.sum()) < rows, "some rows are partners by the CycleGAN"
+    assert bool((diseased[task.lesion] == 1).all()) and bool((known[task.lesion & taught]).all())
+    assert not (known & task.unsure & ~task.lesion).any() and not known[~taught[:, 0, 0, 0]].any()
+    assert torch.equal(known, taught & task.brain & (~task.unsure | task.lesion)), "no margin is left out"
+    planted, narrower = suspected(task, own=False)
+    assert torch.equal(planted, task.planted) and not (narrower & task.lesion).any()
 
 
 def test_only_what_is_hidden_is_learnt_and_seen_as_its_surroundings() -> None:
