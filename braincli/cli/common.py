@@ -19,7 +19,7 @@ from braincli.errors import BraincliError
 
 COMMANDS = (
     "preprocess", "train", "calibrate", "detect", "score", "check", "split", "synth", "models", "weights", "demo",
-    "cite",
+    "cite", "slurm",
 )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def detect_cases(
     jobs = cohort.Jobs(config.jobs, NEED_GB[config.preprocess])
     run, steps = partial(detector.run, output=output), partial(detector.steps, output=output)
     alone = config.preprocess or (config.threads or available_threads()) < 2  # preprocessing takes all threads itself
-    outcomes = cohort.each(cases, run, reporter, jobs=jobs, steps=None if alone else steps)
+    outcomes = cohort.each(cases, run, reporter, jobs=jobs, steps=None if alone else steps, of=everyone)
     results = [outcome.result or _failed(outcome) for outcome in outcomes]
     if paged and results:
         try:

@@ -29,15 +29,16 @@ def preprocess_cases(
             for several cases.
         CohortError: all cases were tried and some failed; it lists them, ``outcomes`` holds what came of each.
         QualityError: the same, where nothing but quality limits was exceeded (with ``strict_qc``).
-        BraincliError: there is only one case, and this went wrong.
+        BraincliError: the cohort is one case, and this went wrong.
     """
     _refuse_clashes(cases, config)
+    everyone = len(cases)
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     naming.write_dataset_description(out)
     for text in left_aside(cases):
         reporter.say(text)
     work = partial(preprocess_case, out=out, config=config, reporter=reporter)
-    return cohort.results(cohort.each(cases, work, reporter, jobs=cohort.Jobs(config.jobs, NEED_GB)))
+    return cohort.results(cohort.each(cases, work, reporter, jobs=cohort.Jobs(config.jobs, NEED_GB), of=everyone))
 
 
 def _refuse_clashes(cases: Sequence[Case], config: PreprocessConfig) -> None:

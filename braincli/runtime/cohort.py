@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,6 +15,14 @@ from braincli.runtime.overlap import Steps, overlapped
 from braincli.runtime.progress import Reporter
 
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+class _Planned(BaseException):
+    """The plan is made; nothing on the way out may take this for a case's failure."""
+
+
+_plan: ContextVar[list[str] | None] = ContextVar("plan", default=None)  # to be filled, where one is asked for
 
 
 class Item(Protocol):
@@ -72,6 +81,9 @@ def part(cases: Sequence[I], part_id: int | None, num_parts: int | None, reporte
     Raises:
         UsageError: one of the numbers without the other, or no such part.
     """
+    if (plan := _plan.get()) is not None:
+        plan[:] = sorted(case.id for case in cases)
+        raise _Planned
     if part_id is None and num_parts is None:
         return list(cases)
     if part_id is None or num_parts is None:
@@ -82,10 +94,32 @@ def part(cases: Sequence[I], part_id: int | None, num_parts: int | None, reporte
         raise UsageError(
             f"--part-id: {part_id} is not below --num-parts {num_parts}.", f"Parts are 0 to {num_parts - 1}."
         )
-    chosen = sorted(cases, key=lambda case: case.id)[part_id::num_parts]
+    chosen = shares(sorted(cases, key=lambda case: case.id), num_parts)[part_id]
     nothing = "" if chosen else "; nothing to do"
     reporter.say(f"part {part_id} of {num_parts}: {len(chosen)} of {len(cases)} cases{nothing}")
     return chosen
+
+
+def shares(ordered: Sequence[T], num_parts: int) -> list[list[T]]:
+    """What each of ``num_parts`` parts holds of what is in order."""
+    return [list(ordered[number::num_parts]) for number in range(num_parts)]
+
+
+def planned(run: Callable[[], object]) -> list[str]:
+    """Ids, in order, of the cases that ``run`` would part: it runs as far as to :func:`part`, and no case is begun.
+
+    Whatever ``run`` refuses before it looks at cases (options, a missing model, an output that cannot be written) is
+    raised, so that it is found before a cluster is asked for anything.
+    """
+    plan: list[str] = []
+    token = _plan.set(plan)
+    try:
+        run()
+    except _Planned:
+        return plan
+    finally:
+        _plan.reset(token)
+    raise InternalError("This command does not part its cases.")
 
 
 def each(
@@ -96,6 +130,7 @@ def each(
     title: str = "cases",
     jobs: Jobs | None = None,
     steps: Callable[[I], Steps[R]] | None = None,
+    of: int = 1,
 ) -> list[Outcome[R]]:
     """Run ``work`` on every case; whatever goes wrong with one becomes its outcome. The order is that of the cases.
 
@@ -104,11 +139,12 @@ def each(
             and holds its ``reporter`` as such.
         steps: the same work in three parts. Where this process does it all, the cases overlap: the next is begun and
             the last ended in other threads, see :mod:`braincli.runtime.overlap`.
+        of: how many cases the cohort has of which ``cases`` are a part.
 
     Raises:
-        BraincliError: there is only one case, and this went wrong.
+        BraincliError: the cohort is one case, and this went wrong.
     """
-    return list(stream(cases, work, reporter, title=title, jobs=jobs, steps=steps))
+    return list(stream(cases, work, reporter, title=title, jobs=jobs, steps=steps, of=of))
 
 
 def stream(
@@ -119,9 +155,10 @@ def stream(
     title: str = "cases",
     jobs: Jobs | None = None,
     steps: Callable[[I], Steps[R]] | None = None,
+    of: int = 1,
 ) -> Iterator[Outcome[R]]:
     """What :func:`each` gives, one by one, as soon as those before it are there."""
-    if len(cases) == 1:
+    if max(len(cases), of) == 1:
         yield _done(cases[0], work)
         return
     early: dict[int, Outcome[R]] = {}
