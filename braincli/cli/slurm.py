@@ -73,12 +73,12 @@ def _shared(
     """The options that all submissions share."""
 
 
-def _array(required: bool) -> Parameter:
+def _array(default: Any) -> Parameter:
+    """Needed once (no default); later it is as before (None)."""
+    before = "as before" if default is None else ""
     text = "Parts of the cohort, one a task; N%M: at most M tasks at a time."
-    kind = Annotated[str, option(text, "--array", metavar="N[%M]")]
-    if required:
-        return Parameter("array", Parameter.KEYWORD_ONLY, annotation=kind)
-    return Parameter("array", Parameter.KEYWORD_ONLY, annotation=kind | None, default=None)
+    kind = Annotated[str | None, option(text, "--array", default=before, metavar="N[%M]")]
+    return Parameter("array", Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
 def _taking(function: Callable[..., None], *own: Parameter) -> Callable[..., None]:
@@ -114,7 +114,7 @@ def _submission(verb: str, command: Callable[..., None]) -> Callable[..., None]:
     Example: braincli slurm {verb} COHORT -o OUT --array 32 --cpus 8 --mem 48G --time 4:00:00
     """
     context = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    return _taking(submit, context, *own.values(), _array(required=True))
+    return _taking(submit, context, *own.values(), _array(Parameter.empty))
 
 
 def _resume(output: Path, **given: Any) -> None:
@@ -149,7 +149,7 @@ def _register() -> None:
         if command is not None and "part_id" in signature(command).parameters:
             app.command(verb)(_submission(verb, command))
     out = Parameter("output", Parameter.KEYWORD_ONLY, annotation=Output)
-    app.command("resume")(_taking(_resume, out, _array(required=False)))
+    app.command("resume")(_taking(_resume, out, _array(None)))
 
 
 @app.command("status")

@@ -158,7 +158,7 @@ def stream(
     of: int = 1,
 ) -> Iterator[Outcome[R]]:
     """What :func:`each` gives, one by one, as soon as those before it are there."""
-    if max(len(cases), of) == 1:
+    if len(cases) == 1 and of <= 1:
         yield _done(cases[0], work)
         return
     early: dict[int, Outcome[R]] = {}

@@ -86,7 +86,7 @@ def fates(rounds: Sequence[Round]) -> list[Fate]:
 
 def _of_part(each: Round, part: int, state: State | None, complete: Container[str]) -> Iterator[Fate]:
     log = each.log(part)
-    here = Fate("", "", part, f"{each.job}_{part}", log=str(log.relative_to(each.output / FOLDER)))
+    here = Fate("", "", part, f"{each.job}_{part}", log=str(log.relative_to(each.folder.parent)))
     code = each.code(part)
     if state is not None and state.going:
         now = "pending" if state.word == "PENDING" else "running"

@@ -162,7 +162,9 @@ def rounds(output: Path) -> list[Round]:
         UsageError: nothing was submitted, or the folder was moved since.
         InputError: a plan cannot be read.
     """
-    every = sorted((Round.read(plan) for plan in (output / FOLDER).glob(f"round-*/{PLAN}")), key=lambda r: r.number)
+    every = sorted(
+        (Round.read(plan) for plan in (output.absolute() / FOLDER).glob(f"round-*/{PLAN}")), key=lambda r: r.number
+    )
     while every and not every[-1].job:  # its submission was interrupted
         every.pop()
     if not every:

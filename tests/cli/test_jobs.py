@@ -88,7 +88,7 @@ def test_parts_make_up_the_whole(command: str, options: list[str], place: Path, 
         result = run(*words, *options)
         codes.append(result.exit_code)
         said += result.stderr
-    assert codes == [0, 0, 0, 3, 0]  # a part of one case ends with what is wrong with this
+    assert codes == [0, 0, 0, 6, 0]  # a part of a cohort is a cohort, also where it is one case
     assert "part 0 of 5: 1 of 4 cases" in said and "part 4 of 5: 0 of 4 cases; nothing to do" in said
     assert run(command, place / "in", "-o", tmp_path / "all", *options).exit_code == 6
     assert contents(tmp_path / "out") == contents(tmp_path / "all")

@@ -6,7 +6,7 @@ import pytest
 from items import Item, Listener, Result, items, work
 
 from braincli.errors import CohortError, InputError, InternalError, QualityError, ResourceError
-from braincli.runtime.cohort import Outcome, each, finished, results, rows
+from braincli.runtime.cohort import Outcome, each, finished, part, planned, results, rows
 from braincli.runtime.progress import Reporter, Step
 
 
@@ -30,6 +30,33 @@ def test_every_case_is_tried_in_order_and_what_fails_is_its_own() -> None:
 def test_what_goes_wrong_with_the_only_case_is_raised_as_it_is(item: Item, error: type[Exception]) -> None:
     with pytest.raises(error):
         each([item], work, Reporter())
+
+
+def test_one_case_of_a_larger_cohort_fails_as_its_part() -> None:
+    """A part of a job array that is one case: its outcome is kept, too, for tables and pages."""
+    (outcome,) = each(items("bad"), work, Reporter(), of=4)
+    assert isinstance(outcome.error, InputError)
+    with pytest.raises(CohortError, match="1 of 1 cases failed"):
+        results([outcome])
+
+
+def test_a_plan_names_the_cases_and_begins_none() -> None:
+    begun: list[str] = []
+
+    def run() -> None:
+        begun.append("refusals")
+        try:
+            part(items("c", "a", "b"), None, None, Reporter())
+        except Exception:
+            begun.append("caught")
+        begun.append("cases")
+
+    assert planned(run) == ["a", "b", "c"] and begun == ["refusals"]
+    assert part(items("a"), None, None, Reporter()) == items("a"), "the plan is over"
+    with pytest.raises(InputError):
+        planned(lambda: work(Item("bad")))
+    with pytest.raises(InternalError, match="does not part"):
+        planned(lambda: None)
 
 
 def test_no_case_and_one_case_give_what_there_is() -> None:
