@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -101,6 +101,16 @@ class Cluster:
     def up(self, node: str) -> None:
         """Start a node's slurmd."""
         self._daemon("slurmd", "-D", "-N", node, key=node)
+
+    def lose(self, node: str, *pids: int) -> None:
+        """Let a node die, as for want of power: its slurmd and all processes of its jobs, which ``pids`` names."""
+        daemon = self.daemons.pop(node)
+        daemon.kill()
+        daemon.wait()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=power")  # else after SlurmdTimeout
 
     def ask(self, *words: str) -> str:
         """What a client prints."""

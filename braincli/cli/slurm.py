@@ -164,8 +164,9 @@ def status(output: Output, as_json: AsJson = False, quiet: Quiet = False, debug:
 
     found = fates(rounds(output))
     _show(found, as_json)
-    if not all(fate.going or fate.status == "done" for fate in found):
-        raise failure(found, output)
+    error = failure(found, output)
+    if error is not None and not all(fate.going or fate.status == "done" for fate in found):
+        raise error
 
 
 @app.command("gather")

@@ -55,8 +55,8 @@ class Resources:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Resources:
         """From JSON."""
-        known = {each.name for each in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k in known})
+        given: dict[str, Any] = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
 
     def directives(self) -> list[str]:
         """Options of sbatch, one a line."""

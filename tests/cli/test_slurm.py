@@ -136,3 +136,8 @@ def test_from_submission_to_resumption(place: Path, tmp_path: Path, monkeypatch:
     assert run("resume", place / "out", "-q").exit_code == 0
     plan = json.loads((first.with_name("round-2") / "round.json").read_text())
     assert plan["submitted"] == [0] and plan["resources"]["mem"] == "4G" and plan["parts"] == [["a", "cc"], ["b"]]
+
+    write_case(place / "in" / "d", "d", ["flair"], shape=SHAPE, matrix=GRID)  # has come since
+    assert run("resume", place / "out", "--array", "4", "-q").exit_code == 0
+    plan = json.loads((first.with_name("round-3") / "round.json").read_text())
+    assert plan["parts"] == [["a"], ["b"], ["cc"], ["d"]] and plan["submitted"] == [2, 3]

@@ -74,15 +74,22 @@ def table(out: Path) -> dict[str, dict[str, str]]:
         return {line["case"]: line for line in csv.DictReader(lines, dialect="excel-tab")}
 
 
-def down(running: cluster.Cluster, part: int, node: list[str]) -> None:
-    """Take the node of a part down as soon as this runs; ``node`` then holds its name."""
-    end = time.monotonic() + 60
-    while not node and time.monotonic() < end:
-        time.sleep(0.3)
-        lines = running.ask("squeue", "-h", "-r", "--states=RUNNING", "-o", "%K|%N").split()
-        node += [line.partition("|")[2] for line in lines if line.startswith(f"{part}|")]
-    assert node, "the part does not run"
-    running.ask("scontrol", "update", f"nodename={node[0]}", "state=down", "reason=power")
+def stuck(trouble: Path, part: int) -> str:
+    """A shell line with which a part comes no further while ``trouble`` is there; it tells its node and processes."""
+    told = f"echo $SLURMD_NODENAME $$ $PPID > {trouble}.new && mv {trouble}.new {trouble}.told"
+    return f'[ -e {trouble} ] && [ "$SLURM_ARRAY_TASK_ID" = {part} ] && {told} && exec sleep 600'
+
+
+def lose_node(running: cluster.Cluster, trouble: Path, node: list[str]) -> None:
+    """Let the node of the part that is stuck die, as soon as there is one; ``node`` then holds its name."""
+    told, end = trouble.with_name(f"{trouble.name}.told"), time.monotonic() + 300
+    while not told.exists():
+        assert time.monotonic() < end, "the part does not run"
+        time.sleep(0.1)
+    name, *pids = told.read_text().split()
+    node.append(name)
+    trouble.unlink()
+    running.lose(name, *map(int, pids))
 
 
 def test_a_killed_part_and_a_lost_node_are_named_and_made_good(
@@ -90,14 +97,13 @@ def test_a_killed_part_and_a_lost_node_are_named_and_made_good(
 ) -> None:
     out, trouble = tmp_path / "out", tmp_path / "trouble"
     trouble.touch()
-    killed = f'[ -e {trouble} ] && [ "$SLURM_ARRAY_TASK_ID" = 0 ] && kill -9 $$'
-    stuck = f'[ -e {trouble} ] && [ "$SLURM_ARRAY_TASK_ID" = 2 ] && sleep 600'
+    killed = f'[ -e {out}/code/slurm/round-2 ] || [ "$SLURM_ARRAY_TASK_ID" != 0 ] || kill -9 $$'
     node: list[str] = []
-    power = threading.Thread(target=down, args=(running, 2, node))
+    power = threading.Thread(target=lose_node, args=(running, trouble, node))
     power.start()
     result = run(
-        "detect", "in", "-o", out, *DETECT, "--array", "3", "--cpus", "1", "--mem", "1500M", "--wait",
-        "--setup", killed, "--setup", stuck, "--sbatch-extra=--no-requeue",
+        "detect", "in", "-o", out, *DETECT, "--array", "3", "--cpus", "2", "--mem", "1500M", "--wait",
+        "--setup", killed, "--setup", stuck(trouble, 2), "--sbatch-extra=--no-requeue",
     )  # fmt: skip
     power.join()
     assert node and result.exit_code == 6, result.output
@@ -116,8 +122,7 @@ def test_a_killed_part_and_a_lost_node_are_named_and_made_good(
     asked = run("status", out, "--json")
     assert asked.exit_code == 6 and [row["status"] for row in json.loads(asked.stdout)].count("lost") == 3
 
-    running.ask("scontrol", "update", f"nodename={node[0]}", "state=resume")
-    trouble.unlink()
+    running.up(node[0])
     again = run("resume", out, "--wait", "--json")
     assert again.exit_code == 6 and "1 of 5 cases are not done: 1 failed (q)." in again.stderr, again.output
     assert [row["status"] for row in json.loads(again.stdout)] == ["done"] * 4 + ["failed"]
@@ -143,11 +148,10 @@ def test_preprocess_and_a_node_that_comes_back(running: cluster.Cluster, place: 
     """SLURM itself sends a part whose node went down to another one; it goes on there, and nothing is lost."""
     out, trouble = tmp_path / "out", tmp_path / "trouble"
     trouble.touch()
-    stuck = f'[ -e {trouble} ] && [ "$SLURM_ARRAY_TASK_ID" = 1 ] && sleep 600'
     node: list[str] = []
     sent = run(
         "preprocess", "in/a", "in/b", "-o", out, "--already-stripped", "--space", "native", "--skip", "n4",
-        "--threads", "1", "--array", "5%2", "--setup", stuck, "--json",
+        "--threads", "1", "--array", "5%2", "--setup", stuck(trouble, 1), "--json",
     )  # fmt: skip
     assert sent.exit_code == 0, sent.output
     content: dict[str, Any] = json.loads(sent.stdout)
@@ -159,12 +163,11 @@ def test_preprocess_and_a_node_that_comes_back(running: cluster.Cluster, place: 
     assert "is still at work on out" in run("resume", out).stderr
     early = run("gather", out)
     assert early.exit_code == 6 and "Add --wait." in early.stderr
-    down(running, 1, node)
-    trouble.unlink()
+    lose_node(running, trouble, node)
     try:
         done = run("gather", out, "--wait")
     finally:
-        running.ask("scontrol", "update", f"nodename={node[0]}", "state=resume")
+        running.up(node[0])
     assert done.exit_code == 0 and done.stdout == "2 done\n", done.output
     assert (out / "sub-a").is_dir() and (out / "sub-b").is_dir()
 
