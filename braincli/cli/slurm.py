@@ -32,13 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-OURS = (
-    "part_id",
-    "num_parts",
-    "as_json",
-    "quiet",
-    "debug",
-)  # options of commands that the array says, or that are for here
+OURS = ("part_id", "num_parts", "as_json", "quiet", "debug")  # of a command's options: the array says them, or we do
 
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of a cohort that was submitted.")]
 
@@ -132,6 +126,8 @@ def _resume(output: Path, **given: Any) -> None:
     refuse_going(output)
     before = rounds(output)
     last, done = before[-1], {fate.case for fate in fates(before) if fate.status == "done"}
+    if not last.cwd.is_dir():
+        raise UsageError(f"{last.cwd}, from where it was submitted, is gone.", "Submit the cohort anew.")
     with contextlib.chdir(last.cwd):
         plan = _plan(last.verb, last.words, last.output, given, reporting, last)
     missing = tuple(part for part, cases in enumerate(plan.parts) if not done.issuperset(cases))
@@ -155,7 +151,7 @@ def _register() -> None:
 @app.command("status")
 @guarded
 def status(output: Output, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """What came of a submitted cohort so far: done, failed, lost, running, pending. Writes nothing.
+    """What came of a submitted cohort so far: done, failed, lost, running, pending. Gathers nothing.
 
     Exit code 6 if cases failed or were lost. Example: braincli slurm status OUT
     """
@@ -266,7 +262,9 @@ def _go(plan: Round, given: Mapping[str, Any], reporter: Reporter) -> None:
         return
     sent = plan.submit()
     cases = sum(len(sent.parts[part]) for part in sent.submitted)
-    reporter.say(f"job {sent.job}: {len(sent.submitted)} parts, {cases} cases; braincli slurm status {sent.output}")
+    reporter.say(
+        f"job {sent.job}: {len(sent.submitted)} of {len(sent.parts)} parts, {cases} cases; braincli slurm status {sent.output}"
+    )
     if given["wait"]:
         fates.wait(sent, reporter)
         _gather(sent.output, given["as_json"], reporter)

@@ -118,7 +118,8 @@ def _why(code: int | None, state: State | None, log: Path) -> str:
     reasons = [str(state)] if state is not None and (code is None or state.word not in ENDED) else []
     if code is not None and code > 128:
         with suppress(ValueError):
-            reasons.append(f"ended by {signal.Signals(code - 128).name}")
+            name = signal.Signals(code - 128).name
+            reasons.append(f"ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}")
     elif code is not None:
         reasons.append(f"ended with {code} ({EXIT_CODES.get(code, 'unknown')})")
     said = _last_words(log)

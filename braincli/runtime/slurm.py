@@ -55,8 +55,9 @@ class Resources:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Resources:
         """From JSON."""
-        given: dict[str, Any] = {each.name: content[each.name] for each in fields(cls) if each.name in content}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+        given = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        values: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in given.items()}
+        return cls(**values)
 
     def directives(self) -> list[str]:
         """Options of sbatch, one a line."""

@@ -99,7 +99,7 @@ def test_outcomes_that_the_parts_left(out: Path) -> None:
         ("echo '0|NODE_FAIL|n2|None'", None, "", "NODE_FAIL on n2"),
         ("echo '0|TIMEOUT|n1|TimeLimit'", 143, "x\nslurmstepd: error: *** JOB 3 CANCELLED DUE TO TIME LIMIT ***\ny\n",
          "TIMEOUT on n1, ended by SIGTERM: slurmstepd: error: *** JOB 3 CANCELLED DUE TO TIME LIMIT ***"),
-        ("echo '0|FAILED|n1|NonZeroExitCode'", 137, "restoring\n", "ended by SIGKILL: restoring"),
+        ("echo '0|FAILED|n1|NonZeroExitCode'", 137, "restoring\n", "ended by SIGKILL (out of memory?): restoring"),
         ("echo '0|FAILED|n1|NonZeroExitCode'", 4, "error: No model x.\n  See models.\n",
          "ended with 4 (model or weights): error: No model x."),
     ],
