@@ -262,9 +262,8 @@ def _go(plan: Round, given: Mapping[str, Any], reporter: Reporter) -> None:
         return
     sent = plan.submit()
     cases = sum(len(sent.parts[part]) for part in sent.submitted)
-    reporter.say(
-        f"job {sent.job}: {len(sent.submitted)} of {len(sent.parts)} parts, {cases} cases; braincli slurm status {sent.output}"
-    )
+    parts = f"{len(sent.submitted)} of {len(sent.parts)} parts, {cases} cases"
+    reporter.say(f"job {sent.job}: {parts}; braincli slurm status {sent.output}")
     if given["wait"]:
         fates.wait(sent, reporter)
         _gather(sent.output, given["as_json"], reporter)

@@ -41,7 +41,7 @@ class Fate:
         status: ``done``, ``failed``, ``lost`` (its part ended before it did), ``running`` or ``pending`` (its part).
         task: that had it last, as SLURM writes it: ``12_3``.
         exit_code, error: why it failed or was lost; the code is its own, or that of its part.
-        log: of its part, below the output.
+        log: of its part, below ``OUT/code/slurm``.
     """
 
     case: str
@@ -77,7 +77,7 @@ def fates(rounds: Sequence[Round]) -> list[Fate]:
         for part in each.submitted:
             for fate in _of_part(each, part, states.get(part), complete):
                 before = known.get(fate.case)
-                if fate.status in ("done", "failed") or before is None or before.status != "done":
+                if before is None or before.status != "done" or fate.status == "failed":  # what is done stays so
                     known[fate.case] = fate
     planned = {case: part for part, cases in enumerate(last.parts) for case in cases}
     never = Fate("", "lost", 0, "", error="It was in no part that was submitted.")

@@ -22,6 +22,7 @@ from tinymodels import write_models
 from typer.testing import CliRunner, Result
 
 from braincli.cli import app
+from braincli.imaging.cases import find_cases
 
 pytestmark = [
     pytest.mark.slow,
@@ -169,7 +170,7 @@ def test_preprocess_and_a_node_that_comes_back(running: cluster.Cluster, place: 
     finally:
         running.up(node[0])
     assert done.exit_code == 0 and done.stdout == "2 done\n", done.output
-    assert (out / "sub-a").is_dir() and (out / "sub-b").is_dir()
+    assert [case.id for case in find_cases(out)] == ["a", "b"], "what the parts left is no case"
 
 
 def test_what_the_cluster_refuses_is_said_and_leaves_nothing(place: Path, tmp_path: Path) -> None:

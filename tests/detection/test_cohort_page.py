@@ -75,6 +75,12 @@ def test_parts_of_an_array_share_one_page(models: Path, cases: Path, tmp_path: P
     assert table(out)["d"]["status"] == "done" and table(out)["d"]["error"] == "n/a"
 
 
+def test_a_part_of_one_case_that_fails_is_in_the_table(models: Path, cases: Path, tmp_path: Path) -> None:
+    report = detect(models, cases, tmp_path / "out", num_parts=4, part_id=3)
+    assert [case.status for case in report.failures] == ["failed"], "reported, as in any part, and not raised"
+    assert table(tmp_path / "out")["d"]["status"] == "failed"
+
+
 def test_a_case_that_fails_to_be_made_again_is_still_done(models: Path, cases: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     detect(models, cases, out)

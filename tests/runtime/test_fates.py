@@ -151,6 +151,7 @@ def test_later_rounds_go_over_earlier_ones(out: Path) -> None:
     left(third, 0, 0, *({"case": case, **DONE} for case in "abcd"))
     found = fates.fates(rounds(out))
     assert status(found) == {"a": "done", "b": "done", "c": "done", "d": "done", "f": "lost"}
+    assert [fate.task for fate in found] == ["12_0", "12_1", "13_2", "12_0", "14_0"], "who did it, not who skipped it"
     assert found[-1].error == "It was no longer in the cohort."
     fourth = send(out, 0, fresh=True)
     assert [each.number for each in rounds(out)] == [4], "a new submission begins anew"
