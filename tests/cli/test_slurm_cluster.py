@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import tempfile
 import threading
@@ -158,9 +159,8 @@ def test_preprocess_and_a_node_that_comes_back(running: cluster.Cluster, place: 
     content: dict[str, Any] = json.loads(sent.stdout)
     assert (content["parts"], content["cases"]) == ([0, 1], 2) and "2 parts: there are no more cases." in sent.stderr
     going = run("status", out)
-    assert going.exit_code == 0 and going.stdout in ("2 pending\n", "1 pending, 1 running\n", "2 running\n"), (
-        going.output
-    )
+    assert going.exit_code == 0 and re.search(r"\d (running|pending)", going.stdout), going.output
+    assert "lost" not in going.stdout and "failed" not in going.stdout
     assert "is still at work on out" in run("resume", out).stderr
     early = run("gather", out)
     assert early.exit_code == 6 and "Add --wait." in early.stderr
@@ -170,7 +170,7 @@ def test_preprocess_and_a_node_that_comes_back(running: cluster.Cluster, place: 
     finally:
         running.up(node[0])
     assert done.exit_code == 0 and done.stdout == "2 done\n", done.output
-    assert [case.id for case in find_cases(out)] == ["a", "b"], "what the parts left is no case"
+    assert [case.id for case in find_cases(out)] == ["sub-a", "sub-b"], "what the parts left is no case"
 
 
 def test_what_the_cluster_refuses_is_said_and_leaves_nothing(place: Path, tmp_path: Path) -> None:
