@@ -48,11 +48,6 @@ class Round:
     job: str = ""
 
     @property
-    def number(self) -> int:
-        """From 1."""
-        return int(self.folder.name.rpartition("-")[2])
-
-    @property
     def script(self) -> str:
         """What is submitted."""
         return slurm.script(
@@ -108,7 +103,7 @@ class Round:
     @property
     def begun_at(self) -> float:
         """When it was submitted, by the clock of the file system that dates the cases' records, too."""
-        return (self.folder / SCRIPT).stat().st_mtime
+        return min(path.stat().st_mtime for path in (self.folder / SCRIPT, self.folder / PLAN) if path.exists())
 
     def log(self, part: int) -> Path:
         """What the task of ``part`` said."""
@@ -162,22 +157,22 @@ def rounds(output: Path) -> list[Round]:
         UsageError: nothing was submitted, or the folder was moved since.
         InputError: a plan cannot be read.
     """
-    every = sorted(
-        (Round.read(plan) for plan in (output.absolute() / FOLDER).glob(f"round-*/{PLAN}")), key=lambda r: r.number
-    )
-    while every and not every[-1].job:  # its submission was interrupted
-        every.pop()
-    if not every:
+    found: list[Round] = []
+    for plan in _plans(output):
+        each = Round.read(plan)
+        if each.job:  # else its submission was interrupted
+            found.insert(0, each)
+            if each.fresh:
+                break
+    if not found:
         raise UsageError(
             f"Nothing was submitted for {output.name or output}.",
             "Begin with: braincli slurm detect COHORT -o OUT --array 8.",
         )
-    if not every[-1].output.exists() or not every[-1].output.samefile(output):
-        raise UsageError(
-            f"{output.name} was submitted as {every[-1].output}.", "Move it back, or submit the cohort anew."
-        )
-    first = max(index for index, each in enumerate(every) if each.fresh or index == 0)
-    return every[first:]
+    place = found[-1].output
+    if not place.exists() or not place.samefile(output):
+        raise UsageError(f"{output.name} was submitted as {place}.", "Move it back, or submit the cohort anew.")
+    return found
 
 
 def refuse_going(output: Path) -> None:
@@ -187,10 +182,10 @@ def refuse_going(output: Path) -> None:
         UsageError: names their job.
         ResourceError: SLURM does not answer.
     """
-    if not any((output / FOLDER).glob(f"round-*/{PLAN}")):
-        return
-    last = rounds(output)[-1]
-    if any(state.going for state in last.states().values()):
+    last = None
+    with suppress(InputError):  # what cannot be read does not stand in the way of a new submission
+        last = next((each for each in map(Round.read, _plans(output)) if each.job), None)
+    if last is not None and any(state.going for state in last.states().values()):
         raise UsageError(
             f"Job {last.job} is still at work on {output.name}.", f"Wait for it, or end it: scancel {last.job}."
         )
@@ -200,3 +195,10 @@ def new_folder(output: Path) -> Path:
     """Where the next round goes."""
     numbers = [int(path.name[6:]) for path in (output / FOLDER).glob("round-*") if path.name[6:].isdigit()]
     return output.absolute() / FOLDER / f"round-{max(numbers, default=0) + 1}"
+
+
+def _plans(output: Path) -> list[Path]:
+    """Where the rounds' plans lie, the last one first."""
+    found = (output.absolute() / FOLDER).glob(f"round-*/{PLAN}")
+    numbered = {int(plan.parent.name[6:]): plan for plan in found if plan.parent.name[6:].isdigit()}
+    return [numbered[number] for number in sorted(numbered, reverse=True)]

@@ -154,7 +154,7 @@ def test_later_rounds_go_over_earlier_ones(out: Path) -> None:
     assert [fate.task for fate in found] == ["12_0", "12_1", "13_2", "12_0", "14_0"], "who did it, not who skipped it"
     assert found[-1].error == "It was no longer in the cohort."
     fourth = send(out, 0, fresh=True)
-    assert [each.number for each in rounds(out)] == [4], "a new submission begins anew"
+    assert [each.folder.name for each in rounds(out)] == ["round-4"], "a new submission begins anew"
     assert status(fates.fates(rounds(out)))["a"] == "lost" and fourth.job == "15"
 
 
@@ -202,10 +202,14 @@ def test_folders_without_a_submission(out: Path, tmp_path: Path) -> None:
     moved = out.rename(tmp_path / "moved")
     with pytest.raises(UsageError, match="was submitted as"):
         rounds(moved)
+    refuse_going(moved)
     moved.rename(out)
     (each.folder / "round.json").write_text("{}")
     with pytest.raises(InputError, match=r"round-1/round\.json cannot be read"):
         rounds(out)
+    refuse_going(out)  # nothing that is damaged or was moved stands in the way of a new submission
+    (new_folder(out)).mkdir()
+    assert send(out, 0).folder.name == "round-3" and len(rounds(out)) == 1
 
 
 def test_many_cases_are_counted_not_listed(out: Path) -> None:
