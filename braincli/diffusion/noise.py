@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.diffusion import draws
+from braincli.diffusion import draws, levels
 
 Generators = Sequence[torch.Generator]
 SKEW, UNSKEW = (math.sqrt(3) - 1) / 2, (3 - math.sqrt(3)) / 6
@@ -34,6 +34,13 @@ def gaussian(like: Tensor, generators: torch.Generator | Generators) -> Tensor:
     _check(like, generators)
     rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
     return torch.stack(rows).to(like)
+
+
+def noised(clean: Tensor, low: float, high: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """``clean`` (B, C, H, W) with noise of a drawn level between ``low`` and ``high`` per row, and these sigma (B,)."""
+    t = draws.rand(generator, len(clean)).to(clean.device)
+    sigma = levels.sigma_at(t, low, high)
+    return clean + sigma[:, None, None, None] * draws.randn(generator, *clean.shape).to(clean), sigma
 
 
 def simplex(

@@ -59,6 +59,7 @@ from torch.nn import functional as F
 from braincli.anomalies import hiding
 from braincli.anomalies.filling import fill
 from braincli.diffusion import draws, levels, samplers
+from braincli.diffusion.noise import noised
 from braincli.diffusion.preconditioning import VE, Centred
 from braincli.methods.base import (
     Batch,
@@ -264,11 +265,7 @@ class TSGM(Translation):
         yield "redraw", loss, {"redraw": loss.detach()}
 
     def predict(
-        self,
-        image: Tensor,
-        brain: Tensor,
-        generators: Sequence[torch.Generator],
-        tick: Tick = no_tick,
+        self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], tick: Tick = no_tick
     ) -> Prediction:
         c = self.config
         if c.redraw:
@@ -372,13 +369,6 @@ class TSGM(Translation):
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
         rows: Tensor = self.score(pairs, log_sigma.repeat_interleave(c))
         return rows.reshape(-1, c, *rows.shape[2:])
-
-
-def noised(clean: Tensor, low: float, high: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """``clean`` (B, C, H, W) with noise of a drawn level between ``low`` and ``high`` per row, and these sigma (B,)."""
-    t = draws.rand(generator, len(clean)).to(clean.device)
-    sigma = levels.sigma_at(t, low, high)
-    return clean + sigma[:, None, None, None] * draws.randn(generator, *clean.shape).to(clean), sigma
 
 
 def suspected(task: Task, *, own: bool) -> tuple[Tensor, Tensor]:
