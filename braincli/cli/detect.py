@@ -132,7 +132,11 @@ def command(
         raise UsageError("Where should the result go?", "Add -o mask.nii.gz for one mask, or -o OUT/ for a folder.")
     scans = {name: path for name, path in (("t1", t1), ("t1ce", t1ce), ("t2", t2), ("flair", flair)) if path}
     words = reporter(quiet=quiet)
-    done = api.detect(inputs or [], output, config, words, scans=scans, contrast=contrast, brain_mask=brain_mask)
+    if inputs and scans:
+        raise UsageError(
+            "Give either paths or --t1 / --t1ce / --t2 / --flair.", "For example: braincli detect sub01/ -o out/."
+        )
+    done = api.detect(scans or inputs or [], output, config, words, contrast=contrast, brain_mask=brain_mask)
     if as_json:
         show_json(done.as_dict())
     elif done.cases:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, search
 from braincli.detection.lesions import Space, sphere_mm
-from braincli.detection.outputs import ATLAS_SPACE, Names, Writer
+from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, files_beside
 from braincli.detection.report import CaseResult
 from braincli.detection.stripped import judge_skull, refuse_skull
 from braincli.errors import InputError, QualityError, UsageError
@@ -42,16 +42,26 @@ TOO_MUCH = 0.5  # share of the brain above which a mask is no finding
 
 @dataclass
 class Detector:
-    """A model with options, ready for any number of cases. The weights are read when the first case needs them."""
+    """A model with options, ready for any number of cases. The weights are read when the first case needs them.
+
+    Attributes:
+        loaded: the model with its weights, where they are in memory already.
+        told: what was said once and holds for every case.
+    """
 
     config: DetectConfig
     reporter: Reporter
-    told: set[str] = field(default_factory=set)  # what was said once and holds for every case
+    loaded: LoadedModel | None = None
+    told: set[str] = field(default_factory=set)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the weights: other processes read them from the model's folder."""
+        return {name: value for name, value in self.__dict__.items() if name != "model"} | {"loaded": None}
 
     @cached_property
     def folder(self) -> Path:
         """The model's folder."""
-        return locate(self.config.model)
+        return locate(self.config.model) if self.loaded is None else self.loaded.folder
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -61,6 +71,8 @@ class Detector:
     @cached_property
     def model(self) -> LoadedModel:
         """The model on its device."""
+        if self.loaded is not None:
+            return self.loaded.current()
         return load_model(str(self.folder), device.prepare(self.config.device, self.config.threads))
 
     def new_record(self, case: Case) -> RunRecord:
@@ -116,6 +128,7 @@ class Detector:
         return CaseResult(
             case.id, "done", {space: path.name for space, path in masks.items()}, len(findings.lesions),
             round(findings.volume_ml, 3), round(time.perf_counter() - begin, 2), list(writer.record.warnings),
+            files=writer.files(),
         )  # fmt: skip
 
     def _prepared(self, case: Case, writer: Writer) -> Steps[tuple[dict[str, Path], Findings]]:
@@ -296,6 +309,7 @@ def _skipped(case: Case, names: Names) -> CaseResult:
     return CaseResult(
         case.id, "skipped", {space: name for name, space in spaces.items() if space is not None}, lesions["count"],
         lesions["volume_ml"], warnings=content["warnings"],
+        files=files_beside(names.record(), content["facts"].get("files", {})),
     )  # fmt: skip
 
 

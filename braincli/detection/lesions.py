@@ -192,17 +192,31 @@ def table_json(lesions: list[Lesion]) -> dict[str, Any]:
     return {"count": len(lesions), "volume_ml": total, "lesions": [asdict(lesion) for lesion in lesions]}
 
 
+def from_json(content: Mapping[str, Any]) -> list[Lesion]:
+    """The lesions of :func:`table_json`, read from a file."""
+    places = [name for name in Lesion.__dataclass_fields__ if name.startswith("centroid")]
+    return [
+        Lesion(**each | {name: tuple(each[name]) for name in places if each.get(name)}) for each in content["lesions"]
+    ]
+
+
+def as_row(lesion: Lesion) -> dict[str, Any]:
+    """A line of the table by TSV_COLUMNS; None for what is not known."""
+    unknown = (None, None, None)
+    cells = (
+        lesion.lesion, lesion.voxels, lesion.volume_ml, *lesion.centroid_mm, *(lesion.centroid_atlas_mm or unknown),
+        *(lesion.centroid_native_mm or unknown), lesion.native_ml, lesion.side, lesion.height, lesion.depth_mm,
+        lesion.axial_mm, lesion.longest_mm, lesion.mean_score, lesion.max_score,
+        *(lesion.z.get(str(c)) for c in CONTRASTS),
+    )  # fmt: skip
+    return dict(zip(TSV_COLUMNS, cells, strict=True))
+
+
 def table_tsv(lesions: list[Lesion]) -> str:
     """The table with one line per lesion, tab-separated, ``n/a`` for what is not known (as in BIDS)."""
     lines = ["\t".join(TSV_COLUMNS)]
-    unknown = (None, None, None)
-    for each in lesions:
-        cells = (
-            each.lesion, each.voxels, each.volume_ml, *each.centroid_mm, *(each.centroid_atlas_mm or unknown),
-            *(each.centroid_native_mm or unknown), each.native_ml, each.side, each.height, each.depth_mm,
-            each.axial_mm, each.longest_mm, each.mean_score, each.max_score, *(each.z.get(str(c)) for c in CONTRASTS),
-        )  # fmt: skip
-        lines.append("\t".join("n/a" if cell is None else str(cell) for cell in cells))
+    for lesion in lesions:
+        lines.append("\t".join("n/a" if cell is None else str(cell) for cell in as_row(lesion).values()))
     return "\n".join(lines) + "\n"
 
 

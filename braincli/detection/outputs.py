@@ -17,6 +17,7 @@ from braincli.errors import BraincliError
 from braincli.imaging import volume
 from braincli.imaging.cases import Contrast, stem
 from braincli.imaging.names import legible
+from braincli.imaging.results import ResultFiles, kind_in
 from braincli.imaging.volume import Volume
 from braincli.model.info import ModelInfo
 from braincli.preprocessing.result import Preprocessed
@@ -97,6 +98,11 @@ class Names:
         return self.target.with_name(f"{self.target.name}_thumbnail.jpg")
 
 
+def files_beside(record: Path, kinds: Mapping[str, str]) -> ResultFiles:
+    """The files of a case, and the record that they lie beside."""
+    return ResultFiles(record.parent.absolute(), {**kinds, "record": record.name})
+
+
 def is_file(output: Path) -> bool:
     """Whether the user named a mask file rather than a folder."""
     return output.name.lower().endswith((".nii", ".nii.gz"))
@@ -111,6 +117,7 @@ class Writer:
         contrasts: of the case.
         raw: the case is preprocessed, and has outputs on several grids.
         begun: what is in the way may be replaced.
+        kinds: name beside the record, of what was written, by what it is.
     """
 
     names: Names
@@ -120,6 +127,7 @@ class Writer:
     contrasts: tuple[Contrast, ...] = ()
     raw: bool = False
     begun: bool = False
+    kinds: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def transaction(self) -> Transaction:
@@ -171,7 +179,12 @@ class Writer:
 
     def volume(self, content: Volume, kind: str, space: str = "") -> Path:
         """Write one volume."""
-        return self._save(content, self.names.volume(kind, space))
+        path = self._save(content, self.names.volume(kind, space))
+        return self._keep(path, kind_in(kind, space))
+
+    def _keep(self, path: Path, kind: str) -> Path:
+        self.kinds[kind] = path.relative_to(self.names.record().parent).as_posix()
+        return path
 
     def _save(self, content: Volume, path: Path) -> Path:
         volume.save(content, path, overwrite=self.begun, inputs=self.inputs)
@@ -223,7 +236,7 @@ class Writer:
         files.write_text(self.names.table(".tsv"), table_tsv(findings.lesions))
         files.write_json(self.names.table(".json"), {"case": self.record.case, **content})
         for suffix in (".json", ".tsv"):
-            self.transaction.add(self.names.table(suffix))
+            self._add(self.names.table(suffix), f"lesions{suffix}")
         if self.config.figure or self.config.report:
             self._pictures(findings, info, reference, ready)
 
@@ -240,18 +253,27 @@ class Writer:
         drawn = draw_case(shown)
         if self.config.figure:
             board.save(drawn, self.names.picture())
-            self.transaction.add(self.names.picture())
+            self._add(self.names.picture(), "figure")
         if self.config.report:
             of_quality = inline(ready.picture) if ready and ready.picture else ""
             page = case_page(findings, shown, inline(drawn), self.record, info, ready, of_quality)
             files.write_text(self.names.report(), page)
             board.save(thumbnail(shown), self.names.thumbnail())
-            for path in (self.names.report(), self.names.thumbnail()):
-                self.transaction.add(path)
+            self._add(self.names.report(), "report")
+            self._add(self.names.thumbnail(), "thumbnail")
+
+    def _add(self, path: Path, kind: str) -> None:
+        self.transaction.add(path)
+        self._keep(path, kind)
 
     def finish(self) -> Path:
-        """Write the record: the case is complete."""
+        """Write the record, with what each file is: the case is complete."""
+        self.record.facts["files"] = self.kinds
         return self.transaction.finish()
+
+    def files(self) -> ResultFiles:
+        """What was written."""
+        return files_beside(self.names.record(), self.kinds)
 
     def give_up(self, anomalies: Mapping[str, Volume], error: BraincliError) -> None:
         """Write the anomaly maps (by space) alone, and a record that says why there is no mask.

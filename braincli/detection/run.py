@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,21 +13,26 @@ from braincli.detection.detector import Detector
 from braincli.detection.find import refuse_samples
 from braincli.detection.outputs import Names, is_file
 from braincli.detection.report import CaseResult, DetectReport
-from braincli.errors import BraincliError, InputError, UsageError
+from braincli.errors import BraincliError, UsageError
 from braincli.imaging.case import left_aside
-from braincli.imaging.cases import CONTRASTS, Case, Contrast, gather_cases, read_name, stem
+from braincli.imaging.cases import Case
 from braincli.methods import registry
+from braincli.model.folder import LoadedModel
 from braincli.runtime import cohort
 from braincli.runtime.device import available_threads
 from braincli.runtime.progress import Reporter
 
 NEED_GB = {False: 1.5, True: 5.0}  # of one process, by --preprocess; measured: docs/cohorts.md
 
-__all__ = ["CaseResult", "DetectReport", "Detector", "collect_cases", "detect_cases"]
+__all__ = ["CaseResult", "DetectReport", "Detector", "detect_cases"]
 
 
 def detect_cases(
-    cases: Sequence[Case], output: Path, config: DetectConfig, reporter: Reporter | None = None
+    cases: Sequence[Case],
+    output: Path,
+    config: DetectConfig,
+    reporter: Reporter | None = None,
+    model: LoadedModel | None = None,
 ) -> DetectReport:
     """Detect lesions in ``cases``, or in the part of them that ``config`` names.
 
@@ -36,6 +40,7 @@ def detect_cases(
 
     Args:
         output: a folder (``OUT/<case>/<case>_mask.nii.gz`` ...), or a ``.nii(.gz)`` file for one case.
+        model: instead of the one that ``config`` names, which is read.
 
     Raises:
         UsageError: there is no such part, two cases share an id, a file is named for several cases, samples are asked
@@ -58,7 +63,7 @@ def detect_cases(
         )
     if config.uncertainty is not None and config.samples < 2:
         raise UsageError("Uncertainty is how far samples differ; there is one.", "Add --samples 5, for example.")
-    detector = Detector(config, reporter)
+    detector = Detector(config, reporter, model)
     info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
         refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
@@ -80,53 +85,6 @@ def detect_cases(
         except BraincliError as error:  # the cases are done: they are not lost for a page
             reporter.warn(f"The cohort's page was not written: {error}")
     return DetectReport(info.name, results)
-
-
-def collect_cases(
-    inputs: Path | str | Case | Sequence[Path | str | Case],
-    *,
-    scans: Mapping[Contrast, Path] | None = None,
-    contrast: Contrast | tuple[Contrast, ...] | None = None,
-    run: str | None = None,
-    brain_mask: Path | None = None,
-) -> list[Case]:
-    """The cases that a user named, sorted by id; of several, one that cannot be used has a ``problem``.
-
-    Args:
-        inputs: paths for :func:`braincli.imaging.cases.find_cases`, or cases.
-        scans: one case by contrast, instead of ``inputs``.
-        contrast: what a single scan shows; several: what the volumes of a 4-D file show, in their order.
-        run: which of several runs of one scan.
-        brain_mask: of a single case.
-
-    Raises:
-        UsageError: both or neither of ``inputs`` and ``scans``, or ``brain_mask`` for several cases.
-        InputError: nothing usable.
-    """
-    given = [inputs] if isinstance(inputs, str | Path | Case) else list(inputs)
-    if bool(given) == bool(scans):
-        raise UsageError(
-            "Give either paths or --t1 / --t1ce / --t2 / --flair." if given else "No scan was given.",
-            "For example: braincli detect sub01/ -o out/, or braincli detect --flair scan.nii.gz -o mask.nii.gz.",
-        )
-    cases = [_case_of(scans)] if scans else [item for item in given if isinstance(item, Case)]
-    if paths := [Path(item) for item in given if not isinstance(item, Case)]:
-        cases += gather_cases(paths, contrast=contrast, run=run)
-    if brain_mask is not None:
-        if len(cases) > 1:
-            raise UsageError(f"One brain mask was given for {len(cases)} cases.", "Put one beside each case's scans.")
-        cases = [replace(cases[0], brain=brain_mask)]
-    return sorted(cases, key=lambda case: case.id)
-
-
-def _case_of(scans: Mapping[Contrast, Path]) -> Case:
-    """A case of named files; its id is what their names agree on, or the first one's name."""
-    paths = {contrast: Path(scans[contrast]) for contrast in CONTRASTS if contrast in scans}
-    if len({path.resolve() for path in paths.values()}) < len(paths):
-        raise InputError("The same file was given for two contrasts.", "Each contrast is a scan of its own.")
-    first = next(iter(paths.values()))
-    named = read_name(first)
-    return Case((named.id if named else "") or stem(first), paths)
 
 
 def _failed(outcome: cohort.Outcome[CaseResult]) -> CaseResult:

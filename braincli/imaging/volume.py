@@ -29,6 +29,7 @@ __all__ = [
     "Volume",
     "itk_geometry",
     "load",
+    "nifti",
     "onto_grid_of",
     "reorient",
     "resample",
@@ -135,7 +136,7 @@ def save(volume: Volume, path: Path, *, overwrite: bool = False, inputs: Iterabl
     """
     own = [volume.source] if volume.source else []
     files.refuse_overwrite(path, overwrite=overwrite, inputs=[*inputs, *own])
-    image = _nifti(volume)
+    image = nifti(volume)
     with files.atomic_path(path) as temporary, temporary.open("wb") as raw:
         if path.name.lower().endswith(".gz"):
             with packed(raw) as stream:
@@ -282,7 +283,7 @@ def _name(volume: Volume) -> str:
     return volume.source.name if volume.source else "a computed volume"
 
 
-def _nifti(volume: Volume) -> nib.Nifti1Image:
+def nifti(volume: Volume) -> nib.Nifti1Image:
     """The NIfTI image that :func:`save` writes."""
     import nibabel as nib
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from braincli.methods.base import Method
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedModel:
     """A model ready to predict."""
 
@@ -32,6 +32,23 @@ class LoadedModel:
     method: Method
     folder: Path
     device: torch.device
+
+    def __repr__(self) -> str:
+        about = f"method {self.info.method}, preset {self.info.preset}"
+        return f"<model {self.info.name}: {about}, {self.info.parameters:,} weights on {self.device}>"
+
+    def current(self) -> LoadedModel:
+        """The same weights with what ``model.json`` says now: it may have been calibrated since.
+
+        Raises:
+            ModelError: the folder is gone or damaged, or holds other weights by now.
+        """
+        info = read_info(self.folder)
+        if info == self.info:
+            return self
+        if info.weights != self.info.weights or info.options != self.info.options:
+            raise ModelError(f"The model {self.info.name} was changed since it was loaded.", "Load it again.")
+        return replace(self, info=info)
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -67,7 +84,7 @@ def load_model(name: str, device: torch.device) -> LoadedModel:
     with tensors.no_larger_than(numbers, info.name):
         method = _built(info)
     method.load_state_dict(tensors.fitting(paths, _needed(method), info, method.current_name), strict=False)
-    return LoadedModel(info, method.to(device).eval(), folder, device)
+    return LoadedModel(info, method.to(device).eval(), folder.absolute(), device)
 
 
 def _built(info: ModelInfo) -> Method:

@@ -11,6 +11,7 @@ from braincli import api
 from braincli.config import DemoConfig, DetectConfig, ScoreConfig
 from braincli.detection.outputs import Names
 from braincli.imaging.cases import Case, Contrast
+from braincli.keywords import configured, takes
 from braincli.model.folder import read_info
 from braincli.model.search import locate
 from braincli.phantom.patient import CASE, Patient, generate, plan
@@ -47,6 +48,9 @@ class DemoReport:
     page: Path
     seconds: float
 
+    def _repr_html_(self) -> str:
+        return self.detection._repr_html_()
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able content; base names only."""
         return {
@@ -61,22 +65,32 @@ class DemoReport:
         }
 
 
-def run(output: Path | str, config: DemoConfig | None = None, reporter: Reporter | None = None) -> DemoReport:
+@takes(DemoConfig)
+def run(
+    output: Path | str, config: DemoConfig | None = None, reporter: Reporter | None = None, **given: Any
+) -> DemoReport:
     """Generate the patient in ``output`` and work through it as through any raw case.
+
+    Args:
+        output: folder for the four scans (each on its own grid, int16), the known masks, and what is found.
+        given: options of :class:`braincli.config.DemoConfig`; ``model`` is a name, a folder, or a loaded model.
 
     Raises:
         UsageError: an output exists and ``overwrite`` is false.
         ModelError: the model is missing or damaged.
+
+    Example:
+        >>> braincli.demo("demo/").scores.cases[0].values["dsc"]
     """
     output, reporter, begin = Path(output), reporter or Reporter(), time.perf_counter()
-    demo = config or DemoConfig()
+    demo, loaded = configured(DemoConfig, config, given)
     options = DetectConfig(**demo.model_dump(), preprocess=True, anomaly_map=True)
     read_info(locate(demo.model))
     refuse(output, options)
     reporter.say(GENERATED)
     patient = generate(output, seed=demo.seed, overwrite=demo.overwrite, report=reporter)
     case = Case(CASE, patient.scans, lesion=patient.lesion)
-    detection = api.detect(case, output / "detect", config=options, reporter=reporter)
+    detection = api.detect(case, output / "detect", options, reporter, model=loaded or demo.model)
     names = Names.of(CASE, output / "detect")
     mask = names.volume("mask", Contrast.FLAIR)
     scores = api.score(

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from braincli.errors import UsageError
 from braincli.imaging import volume
 from braincli.imaging.cases import Case, Contrast
+from braincli.imaging.given import Scratch
+from braincli.imaging.results import ResultFiles, as_image, as_volume, voxels
 from braincli.imaging.volume import Volume
+from braincli.reporting.notebook import fragment
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    from nibabel.spatialimages import SpatialImage
 
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """One case on disk, and how to get back to its native grids.
+    """One case, and how to get back to its native grids.
+
+    Images are nibabel's, (X, Y, Z) on the grid of ``space`` (SRI24: 240 x 240 x 155 of 1 mm, LPS); of files the voxels
+    are read when they are asked for. Of a result in memory, paths are names.
 
     Attributes:
         case: the case as it was found (raw files).
@@ -32,6 +42,12 @@ class Preprocessed:
         warnings: what the user should look at, in words.
         resumed: taken over from an earlier run with the same inputs and configuration.
         picture: of quality.
+        memory: the files, where no folder was named.
+
+    Example:
+        >>> prepared = braincli.preprocess({"t1": t1, "flair": flair})[0]
+        >>> prepared.image("flair").shape, prepared.array("brain").sum()
+        >>> braincli.detect(prepared)
     """
 
     case: Case
@@ -47,6 +63,7 @@ class Preprocessed:
     warnings: list[str] = field(default_factory=list)
     resumed: bool = False
     picture: Path | None = None
+    memory: ResultFiles | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Grids without their repeated zeros, which else are 40 MB a contrast on their way from another process."""
@@ -61,6 +78,80 @@ class Preprocessed:
     def prepared(self) -> Case:
         """The outputs as a case, for training and detection."""
         return Case(self.case.id, dict(self.images), self.brain, self.lesion, self.case.group)
+
+    @property
+    def files(self) -> ResultFiles:
+        """Images by contrast, ``brain``, ``lesion`` and ``figure``."""
+        if self.memory is not None:
+            return self.memory
+        there = {str(contrast): path for contrast, path in self.images.items()}
+        others = {"brain": self.brain, "lesion": self.lesion, "figure": self.picture}
+        there |= {kind: path for kind, path in others.items() if path is not None}
+        folder = self.folder.absolute()
+        names = {kind: path.absolute().relative_to(folder).as_posix() for kind, path in there.items()}
+        return ResultFiles(folder, names)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where images (by contrast), ``brain``, ``lesion`` and ``figure`` lie; empty where they are in memory."""
+        return self.files.paths
+
+    def image(self, kind: str) -> nib.Nifti1Image:
+        """A contrast (float32 in [0, 1], 0 outside the brain), or the mask ``brain`` or ``lesion`` (uint8).
+
+        Raises:
+            UsageError: the case has none.
+            InputError: its file is gone.
+
+        Example:
+            >>> prepared.image("flair").get_fdata().max()
+        """
+        return self.files.image(str(kind))
+
+    def array(self, kind: str) -> np.ndarray:
+        """The voxels of :meth:`image`, (X, Y, Z): bool for masks, else float32.
+
+        Raises:
+            UsageError, InputError: see :meth:`image`.
+
+        Example:
+            >>> prepared.array("flair")[prepared.array("brain")].mean()
+        """
+        return voxels(self.image(kind), mask=kind in ("brain", "lesion"))
+
+    def as_case(self, scratch: Scratch) -> Case:
+        """:meth:`prepared`, of which every file is there."""
+        if self.memory is None:
+            return self.prepared()
+        there = {kind: self.memory.place(kind, scratch) for kind in self.memory.names}
+        images = {contrast: there[str(contrast)] for contrast in self.images}
+        return Case(self.case.id, images, there.get("brain"), there.get("lesion"), self.case.group)
+
+    def in_memory(self) -> Preprocessed:
+        """The same, of which no file is needed any more."""
+        brain, lesion, picture = (path and Path(path.name) for path in (self.brain, self.lesion, self.picture))
+        return replace(
+            self, folder=Path(self.folder.name), images={c: Path(path.name) for c, path in self.images.items()},
+            brain=brain, lesion=lesion, picture=picture, memory=self.files.in_memory(),
+        )  # fmt: skip
+
+    def png(self) -> bytes | None:
+        """The figure of quality as PNG, if there is one."""
+        return self.files.read("figure") if "figure" in self.files.names else None
+
+    def as_row(self) -> dict[str, Any]:
+        """What the table of several cases says of this one."""
+        figures = {name: value for name, value in self.qc.items() if isinstance(value, int | float)}
+        return {
+            "case": self.case.id, "space": self.space, "reference": str(self.reference),
+            "contrasts": ", ".join(self.images), **figures, "warnings": "; ".join(self.warnings),
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        row = {name: value for name, value in self.as_row().items() if name not in ("case", "warnings")}
+        png = self.png()
+        pictures = [(self.case.id, png)] if png else []
+        return fragment(self.case.id, [row], notes=self.warnings, pictures=pictures)
 
     def as_dict(self) -> dict[str, Any]:
         """What ``--json`` prints: base names, figures and warnings."""
@@ -77,22 +168,37 @@ class Preprocessed:
             "resumed": self.resumed,
         }
 
-    def to_native(self, image: Volume, contrast: Contrast, *, labels: bool | None = None) -> Volume:
+    @overload
+    def to_native(self, image: Volume, contrast: Contrast | str, *, labels: bool | None = None) -> Volume: ...
+
+    @overload
+    def to_native(
+        self, image: SpatialImage, contrast: Contrast | str, *, labels: bool | None = None
+    ) -> nib.Nifti1Image: ...
+
+    def to_native(
+        self, image: Volume | SpatialImage, contrast: Contrast | str, *, labels: bool | None = None
+    ) -> Volume | nib.Nifti1Image:
         """``image``, on the grid of the outputs, put back on the native grid of ``contrast``.
 
         Args:
-            image: (X, Y, Z) in the output space.
+            image: (X, Y, Z) in the output space; a nibabel image gives one.
             contrast: one of the contrasts that the case has.
             labels: nearest neighbour (keeps the type) instead of linear; default: for bool and integer data.
 
         Raises:
             UsageError: the case has no such contrast.
+
+        Example:
+            >>> prepared.to_native(report[0].mask, "flair")
         """
         if contrast not in self.transforms:
             raise UsageError(f"{self.case.id} has no {contrast} scan.", f"It has {', '.join(self.transforms)}.")
-        as_labels = image.data.dtype.kind in "biu" if labels is None else labels
-        placed = Volume(image.data, self.transforms[contrast] @ image.affine)
-        return volume.resample(placed, self.grids[contrast], labels=as_labels)
+        given, contrast = as_volume(image), Contrast(contrast)
+        as_labels = given.data.dtype.kind in "biu" if labels is None else labels
+        placed = Volume(given.data, self.transforms[contrast] @ given.affine)
+        native = volume.resample(placed, self.grids[contrast], labels=as_labels)
+        return native if isinstance(image, Volume) else as_image(native)
 
 
 def grid_only(image: Volume) -> Volume:

@@ -8,16 +8,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from braincli import RESEARCH_USE_ONLY, __version__
 from braincli.config import ScoreConfig
 from braincli.errors import InputError, UsageError
+from braincli.reporting.notebook import fragment
 from braincli.runtime import files
+from braincli.runtime.frames import dataframe
 from braincli.scoring import slices, statistics
 from braincli.scoring.evaluate import CaseScore, Scored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS: dict[str, str] = {  # name in files -> heading of the table
     "dsc": "DSC",
@@ -46,6 +51,8 @@ FACTS = (
     "fp",
     "fn",
 )
+WORDS = ("case", "error", "empty", "domain")
+COLUMNS = (*WORDS, *METRICS, *FACTS)
 
 
 def definitions(config: ScoreConfig) -> dict[str, str]:
@@ -99,7 +106,15 @@ def definitions(config: ScoreConfig) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What ``braincli score`` finds."""
+    """What ``braincli score`` finds.
+
+    Attributes:
+        cases: figures by name (``values``), an ``error`` where a case could not be scored.
+        aggregate: by figure mean, 95 % interval and the like over the cases.
+        pooled: figures over the voxels of all cases together.
+        unmatched: predictions that no reference claims.
+        comparison: paired with another run.
+    """
 
     cases: tuple[CaseScore, ...]
     aggregate: dict[str, dict[str, Any]]
@@ -135,17 +150,42 @@ class ScoreReport:
             "notice": RESEARCH_USE_ONLY,
         }
 
+    def rows(self) -> list[dict[str, Any]]:
+        """What table and data frame say of each case by COLUMNS; figures under the empty policy, None: undefined."""
+        return [
+            {name: getattr(case, name) for name in WORDS}
+            | {name: _shown(case, name, self.config) for name in METRICS}
+            | {name: case.facts.get(name) for name in FACTS}
+            for case in self.cases
+        ]
+
     def as_csv(self) -> str:
         """One line per case, figures under the empty policy; empty cells are undefined."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["case", "error", "empty", "domain", *METRICS, *FACTS])
-        for case in self.cases:
-            figures = [_shown(case, name, self.config) for name in METRICS]
-            facts = [case.facts.get(name) for name in FACTS]
-            words = map(files.safe_cell, (case.case, case.error, case.empty, case.domain))
-            writer.writerow([*words, *map(_cell, figures + facts)])
+        writer.writerow(COLUMNS)
+        for row in self.rows():
+            words = [files.safe_cell(row[name]) for name in WORDS]
+            writer.writerow([*words, *(_cell(row[name]) for name in COLUMNS[len(WORDS) :])])
         return stream.getvalue()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The columns of ``scores.csv``, one line per case: volumes in ml, distances in mm, NaN: undefined.
+
+        Raises:
+            UsageError: pandas is not installed.
+
+        Example:
+            >>> braincli.score("out/", "cohort/").to_dataframe()["dsc"].describe()
+        """
+        return dataframe(self.rows(), COLUMNS)
+
+    def _repr_html_(self) -> str:
+        known = [name for name in METRICS if any(row[name] is not None for row in self.rows())]
+        rows = [{"case": row["case"]} | {METRICS[name]: row[name] for name in known} for row in self.rows()]
+        if len(rows) > 1:
+            rows.append({"case": "mean"} | {METRICS[name]: self.aggregate[name]["mean"] for name in known})
+        return fragment("", rows, notes=[f"{case.case}: {case.error}" for case in self.failed])
 
     def as_table(self) -> str:
         """Plain text for a terminal: cases, mean with interval, the mean by the other rule, pooled, comparison."""

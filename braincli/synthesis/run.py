@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +16,19 @@ from braincli.errors import InputError, UsageError
 from braincli.imaging import brain as brains
 from braincli.imaging import volume
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.given import Scratch
 from braincli.imaging.reading import load_images
+from braincli.imaging.results import ResultFiles, voxels
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes
 from braincli.imaging.volume import Volume
+from braincli.reporting.notebook import fragment
 from braincli.runtime import cohort, device, files, provenance
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import RunRecord
 from braincli.synthesis.plant import Anomaly, plant
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 PLANTED, KNOWN = 1, 2  # labels of the mask that is written
 APART_MM = 6.0  # between anomalies
@@ -32,11 +38,18 @@ APART_MM = 6.0  # between anomalies
 class Synthetic:
     """What came of one case.
 
+    Images are nibabel's, (X, Y, Z) on the grid of the scans; of files the voxels are read when they are asked for.
+
     Attributes:
-        folder: where its files lie.
+        folder: where its files lie; of a result in memory only the name.
         planted_ml: volume of each planted anomaly.
         known_ml: volume of lesions that the case already had (label 2 of the mask).
         warnings: what the user should know of the host.
+        files: the scans by contrast, ``seg`` (1 planted, 2 known), and ``brainmask`` where the case had one.
+
+    Example:
+        >>> planted = braincli.synth({"flair": image}, kind="sink")[0]
+        >>> braincli.detect(planted).cases[0].lesions
     """
 
     case: str
@@ -44,10 +57,65 @@ class Synthetic:
     planted_ml: list[float]
     known_ml: float
     warnings: list[str]
+    files: ResultFiles = field(default_factory=ResultFiles, repr=False)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where the scans (by contrast), ``seg`` and ``brainmask`` lie; empty where they are in memory."""
+        return self.files.paths
+
+    def image(self, kind: str = "seg") -> nib.Nifti1Image:
+        """A scan in its own units (float32), or the mask ``seg`` (uint8: 1 planted, 2 known).
+
+        Raises:
+            UsageError: there is none.
+            InputError: its file is gone.
+
+        Example:
+            >>> planted.image("flair").get_fdata()
+        """
+        return self.files.image(str(kind))
+
+    def array(self, kind: str = "seg") -> np.ndarray:
+        """The voxels of :meth:`image`, (X, Y, Z).
+
+        Raises:
+            UsageError, InputError: see :meth:`image`.
+
+        Example:
+            >>> planted.array("flair")[planted.array("seg") == 1].mean()
+        """
+        return voxels(self.image(kind))
+
+    def as_case(self, scratch: Scratch) -> Case:
+        """The scans with what was planted, and their masks."""
+        there = {kind: self.files.place(kind, scratch) for kind in self.files.names}
+        images = {contrast: there[contrast] for contrast in CONTRASTS if contrast in there}
+        return Case(self.case, images, there.get("brainmask"), there.get("seg"))
+
+    def in_memory(self) -> Synthetic:
+        """The same, of which no file is needed any more."""
+        return replace(self, folder=Path(self.folder.name), files=self.files.in_memory())
+
+    def png(self) -> None:
+        """No figure is drawn."""
+
+    def as_row(self) -> dict[str, Any]:
+        """What the table of several cases says of this one."""
+        return {
+            "case": self.case, "anomalies": len(self.planted_ml), "planted_ml": round(sum(self.planted_ml), 3),
+            "known_ml": self.known_ml, "warnings": "; ".join(self.warnings),
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        row = {name: value for name, value in self.as_row().items() if name not in ("case", "warnings")}
+        return fragment(self.case, [row], notes=self.warnings)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able content; the folder by its base name."""
-        return {**asdict(self), "folder": self.folder.name}
+        content = asdict(replace(self, files=ResultFiles()))
+        del content["files"]
+        return {**content, "folder": self.folder.name}
 
 
 def synthesise(cases: Sequence[Case], out: Path, config: SynthConfig, reporter: Reporter) -> list[Synthetic]:
@@ -107,7 +175,8 @@ def synthesise_case(case: Case, out: Path, config: SynthConfig, reporter: Report
     record.write(sidecar)
     for text in host.warnings:
         reporter.warn(f"{case.id}: {text}")
-    return Synthetic(case.id, folder, planted_ml, known_ml, host.warnings)
+    written = ResultFiles(folder.absolute(), {str(role): path.name for role, path in paths.items()})
+    return Synthetic(case.id, folder, planted_ml, known_ml, host.warnings, written)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,10 @@ class Ear(Reporter):
 def detect(
     models: Path, inputs: Any, output: Path, model: str = "threshold", reporter: Reporter | None = None, **options: Any
 ) -> CaseResult:
-    scans = options.pop("scans", None)
     config = DetectConfig(
         model=str(models / model), device="cpu", **{"figure": False, "report": False, "threads": 1, **options}
     )
-    return api.detect(inputs, output, scans=scans, config=config, reporter=reporter).cases[0]
+    return api.detect(inputs, output, config=config, reporter=reporter).cases[0]
 
 
 def record(path: Path) -> dict[str, Any]:
@@ -63,11 +62,11 @@ def test_swapped_contrasts_are_not_skipped(models: Path, case: Path, tmp_path: P
             (tmp_path / contrast).mkdir()
             paths[contrast] = Path(shutil.copy(path, tmp_path / contrast / "scan.nii.gz"))
     out = tmp_path / "out" / "mask.nii.gz"
-    assert detect(models, [], out, scans=paths).status == "done"
-    assert detect(models, [], out, scans=paths, resume=True).status == "skipped"
+    assert detect(models, paths, out).status == "done"
+    assert detect(models, paths, out, resume=True).status == "skipped"
     swapped = {Contrast.T2: paths[Contrast.FLAIR], Contrast.FLAIR: paths[Contrast.T2]}
     with pytest.raises(UsageError, match="other inputs"):
-        detect(models, [], out, scans=swapped, resume=True)
+        detect(models, swapped, out, resume=True)
 
 
 def test_another_number_of_threads_is_another_run(models: Path, case: Path, tmp_path: Path) -> None:

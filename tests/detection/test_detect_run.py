@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection import outputs
 from braincli.detection.outputs import Names
 from braincli.detection.restore import Restoration
-from braincli.detection.run import DetectReport, collect_cases
+from braincli.detection.run import DetectReport
 from braincli.errors import InputError, ModelError, QualityError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.slices import Slices
@@ -34,7 +33,7 @@ GRID = affine("LPS", (3.0, 3.0, 4.0))
 
 
 def detect(models: Path, inputs: Any, output: Path, model: str = "threshold", **options: Any) -> DetectReport:
-    arguments = {name: options.pop(name) for name in ("scans", "contrast", "brain_mask") if name in options}
+    arguments = {name: options.pop(name) for name in ("contrast", "brain_mask") if name in options}
     config = DetectConfig(
         model=str(models / model), threads=2, device="cpu", **{"figure": False, "report": False, **options}
     )
@@ -317,7 +316,7 @@ def test_contrasts_on_different_grids_are_refused(models: Path, case: Path, tmp_
     other = write(tmp_path / "o_t1.nii.gz", brain((30, 30, 12)), affine(spacing=(4.0, 4.0, 5.0)))
     scans = {Contrast.T1: other, Contrast.FLAIR: case / "p01_flair.nii.gz"}
     with pytest.raises(InputError, match="different sizes"):
-        detect(models, [], tmp_path / "out", scans=scans)
+        detect(models, scans, tmp_path / "out")
 
 
 def test_an_input_is_never_overwritten(models: Path, case: Path) -> None:
@@ -341,19 +340,19 @@ def test_outputs_are_not_replaced_unless_asked(models: Path, case: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("inputs", "options", "kind", "text"),
+    ("inputs", "kind", "text"),
     [
-        ([], {}, UsageError, "No scan was given"),
-        (["p01"], {"scans": {Contrast.T1: Path("x.nii.gz")}}, UsageError, "either paths or"),
-        ([], {"scans": {Contrast.T1: Path("x.nii.gz"), Contrast.T2: Path("x.nii.gz")}}, InputError, "same file"),
-        (["nowhere"], {}, InputError, "no such file"),
+        ([], UsageError, "No scan was given"),
+        ({}, UsageError, "No scan was given"),
+        ({Contrast.T1: Path("x.nii.gz"), Contrast.T2: Path("x.nii.gz")}, InputError, "same file"),
+        (["nowhere"], InputError, "no such file"),
     ],
 )
 def test_unclear_requests_are_usage_errors(
-    inputs: Sequence[str], options: dict[str, Any], kind: type[Exception], text: str
+    models: Path, inputs: Any, kind: type[Exception], text: str, tmp_path: Path
 ) -> None:
     with pytest.raises(kind, match=text):
-        collect_cases(list(inputs), **options)
+        detect(models, inputs, tmp_path / "out")
 
 
 def test_case_ids_cannot_leave_the_output_folder() -> None:

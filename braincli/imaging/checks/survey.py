@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,11 @@ from braincli.imaging.checks.problem import Level, Problem
 from braincli.imaging.names import Contrast, is_nifti, legible, read_name, stem
 from braincli.imaging.own import folders_below, own_outputs
 from braincli.imaging.volume import Volume, from_reading, same_grid
+from braincli.runtime.frames import dataframe
 from braincli.runtime.progress import Reporter
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -73,20 +77,37 @@ class CheckReport:
         content = asdict(self, dict_factory=_with_level_names)
         return {"usable": not self.errors, **content}
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """One line per file: case, role, size in voxels, spacing in mm, axes, what was found.
+
+        Raises:
+            UsageError: pandas is not installed.
+
+        Example:
+            >>> braincli.check("cohort/").to_dataframe().query("not usable")
+        """
+        columns = [name for name in FileReport.__dataclass_fields__ if name != "private"]
+        rows = [
+            {**vars(file), "case": case.id, "problems": "; ".join(problem.message for problem in file.problems)}
+            for case in self.cases
+            for file in case.files
+        ]
+        return dataframe(rows, ["case", *columns])
+
 
 def _with_level_names(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value.name.lower() if isinstance(value, Level) else value for key, value in items}
 
 
 def survey(
-    paths: Sequence[Path],
+    paths: Sequence[Path | Case],
     *,
     volume: int | None = None,
     prefer: str = "sform",
     phi: bool = False,
     reporter: Reporter | None = None,
 ) -> CheckReport:
-    """Put every file at ``paths`` (files, case or cohort folders, manifests) through the gatekeeper."""
+    """Put every file at ``paths`` (files, case or cohort folders, manifests) or of cases through the gatekeeper."""
     report = CheckReport()
     cases = [case for path in paths for case in _expand(path, report)]
     with (reporter or Reporter()).step("check", total=len(cases)) as step:
@@ -134,8 +155,12 @@ def _name(volume: Volume) -> str:
     return volume.source.name if volume.source else "a computed volume"
 
 
-def _expand(path: Path, report: CheckReport) -> list[tuple[Case, dict[str, Path]]]:
+def _expand(path: Path | Case, report: CheckReport) -> list[tuple[Case, dict[str, Path]]]:
     """The cases at ``path`` with their files by role; where none can be told, each file by itself."""
+    if isinstance(path, Case):
+        if path.problem is not None:
+            report.problems.append(Problem(Level.ERROR, "cases", path.problem.message, path.problem.hint))
+        return [(path, _files(path))]
     if is_nifti(path) or not (path.is_dir() or path.suffix.lower() == ".tsv"):
         return [_alone(path)]
     try:
