@@ -270,7 +270,7 @@ def detect(
         >>> report[0].mask, report[0].array("anomaly"), report[0].to_dataframe()
     """
     from braincli.detection.run import detect_cases
-    from braincli.errors import UsageError
+    from braincli.errors import QualityError, UsageError
     from braincli.imaging.cases import is_nifti
     from braincli.imaging.given import Scratch, given_cases
     from braincli.runtime.files import refuse_folder
@@ -290,4 +290,7 @@ def detect(
             return detect_cases(cases, output, config, reporter, model)
         if "report" not in config.model_fields_set:
             config = config.model_copy(update={"report": False})
-        return detect_cases(cases, scratch.folder(), config, reporter, model).in_memory()
+        try:
+            return detect_cases(cases, scratch.folder(), config, reporter, model).in_memory()
+        except QualityError as error:  # whose anomaly map goes with the folder
+            raise QualityError(error.message, "Name an output folder: the anomaly map is written there.") from None

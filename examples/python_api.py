@@ -6,12 +6,9 @@ python examples/python_api.py sub01/ out/ [--model tsgm] [--raw] [--reference su
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import braincli
-from braincli.config import DetectConfig
-from braincli.imaging.volume import load
 from braincli.runtime.progress import PlainReporter
 
 
@@ -24,20 +21,18 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="known mask on the grid of the result")
     arguments = parser.parse_args()
 
-    config = DetectConfig(model=arguments.model, preprocess=arguments.raw, anomaly_map=True, resume=True)
-    report = braincli.detect(arguments.case, arguments.out, config=config, reporter=PlainReporter())
-    for result in report.cases:
-        folder = arguments.out / result.case
+    report = braincli.detect(
+        arguments.case, arguments.out, reporter=PlainReporter(),
+        model=arguments.model, preprocess=arguments.raw, anomaly_map=True, resume=True,
+    )  # fmt: skip
+    for result in report:
         for space, name in result.masks.items():
-            mask = load(folder / name, labels=True)
-            print(f"{name}: {mask.data.sum() * mask.voxel_ml:.1f} ml on {space or 'the grid of the scans'}")
-        table = json.loads((folder / f"{result.case}_lesions.json").read_text(encoding="utf-8"))
-        for lesion in table["lesions"]:
-            x, y, z = lesion["centroid_mm"]
-            print(f"  lesion {lesion['lesion']}: {lesion['volume_ml']:.1f} ml at ({x:.0f}, {y:.0f}, {z:.0f}) mm RAS")
-        if arguments.reference and "" in result.masks:
-            scores = braincli.score(folder / result.masks[""], arguments.reference)
-            print(scores.as_table())
+            print(f"{name}: {result.array('mask', space).sum()} voxels on {space or 'the grid of the scans'}")
+        for lesion in result.lesion_table:
+            x, y, z = lesion.centroid_mm
+            print(f"  lesion {lesion.lesion}: {lesion.volume_ml:.1f} ml at ({x:.0f}, {y:.0f}, {z:.0f}) mm RAS")
+        if arguments.reference:
+            print(braincli.score(report, {result.case: arguments.reference}).as_table())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tinymodels import write_model
 import braincli
 from braincli.config import DetectConfig
 from braincli.detection.detector import Detector
-from braincli.errors import CohortError, InputError, ModelError, UsageError
+from braincli.errors import CohortError, InputError, ModelError, QualityError, UsageError
 from braincli.imaging.cases import CONTRASTS
 from braincli.imaging.volume import load
 from braincli.keywords import configured
@@ -92,6 +92,12 @@ def test_a_cohort_in_memory_keeps_what_succeeds(scans: Scans, models: Path, scra
     assert "The case failed: flair.nii" in caught.value.hint
     with pytest.raises(KeyError, match="'elsewhere' is none of bad, good"):
         _ = report["elsewhere"]
+
+
+def test_too_large_a_mask_says_how_to_see_the_map(scans: Scans, tsgm: LoadedModel) -> None:
+    with pytest.raises(QualityError, match="of the brain would be marked") as caught:
+        braincli.detect(scans, model=tsgm, threshold=0.0)
+    assert caught.value.hint == "Name an output folder: the anomaly map is written there."
 
 
 def test_a_loaded_model_is_read_once(

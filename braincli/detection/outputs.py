@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -183,7 +184,7 @@ class Writer:
         return self._keep(path, kind_in(kind, space))
 
     def _keep(self, path: Path, kind: str) -> Path:
-        self.kinds[kind] = path.relative_to(self.names.record().parent).as_posix()
+        self.kinds[kind] = Path(os.path.relpath(path, self.names.record().parent)).as_posix()
         return path
 
     def _save(self, content: Volume, path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -87,9 +88,8 @@ class Preprocessed:
         there = {str(contrast): path for contrast, path in self.images.items()}
         others = {"brain": self.brain, "lesion": self.lesion, "figure": self.picture}
         there |= {kind: path for kind, path in others.items() if path is not None}
-        folder = self.folder.absolute()
-        names = {kind: path.absolute().relative_to(folder).as_posix() for kind, path in there.items()}
-        return ResultFiles(folder, names)
+        names = {kind: Path(os.path.relpath(path, self.folder)).as_posix() for kind, path in there.items()}
+        return ResultFiles(self.folder.absolute(), names)
 
     @property
     def paths(self) -> dict[str, Path]:

@@ -134,13 +134,15 @@ def test_an_option_means_the_same_in_all_commands(name: str) -> None:
 def test_functions_bear_the_same_names(verb: str) -> None:
     signature = inspect.signature(getattr(api, verb))
     places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    order = ["inputs", "prediction", "reference", "output", "config", "reporter"]
-    assert places == [name for name in order if name in places] and {"config", "reporter"} <= set(places)
-    assert ("inputs" in places) == (verb != "score")
+    order = ["inputs", "reference", "output", "config", "reporter"]
+    assert places == [name for name in order if name in places] and {"inputs", "config", "reporter"} <= set(places)
+    assert set(CONFIGS[verb].model_fields) <= set(signature.parameters), "every option is a keyword"
 
 
 def test_the_demo_bears_the_same_names() -> None:
-    assert list(inspect.signature(phantom.run).parameters) == ["output", "config", "reporter"]
+    assert list(inspect.signature(phantom.run).parameters) == [
+        "output", "config", "reporter", *DemoConfig.model_fields,
+    ]  # fmt: skip
 
 
 class Seen(Exception):
