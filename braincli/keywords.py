@@ -47,11 +47,15 @@ def configured(kind: type[C], config: C | None, options: Mapping[str, Any]) -> t
             a device that the model is not on.
     """
     if config is not None and not isinstance(config, kind):
-        raise UsageError(f"config is a {type(config).__name__}.", f"This takes a {kind.__name__}, or options by name.")
-    model, values = options.get("model"), dict(options)
-    loaded: LoadedModel | None = None
-    if model is not None and not isinstance(model, str):
-        loaded, values["model"] = _loaded(model)
+        raise UsageError(
+            f"config is of type {type(config).__name__}.", f"This takes a {kind.__name__}, or options by name."
+        )
+    values = dict(options)
+    models: dict[str, LoadedModel | None] = {}  # those in memory, by the option that gave them
+    for name in ("model", "init"):
+        if values.get(name) is not None and not isinstance(values[name], str):
+            models[name], values[name] = _loaded(name, values[name])
+    loaded = models.get("model")
     if values:
         given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
         config = configs.parse(kind, given | values)
@@ -61,7 +65,7 @@ def configured(kind: type[C], config: C | None, options: Mapping[str, Any]) -> t
     return config, loaded
 
 
-def _loaded(model: Any) -> tuple[LoadedModel | None, str]:
+def _loaded(name: str, model: Any) -> tuple[LoadedModel | None, str]:
     """A model in memory, if it is one, and what names it."""
     if isinstance(model, Path):
         return None, str(model)
@@ -69,7 +73,7 @@ def _loaded(model: Any) -> tuple[LoadedModel | None, str]:
 
     if not isinstance(model, LoadedModel):
         raise UsageError(
-            f"model is a {type(model).__name__}.", "Give a name, a folder, or what braincli.load_model() gives."
+            f"{name} is of type {type(model).__name__}.", "Give a name, a folder, or what braincli.load_model() gives."
         )
     return model, str(model.folder)
 

@@ -137,7 +137,7 @@ def test_options_are_keywords_that_go_before_the_configuration(tmp_path: Path, m
     assert "Did you mean threshold?" in caught.value.hint
     with pytest.raises(UsageError, match="threshold: -1 is below 0"):
         braincli.detect(case, threshold=-1)
-    with pytest.raises(UsageError, match="config is a ScoreConfig") as caught:
+    with pytest.raises(UsageError, match="config is of type ScoreConfig") as caught:
         braincli.detect(case, config=ScoreConfig())  # type: ignore[arg-type]
     assert "DetectConfig" in caught.value.hint
     parts = braincli.split(tmp_path, test=1)  # nothing is written

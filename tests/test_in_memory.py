@@ -15,7 +15,7 @@ from phantoms import affine, brain, lesion, write_case
 from tinymodels import write_model
 
 import braincli
-from braincli.config import DetectConfig
+from braincli.config import DetectConfig, TrainConfig
 from braincli.detection.detector import Detector
 from braincli.errors import CohortError, InputError, ModelError, QualityError, UsageError
 from braincli.imaging.cases import CONTRASTS
@@ -140,8 +140,13 @@ def test_what_is_stored_in_a_model_since_it_was_loaded_counts(case: Path, scans:
         braincli.detect(scans, model=model)
 
 
+def test_a_training_begins_with_a_loaded_model(tsgm: LoadedModel) -> None:
+    config, loaded = configured(TrainConfig, None, {"init": tsgm})
+    assert (config.init, loaded) == (str(tsgm.folder), None)
+
+
 def test_what_is_no_model_is_said(scans: Scans, tsgm: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="model is a int"):
+    with pytest.raises(UsageError, match="model is of type int"):
         braincli.detect(scans, model=7)
     with pytest.raises(ModelError, match="There is no model 'tsgmm'"):
         braincli.load_model("tsgmm")
@@ -156,7 +161,7 @@ def test_results_go_from_verb_to_verb(scans: Scans, models: Path, scratch: Path,
     known = (lesion(SHAPE), GRID)
     (held,) = braincli.synth({"p": {**scans, "lesion": known}}, **small)
     (stored,) = braincli.synth({"p": {**scans, "lesion": known}}, tmp_path / "synth", **small)
-    assert held.paths == {} and stored.paths["seg"].is_file()
+    assert held.paths == {} and stored.paths["seg"].is_file() and repr(held).startswith("<synthetic p: 1 anomalies of ")
     assert np.array_equal(held.array("seg"), stored.array("seg")) and set(np.unique(held.array("seg"))) == {0, 1, 2}
     assert np.array_equal(held.array("flair"), load(stored.paths["flair"]).data)
     found = braincli.detect([held], model=str(models / "threshold"), anomaly_map=True, figure=False)

@@ -175,12 +175,15 @@ class CaseResult:
         return f"Ask for it: detect(..., {option}={value})." if option else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DetectReport:
     """What came of all cases, in order of id: ``report[0]``, ``report["sub01"]``, or one by one in a loop."""
 
     model: str
     cases: list[CaseResult]
+
+    def __repr__(self) -> str:
+        return f"<{len(self.cases)} cases by {self.model}, {len(self.failures)} failed>"
 
     @property
     def failures(self) -> list[CaseResult]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preprocessed:
     """One case, and how to get back to its native grids.
 
@@ -65,6 +65,9 @@ class Preprocessed:
     resumed: bool = False
     picture: Path | None = None
     memory: ResultFiles | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<preprocessed {self.case.id}: {', '.join(self.images)} in {self.space}>"
 
     def __getstate__(self) -> dict[str, Any]:
         """Grids without their repeated zeros, which else are 40 MB a contrast on their way from another process."""

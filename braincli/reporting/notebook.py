@@ -41,7 +41,7 @@ class Results(list[R]):
             UsageError: pandas is not installed.
         """
         rows = [result.as_row() for result in self]
-        return dataframe(rows, list(rows[0]) if rows else [])
+        return dataframe(rows, names(rows))
 
     def _repr_html_(self) -> str:
         rows = [result.as_row() for result in self]
@@ -59,16 +59,21 @@ def fragment(
     """HTML without script or address; all text is escaped.
 
     Args:
-        rows: of one table, all with the names of the first.
+        rows: of one table.
         notes: sentences.
         pictures: (what it shows, PNG), of which the first few are shown.
     """
-    columns = list(rows[0]) if rows else []
+    columns = names(rows)
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     sources = [(name, inline(png)) for name, png in pictures[:MOST_PICTURES]]
     if hidden := len(pictures) - len(sources):
         notes = [*notes, f"{hidden} more pictures are not shown"]
     return render("notebook.html", title=title, columns=columns, rows=cells, notes=notes, pictures=sources).strip()
+
+
+def names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all ``rows``, in the order in which they come up."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def inline(png: bytes, width: int = WIDTH) -> str:

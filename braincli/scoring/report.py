@@ -104,7 +104,7 @@ def definitions(config: ScoreConfig) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoreReport:
     """What ``braincli score`` finds.
 
@@ -122,6 +122,9 @@ class ScoreReport:
     config: ScoreConfig
     unmatched: tuple[str, ...] = ()
     comparison: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<scores of {len(self.cases)} cases, mean DSC {_text(self.aggregate['dsc']['mean'])}>"
 
     @property
     def failed(self) -> tuple[CaseScore, ...]:

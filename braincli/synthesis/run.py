@@ -34,7 +34,7 @@ PLANTED, KNOWN = 1, 2  # labels of the mask that is written
 APART_MM = 6.0  # between anomalies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Synthetic:
     """What came of one case.
 
@@ -58,6 +58,9 @@ class Synthetic:
     known_ml: float
     warnings: list[str]
     files: ResultFiles = field(default_factory=ResultFiles, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<synthetic {self.case}: {len(self.planted_ml)} anomalies of {sum(self.planted_ml):.1f} ml>"
 
     @property
     def paths(self) -> dict[str, Path]:

@@ -51,6 +51,11 @@ def test_pictures_are_inside_and_no_wider_than_a_notebook() -> None:
     assert small.size == (40, 30), "small ones stay as they are"
 
 
+def test_what_one_row_lacks_is_not_available() -> None:
+    html = fragment("", [{"case": "a"}, {"case": "b", "ml": 2.0}])
+    assert html.count("<th>ml</th>") == 1 and "<td>a</td><td>n/a</td>" in html and "<td>b</td><td>2</td>" in html
+
+
 def test_lists_of_results_are_tables_with_the_first_pictures() -> None:
     results = Results([Made(f"c{number}", png() if number else None) for number in range(MOST_PICTURES + 3)])
     html = results._repr_html_()
