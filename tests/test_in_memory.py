@@ -161,7 +161,8 @@ def test_results_go_from_verb_to_verb(scans: Scans, models: Path, scratch: Path,
     known = (lesion(SHAPE), GRID)
     (held,) = braincli.synth({"p": {**scans, "lesion": known}}, **small)
     (stored,) = braincli.synth({"p": {**scans, "lesion": known}}, tmp_path / "synth", **small)
-    assert held.paths == {} and stored.paths["seg"].is_file() and repr(held).startswith("<synthetic p: 1 anomalies of ")
+    assert held.paths == {} and stored.paths["seg"].is_file()
+    assert repr(held).startswith("<synthetic p, anomalies: 1, of ")
     assert np.array_equal(held.array("seg"), stored.array("seg")) and set(np.unique(held.array("seg"))) == {0, 1, 2}
     assert np.array_equal(held.array("flair"), load(stored.paths["flair"]).data)
     found = braincli.detect([held], model=str(models / "threshold"), anomaly_map=True, figure=False)

@@ -183,7 +183,7 @@ class DetectReport:
     cases: list[CaseResult]
 
     def __repr__(self) -> str:
-        return f"<{len(self.cases)} cases by {self.model}, {len(self.failures)} failed>"
+        return f"<report of {self.model}, cases: {len(self.cases)}, failed: {len(self.failures)}>"
 
     @property
     def failures(self) -> list[CaseResult]:

@@ -124,7 +124,7 @@ class ScoreReport:
     comparison: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<scores of {len(self.cases)} cases, mean DSC {_text(self.aggregate['dsc']['mean'])}>"
+        return f"<scores, cases: {len(self.cases)}, mean DSC: {_text(self.aggregate['dsc']['mean'])}>"
 
     @property
     def failed(self) -> tuple[CaseScore, ...]:

@@ -60,7 +60,7 @@ class Synthetic:
     files: ResultFiles = field(default_factory=ResultFiles, repr=False)
 
     def __repr__(self) -> str:
-        return f"<synthetic {self.case}: {len(self.planted_ml)} anomalies of {sum(self.planted_ml):.1f} ml>"
+        return f"<synthetic {self.case}, anomalies: {len(self.planted_ml)}, of {sum(self.planted_ml):.1f} ml>"
 
     @property
     def paths(self) -> dict[str, Path]:

@@ -127,5 +127,5 @@ def test_json_says_what_it_said_and_no_paths(found: DetectReport) -> None:
         "case", "status", "masks", "lesions", "volume_ml", "seconds", "warnings", "error", "exit_code",
     ]  # fmt: skip
     assert str(found["a"].paths["mask"].parent) not in json.dumps(content)
-    assert repr(found) == "<2 cases by tsgm, 0 failed>" and "files" not in repr(found["a"])
+    assert repr(found) == "<report of tsgm, cases: 2, failed: 0>" and "files" not in repr(found["a"])
     assert CaseResult("a", "done").files == ResultFiles()

@@ -46,7 +46,7 @@ def test_maps_and_brains_belong_to_their_cases(tmp_path: Path) -> None:
     assert b.values["dsc"] == 1 and d.error == "No prediction for case_seg.nii." and scores.unmatched == ("mask.nii",)
     alone = braincli.score((FOUND, GRID), (REFERENCE, GRID), anomaly=(RISING, GRID), brain=brain, bootstrap=0)
     assert alone.cases[0].values == a.values
-    assert repr(scores) == f"<scores of 3 cases, mean DSC {scores.aggregate['dsc']['mean']:.3f}>"
+    assert repr(scores) == f"<scores, cases: 3, mean DSC: {scores.aggregate['dsc']['mean']:.3f}>"
     html = scores._repr_html_()
     assert "<td>mean</td>" in html and "d: " in html and "<td>1</td>" in html
     pytest.importorskip("pandas")
