@@ -16,7 +16,6 @@ or writes scans.
 from __future__ import annotations
 
 import argparse
-import copy
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from measuring import Figure, best_of, compared, convolution_peak, limited, machine, show
 
@@ -34,6 +33,9 @@ from braincli.model.folder import LoadedModel, load_model, save_model
 from braincli.model.info import ModelInfo
 from braincli.runtime import device as devices
 from braincli.runtime.provenance import RunRecord, peak_memory_gb
+
+if TYPE_CHECKING:
+    from braincli.imaging.slices import Slices
 
 LIMITS_CPU_S = {"load": 0.2, "slice": 0.4, "post-process": 0.5, "write": 1.0}  # 240 x 240 x 155, four contrasts
 LIMIT_S, LIMIT_GPU_S, LIMIT_GB = 60.0, 1.5, 4.0  # on two cores, compact
@@ -81,16 +83,14 @@ def peaks(model: LoadedModel, precision: str, wait: Callable[[], None]) -> dict[
     }
 
 
-def flops_per_slice(model: LoadedModel, size: tuple[int, int]) -> float:
-    """FLOPs of all network calls for one slice with four contrasts, without computing any."""
-    import torch
+def flops(slices: Slices, model: LoadedModel, dtype: Any) -> float:
+    """FLOPs of restoring ``slices``: counted while it is done once more, as what is redrawn depends on the slices."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    method = copy.deepcopy(model.method).to("meta")
-    image = torch.empty(1, method.channels, *size, device="meta")
-    brain = torch.empty(1, 1, *size, dtype=torch.bool, device="meta")
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        method.predict(image, brain, [torch.Generator().manual_seed(0)])
+    from braincli.detection.restore import restore
+
+    with FlopCounterMode(display=False) as counter:
+        restore(slices, model, case_id="counted", dtype=dtype)
     return float(counter.get_total_flops())
 
 
@@ -139,8 +139,8 @@ def timed(seconds: Clock, step: str) -> Iterator[None]:
     seconds[step] = (time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) -> tuple[Clock, int, tuple[int, int]]:
-    """One case as ``detect`` does it; seconds per phase, slices and canvas."""
+def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) -> tuple[Clock, Slices]:
+    """One case as ``detect`` does it; seconds per phase, and its slices."""
     from braincli.detection.find import find_lesions
     from braincli.detection.outputs import Names, Writer
     from braincli.imaging.reading import load_images
@@ -160,8 +160,7 @@ def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) 
         with timed(seconds, "write restorations"):
             for contrast in findings.images:
                 writer.volume(findings.restored_like_input(contrast), f"restored-{contrast}")
-    slices, _, height, width = findings.restoration.slices.image.shape
-    return seconds, slices, (height, width)
+    return seconds, findings.restoration.slices
 
 
 def network(options: argparse.Namespace) -> Iterator[Figure]:
@@ -185,7 +184,7 @@ def network(options: argparse.Namespace) -> Iterator[Figure]:
     )
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(random_model(preset, options.calls, Path(folder)), chosen)
-    work = flops_per_slice(model, size) * WHOLE_BRAIN
+    work = flops(slices, model, dtype)
     first = replace(
         slices, image=image[: options.batch], brain=brain[: options.batch], index=slices.index[: options.batch]
     )
@@ -234,7 +233,8 @@ def figures(options: argparse.Namespace | None = None) -> Iterator[Figure]:
         if gpu:  # the first run chooses kernels
             run(case, model, config, Path(folder) / "warm")
             torch.cuda.reset_peak_memory_stats()
-        seconds, slices, size = run(case, model, config, Path(folder) / "out")
+        seconds, slices = run(case, model, config, Path(folder) / "out")
+    work = flops(slices, model, devices.precision(chosen, options.precision))
     extra = seconds.pop("write restorations", None)
     for phase, (_, cpu) in seconds.items():
         limit = LIMITS_CPU_S.get(phase)
@@ -245,8 +245,8 @@ def figures(options: argparse.Namespace | None = None) -> Iterator[Figure]:
     yield limited("case", sum(wall for wall, _ in seconds.values()), "s", limit)
     wall, cpu = seconds["restore"]
     calls = model.method.calls()
-    yield Figure(f"network, {slices} x {size[0]} x {size[1]}", slices * calls / wall, "slices/s")
-    work = flops_per_slice(model, size) * slices
+    count, _, height, width = slices.image.shape
+    yield Figure(f"network, {count} x {height} x {width}", count * calls / wall, "slices/s")
     for kind, (by_wall, by_cpu) in top.items():
         ours, theirs = (work / wall, by_wall) if gpu else (work / cpu, by_cpu)
         yield compared("restoration", ours / 1e12, "TFLOP/s", kind, theirs / 1e12)
