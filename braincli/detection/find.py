@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +17,11 @@ from braincli.detection.residuals import residual
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
-from braincli.imaging.box import bounding_box, values_in
+from braincli.imaging.box import bounding_box, percentiles, values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.coverage import about_unused, cover
 from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
-from braincli.imaging.volume import Volume, view_onto
+from braincli.imaging.volume import Volume, view_along, view_onto
 from braincli.model.folder import LoadedModel
 from braincli.runtime.device import precision
 from braincli.runtime.overlap import Steps, drained
@@ -90,27 +89,28 @@ class Findings:
         The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp. What
         was redrawn takes the place of the scan, whose finer detail would stay as a ghost of the lesion.
         """
-        image, box = self.images[contrast], bounding_box(self.brain.data)
-        restored = normalise(image.data, self._shown(contrast), self.spec)
-        inside = restored[box]
-        inside += self._change(contrast, restored)[box]
+        image = self.images[contrast]
+        restored = image.with_data(normalise(image.data, self._shown(contrast), self.spec))
+        self._add_change(contrast, restored)
+        box = bounding_box(self.brain.data)
+        inside = restored.data[box]
         np.clip(inside, 0, 1, out=inside)
         inside *= self.brain.data[box]
-        return image.with_data(restored)
+        return restored
 
     def restored_like_input(self, contrast: Contrast) -> Volume:
         """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
         image = self.images[contrast]
         inside = values_in(image.data, self._shown(contrast))
-        units = image.data.astype(np.float32)
+        units = image.with_data(image.data.astype(np.float32))
         if self.spec.normalisation == "equalise":
-            changed = self._change(contrast, normalise(image.data, self._shown(contrast), self.spec)) != 0
-            units[changed] = quantiles(inside, self.restored(contrast).data[changed])
+            scan, restored = normalise(image.data, self._shown(contrast), self.spec), self.restored(contrast).data
+            changed = (restored != scan) & self.brain.data
+            units.data[changed] = quantiles(inside, restored[changed])
         else:
-            low, high = np.percentile(inside, self.spec.percentiles)
-            box = bounding_box(self.brain.data)
-            units[box] += (high - low) * self._change(contrast, (units - low) / max(high - low, 1e-6))[box]
-        return image.with_data(units)
+            low, high = percentiles(inside, self.spec.percentiles)
+            self._add_change(contrast, units, low, high - low)
+        return units
 
     def _shown(self, contrast: Contrast) -> np.ndarray:
         """(X, Y, Z) bool on the input's grid: the brain, where the contrast shows it."""
@@ -120,30 +120,32 @@ class Findings:
         hidden = view_onto(slices.ras.with_data(slices.hidden[contrast]), slices.grid)
         return self.brain.data & ~hidden.data
 
-    def _change(self, contrast: Contrast, scan: np.ndarray) -> np.ndarray:
-        """What is added to ``scan`` (X, Y, Z), the input on the model's scale; 0 outside the brain.
+    def _add_change(self, contrast: Contrast, scan: Volume, low: float = 0.0, unit: float = 1.0) -> None:
+        """Turn ``scan``, float32 on the input's grid, into its restoration, in place; its background stays.
 
-        Restoration minus input at the network's pixel size; where the slice was redrawn, what turns the scan into that.
+        Added is restoration minus input at the network's pixel size; where the slice was redrawn, what turns the scan
+        into that. Only the part of the head that anything was changed in is enlarged.
+
+        Args:
+            low, unit: of the scan, where the model has 0, and what it counts as 1.
         """
         slices, (image, restored) = self.restoration.slices, self._pair(contrast)
-        change = slices.to_volume((restored - image) * slices.brain[:, 0]).data
-        if self.restoration.suspicion is None:
-            return change
-        redrawn = slices.to_volume(restored != image).data
-        place = redrawn > 0
-        if not place.any():
-            return change
-        box = bounding_box(place)  # mostly a small part of the head
-        place, part, inside = place[box], change[box], self._inside[box][place[box]]
-        fresh, share = slices.to_volume(restored).data[box][place] / inside, redrawn[box][place] / inside
-        part[place] += share.clip(0, 1) * (fresh - scan[box][place] - part[place])
-        return change
-
-    @cached_property
-    def _inside(self) -> np.ndarray:
-        """(X, Y, Z) share of brain among the canvas pixels around each voxel, which makes its edge no darker."""
-        slices = self.restoration.slices
-        return np.maximum(slices.to_volume(slices.brain[:, 0]).data, 0.25)
+        within = slices.brain[:, 0]
+        changed = (restored != image) & within
+        if not changed.any():
+            return
+        box, change = slices.to_box((restored - image) * within, changed)
+        target = view_along(scan).data[box]  # written to: scan
+        if self.restoration.suspicion is not None:
+            redrawn, fresh, inside = (slices.to_box(each, changed)[1] for each in (restored != image, restored, within))
+            np.maximum(inside, 0.25, out=inside)  # at the edge a voxel has less brain around it, and is no darker
+            share, fresh = np.minimum(redrawn / inside, 1, out=redrawn), np.divide(fresh, inside, out=fresh)
+            fresh -= (target - low) / max(unit, 1e-6)
+            fresh -= change
+            fresh *= share
+            change += fresh
+        change *= unit
+        target += change
 
     def residual(self, contrast: Contrast) -> Volume:
         """|input - restoration| in shares of the intensity range, 0 outside the brain."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from braincli.imaging.box import as_stored, bounding_box, values_in
+from braincli.imaging.box import as_stored, bounding_box, percentiles, values_in
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
 
@@ -116,7 +116,7 @@ def _clear(data: np.ndarray, background: float, differs: np.ndarray) -> np.ndarr
     Ringing lies on both sides. None where that is nearly all of what ``differs`` from the background at all.
     """
     sampled = np.abs(data.ravel(order="K")[:: data.size // SAMPLE + 1] - background)
-    top = float(np.percentile(sampled, 99.5, overwrite_input=True))
+    (top,) = percentiles(sampled, (99.5,))
     difference = values_in(data, differs) - background
     above, below = np.count_nonzero(difference > 0.2 * top), np.count_nonzero(difference < -0.2 * top)
     brighter = above / (above + below) if top else 0.5

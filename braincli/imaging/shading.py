@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from braincli.imaging.box import percentiles
 from braincli.imaging.volume import Volume
 
 COARSE_MM = 4.0
@@ -50,7 +51,8 @@ def _range(terms: np.ndarray, values: np.ndarray) -> float:
         weights = np.linalg.lstsq(counted @ terms.T, counted @ values, rcond=None)[0]
         field = weights @ terms
         rest = values - field
-        rest -= np.median(rest)
-        near = np.abs(rest) <= SPREAD * 1.4826 * np.median(np.abs(rest))
-    low, high = np.percentile(field, (2.5, 97.5))
+        rest -= percentiles(rest, (50,))[0]
+        distance = np.abs(rest)
+        near = distance <= SPREAD * 1.4826 * percentiles(distance, (50,))[0]
+    low, high = percentiles(field, (2.5, 97.5))
     return float(np.exp(high - low))

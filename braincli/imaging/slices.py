@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from braincli.errors import InputError
-from braincli.imaging.box import as_stored, bounding_box
+from braincli.imaging.box import as_stored, blank, bounding_box, percentiles
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.coverage import cover
 from braincli.imaging.reading import load_images
@@ -74,15 +74,49 @@ class Slices:
 
     def to_volume(self, values: np.ndarray) -> Volume:
         """(S, H, W) values on the canvas -> float32 volume on the input's grid, 0 outside the brain."""
-        x, y, _ = bounding_box(self.brain_volume)
-        up = _separable(values, self.rows[_backwards(y, self.ras.shape[1])], self.columns[x])[:, ::-1]
-        full = np.zeros_like(self.grid.data, dtype=np.float32)
-        planes = view_along(self.grid.with_data(full)).data.T  # written to: full, from above
-        shown = self.shown_planes(np.ones(len(self.index), dtype=bool))
-        if self.planes is not None:
-            up = np.tensordot(self.planes[shown], up, axes=1)
-        planes[shown, y, x] = up * self.brain_volume.T[shown, y, x]
+        full = blank(self.grid.data)
+        box, shown = self.to_box(values)
+        view_along(self.grid.with_data(full)).data[box] = shown  # written to: full
         return self.grid.with_data(full)
+
+    def to_box(self, values: np.ndarray, around: np.ndarray | None = None) -> tuple[Box, np.ndarray]:
+        """(S, H, W) values on the canvas -> a box of the RAS grid, and float32 values (X, Y, Z) there.
+
+        0 outside the brain, and in planes that no slice shows.
+
+        Args:
+            around: (S, H, W) bool; the box holds what these pixels reach of the brain. None: the brain.
+        """
+        x, y, _ = bounding_box(self.brain_volume)
+        y = _backwards(y, self.ras.shape[1])
+        part = (slice(None),) * 3 if around is None else bounding_box(around)
+        (y, rows), (x, columns) = (
+            _reached(matrix, pixels, within)
+            for matrix, pixels, within in ((self.rows, part[1], y), (self.columns, part[2], x))
+        )
+        planes, chosen, weights = self._through(part[0])
+        up = _separable(values[chosen, rows, columns], self.rows[y, rows], self.columns[x, columns])[:, ::-1]
+        if weights is not None:
+            up = np.tensordot(weights, up, axes=1).astype(np.float32)
+        box = (x, _backwards(y, self.ras.shape[1]), _span(planes))
+        brain = self.brain_volume[box].T
+        if len(up) < len(brain):  # planes between them that no slice shows
+            shown = np.zeros(brain.shape, np.float32)
+            shown[planes - box[2].start] = up
+            up = shown
+        up *= brain
+        return box, up.T
+
+    def _through(self, part: slice) -> tuple[np.ndarray, slice, np.ndarray | None]:
+        """Planes of the RAS grid that the slices ``part`` reach, the slices that show these, and their weights."""
+        reaching = np.zeros(len(self.index), bool)
+        reaching[part] = True
+        if self.planes is None:
+            return self.index[part], part, None
+        planes = self.shown_planes(np.ones(len(self.index), bool))
+        planes = planes[self.planes[np.ix_(planes, reaching)].any(axis=1)]
+        chosen = _span(np.flatnonzero(self.planes[planes].any(axis=0)))
+        return planes, chosen, self.planes[planes, chosen]
 
     def rows_of(self, chosen: np.ndarray) -> Slices:
         """The slices ``chosen`` (indices, in their order) alone, on the same scan."""
@@ -208,7 +242,7 @@ def on_one_grid(volumes: Sequence[Volume]) -> list[str]:
 
 def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarray:
     """(X, Y, Z) float32 in [0, 1], 0 outside ``brain``; a constant image becomes all 0."""
-    whole = np.zeros_like(data, dtype=np.float32)
+    whole = blank(data)
     box = bounding_box(brain)
     data, brain, result = as_stored(data[box], brain[box], whole[box])
     inside = data[brain]
@@ -219,10 +253,10 @@ def normalise(data: np.ndarray, brain: np.ndarray, spec: SliceSpec) -> np.ndarra
         below = np.cumsum(counts) - counts
         result[brain] = below[np.searchsorted(kinds, inside)] / len(inside)
         return whole
-    low, high = np.percentile(inside, spec.percentiles)
+    low, high = percentiles(inside, spec.percentiles)
     if high > low:
-        scaled = inside - low
-        scaled /= high - low
+        scaled = inside - np.float32(low)
+        scaled /= np.float32(high - low)
         result[brain] = scaled.clip(0, 1, out=scaled)
     return whole
 
@@ -249,10 +283,24 @@ def load_case(case: Case, spec: SliceSpec, *, stride: int = 1) -> tuple[Slices, 
 def _separable(stack: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(S, h, w) float32 -> (S, H, W): ``rows`` (H, h) and ``columns`` (W, w) applied to every slice.
 
-    Two plain matrix products; numpy's batched one is many times slower.
+    Plain matrix products: numpy's batched one is many times slower, and one for all rows would copy the stack twice.
     """
     wide = np.tensordot(np.ascontiguousarray(stack, dtype=np.float32), columns.astype(np.float32), (2, 1))
-    return np.ascontiguousarray(np.tensordot(rows.astype(np.float32), wide, (1, 1)).transpose(1, 0, 2))
+    tall, rows = np.empty((len(stack), len(rows), len(columns)), np.float32), rows.astype(np.float32)
+    for plane, out in zip(wide, tall, strict=True):
+        np.matmul(rows, plane, out=out)
+    return tall
+
+
+def _span(places: np.ndarray) -> slice:
+    """From the first to the last of ``places`` (n,), in rising order."""
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+def _reached(matrix: np.ndarray, pixels: slice, within: slice) -> tuple[slice, slice]:
+    """What of the places ``within`` the ``pixels`` reach by ``matrix`` (n, L), and all pixels that these take from."""
+    reached = within.start + np.flatnonzero(matrix[within, pixels].any(axis=1))
+    return _span(reached), _span(np.flatnonzero(matrix[reached].any(axis=0)))
 
 
 def _backwards(part: slice, size: int) -> slice:

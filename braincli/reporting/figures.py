@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from braincli.imaging.box import values_in
+from braincli.imaging.box import percentiles, values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.volume import Volume, view_along
 from braincli.reporting.board import LIGHT, Bar, Plane, Row, Words, paint, save
@@ -178,8 +178,8 @@ def window_of(data: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
     """1st and 99th percentile of ``data`` where ``inside``, both (X, Y, Z): what black and white show."""
     coarse = (slice(None, None, 2),) * 3 if inside.size > ENOUGH else ()  # as good, and much quicker
     values = values_in(data[coarse], inside[coarse])
-    low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
-    return float(low), float(max(high, low + 1e-6))
+    low, high = percentiles(values, (1, 99)) if values.size else (0.0, 1.0)
+    return low, max(high, low + 1e-6)
 
 
 def slices_figure(path: Path, rows: Sequence[Row], *, title: str, note: str = "", overwrite: bool = False) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from braincli.imaging.box import bounding_box
 from braincli.imaging.volume import Volume
 
 CONVENTION = "Radiological convention: the patient's left is on the right; in sagittal slices the front is on the left."
@@ -71,7 +72,8 @@ def pick_slices(
         step_mm: distance between slices.
         apart_from: indices chosen already, to which the distance is kept.
     """
-    sums = weight.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
+    box, sums = bounding_box(weight > 0), np.zeros(weight.shape[axis])
+    sums[box[axis]] = weight[box].sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
     chosen: list[int] = []
     for index in np.argsort(-sums, kind="stable"):
         if len(chosen) == count or sums[index] <= 0:
@@ -106,8 +108,7 @@ def pick_views(
     if known is not None and weight is mask:
         axial += pick_slices(known & ~mask, spacing[AXIAL], 1, apart_from=tuple(axial))
     (most,) = pick_slices(weight, spacing[AXIAL], 1)
-    through = np.zeros(weight.shape)
-    through[:, :, most] = weight[:, :, most]
+    through = weight[:, :, most : most + 1]
     crossing = [View(axis, *pick_slices(through, spacing[axis], 1, axis=axis)) for axis in (CORONAL, SAGITTAL)]
     return [*(View(AXIAL, index) for index in sorted(axial, reverse=True)), *crossing]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braincli.imaging.box import as_stored, bounding_box, values_in
+from braincli.imaging.box import as_stored, blank, bounding_box, percentiles, values_in
 
 
 def test_box_holds_all_that_is_set_and_nothing_more() -> None:
@@ -44,3 +44,22 @@ def test_arrays_are_turned_alike_and_written_through() -> None:
     first, second = as_stored(stored.T[::-1], other)
     second[first == 5] = 1
     assert np.array_equal(np.argwhere(other), np.argwhere(stored.T[::-1] == 5))
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_blank_lies_in_memory_as_what_it_is_made_for(axes: tuple[int, int, int]) -> None:
+    like = np.ones((2, 3, 4), np.int16).transpose(axes)
+    made = blank(like[::-1])
+    assert made.shape == like.shape and made.strides == np.zeros_like(like, np.float32).strides
+    assert made.dtype == np.float32 and not made.any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 999, 1000, 1001, 20_000])
+@pytest.mark.parametrize("kind", ["spread", "whole numbers", "equal"])
+def test_percentiles_are_numpys(count: int, kind: str) -> None:
+    values = np.random.default_rng(count).gamma(2.0, 100.0, count).astype(np.float32)
+    values = {"spread": values, "whole numbers": np.rint(values), "equal": np.full_like(values, 7)}[kind]
+    before, wanted = values.copy(), (99, 0, 1, 50, 99.5, 100, 50)
+    expected = np.percentile(values.astype(np.float64), wanted)
+    np.testing.assert_allclose(percentiles(values, wanted), expected, rtol=1e-12)
+    assert np.array_equal(values, before)

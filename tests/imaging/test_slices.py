@@ -11,7 +11,7 @@ import pytest
 from braincli.errors import InputError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, find_cases
 from braincli.imaging.slices import SliceSpec, from_volumes, load_case, normalise
-from braincli.imaging.volume import Volume, load
+from braincli.imaging.volume import Volume, load, view_along
 from braincli.training.store import build_store, open_store
 
 SPEC = SliceSpec(size=(32, 24), min_brain_mm2=20.0)
@@ -40,6 +40,25 @@ def test_a_smooth_map_returns_to_its_voxels(axes: str) -> None:
     assert covered[brain].mean() > 0.9
     assert np.corrcoef(back.data[covered], expected[covered])[0, 1] > 0.8
     assert abs(back.data[covered].mean() - expected[covered].mean()) < 0.03
+
+
+@pytest.mark.parametrize("slice_mm", ["own", 4.0])
+@pytest.mark.parametrize(
+    "part", [np.s_[3:7, 10:14, 5:9], np.s_[:1, 12:16, :], np.s_[-2:, 20:21, 12:13], np.s_[:, :, :]]
+)
+def test_a_part_of_the_canvas_is_enlarged_as_in_the_whole(part: tuple[slice, ...], slice_mm: str | float) -> None:
+    """All that these pixels reach lies in the box, and has the values that it has where everything is enlarged."""
+    slices = from_volumes({Contrast.FLAIR: volume("LPS")}, SPEC.model_copy(update={"slice_mm": slice_mm}))
+    values, around = slices.image[:, CONTRASTS.index(Contrast.FLAIR)], np.zeros(slices.brain[:, 0].shape, bool)
+    around[part] = True
+    box, shown = slices.to_box(values, around)
+    whole, reached = (
+        view_along(slices.to_volume(stack)).data for stack in (values, np.where(around, np.float32(1), 0))
+    )
+    np.testing.assert_allclose(shown, whole[box], atol=1e-6)
+    reached[box] = 0
+    assert shown.any() and not reached.any()
+    assert part == np.s_[:, :, :] or shown.size < whole.size / 2
 
 
 def test_slices_do_not_depend_on_the_storage_order() -> None:
