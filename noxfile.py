@@ -11,14 +11,14 @@ SOURCES = ("braincli", "tests", "examples", "benchmarks", "noxfile.py")
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """Tests that are not marked slow."""
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    """Tests that are neither slow nor left to CI."""
+    session.run("pytest", "-m", "not (slow or real or long)", *session.posargs)
 
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """All tests; coverage is printed."""
-    session.run("pytest", "--cov=braincli", "--cov-report=term:skip-covered", *session.posargs)
+    """All tests, those on real scans and the long ones as well; coverage is printed."""
+    session.run("pytest", "-m", "", "--cov=braincli", "--cov-report=term:skip-covered", *session.posargs)
 
 
 @nox.session

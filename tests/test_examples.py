@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import warm
 from phantoms import affine, brain, lesion, write, write_case
 from tinymodels import write_models
 from typer.testing import CliRunner
@@ -32,8 +33,7 @@ GRID = affine("LPS", (3.0, 3.0, 4.0))
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     models = write_models(tmp_path_factory.mktemp("models"))
-    python = f"{sys.executable} -m braincli"
-    return os.environ | {"BRAINCLI_MODELS": str(models), "BRAINCLI": python, "PYTHONPATH": str(ROOT)}
+    return os.environ | {"BRAINCLI_MODELS": str(models), "BRAINCLI": warm.command(), "PYTHONPATH": str(ROOT)}
 
 
 def run(environment: dict[str, str], *command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -10,9 +10,10 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+import warm
 from phantoms import affine, brain, lesion, write
 
-pytestmark = pytest.mark.slow  # dozens of processes, minutes in all
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # dozens of commands each
 
 ROOT = Path(__file__).resolve().parents[1]
 PROTOCOLS = ROOT / "examples" / "protocols"
@@ -41,7 +42,7 @@ def brats(folder: Path, count: int = 5, contrasts: tuple[str, ...] = ("t1", "t1c
 def run(script: str, out: Path, **settings: object) -> str:
     """The table that ``script`` prints; run twice, the second time finds everything done."""
     environment = os.environ | {
-        "BRAINCLI": f"{sys.executable} -m braincli", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OUT": str(out),
+        "BRAINCLI": warm.command(), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OUT": str(out),
         "BRAINCLI_DEVICE": "cpu", "BRAINCLI_NUM_THREADS": "1", "PREPARED": "1", "PRESET": "tiny", "FOLDS": "1",
     }  # fmt: skip
     environment |= {key: str(value) for key, value in settings.items()}

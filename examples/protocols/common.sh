@@ -79,7 +79,7 @@ tested() {
         rm -rf "$copy" && mkdir -p "$(dirname "$copy")" && cp -r "$model" "$copy"
         "${braincli[@]}" calibrate --model "$copy" --data "$calibration" "$@" >&2
         "${braincli[@]}" detect --model "$copy" "$test" -o "$OUT/masks/$set/$name" --anomaly-map --uncalibrated \
-            --no-figure --overwrite >&2 || tolerated $?
+            --no-figure --no-report --overwrite >&2 || tolerated $?
         "${braincli[@]}" score "$OUT/masks/$set/$name" "$test" -o "$OUT/scores/$set/$name" --overwrite >&2 || tolerated $?
     fi
 }
@@ -91,7 +91,7 @@ healthy_error() {
     if [[ ! -f $OUT/scores/$set/$name/l1.json ]]; then
         say "$name on healthy cases of $set"
         "${braincli[@]}" detect --model "$model" "$test" -o "$OUT/healthy/$set/$name" --threshold 1 --uncalibrated \
-            --residual --no-figure --overwrite >&2 || tolerated $?
+            --residual --no-figure --no-report --overwrite >&2 || tolerated $?
         "${python[@]}" "$here/tables.py" l1 "$OUT/healthy/$set/$name" "$OUT/scores/$set/$name/l1.json"
     fi
 }

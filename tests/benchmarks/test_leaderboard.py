@@ -62,6 +62,7 @@ def arguments(data: Path, models: str = "threshold,tsgm", *more: str | Path) -> 
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_every_method_is_trained_within_the_budget_and_scored_by_case(work: Path) -> None:
     for name in ("threshold", "tsgm"):
         result = json.loads((work / name / "result.json").read_text())
@@ -76,6 +77,7 @@ def test_every_method_is_trained_within_the_budget_and_scored_by_case(work: Path
     assert "no p is below 0.5" in table, "two cases have four sign patterns"
 
 
+@pytest.mark.long
 def test_a_second_run_keeps_what_is_done_and_tells_failures(work: Path, data: Path) -> None:
     before = (work / "tsgm" / "result.json").read_bytes()
     broken = data / "broken"
@@ -91,6 +93,7 @@ def test_a_second_run_keeps_what_is_done_and_tells_failures(work: Path, data: Pa
     assert result.returncode == 2 and "--again tsgm" in result.stderr
 
 
+@pytest.mark.long
 def test_only_models_that_beat_the_baseline_are_shipped(work: Path, data: Path) -> None:
     models = data / "shipped"
     common = ["--out", work, "--ship", "--ship-to", models, "--table", data / "L.md"]
@@ -120,6 +123,7 @@ def test_only_models_that_beat_the_baseline_are_shipped(work: Path, data: Path) 
     assert "shipped: none" in result.stderr and "does not beat" in result.stderr
 
 
+@pytest.mark.long
 def test_every_labelled_case_is_judged_once_by_a_model_that_has_not_seen_it(work: Path, data: Path) -> None:
     crossed = data / "crossed"
     options = [*arguments(data, "threshold,tsgm"), "--out", crossed, "--folds", "2", "--table", data / "C.md"]
@@ -166,6 +170,7 @@ def test_folds_share_no_case() -> None:
             contest.folds(few, count)
 
 
+@pytest.mark.long
 def test_pictures_of_each_method_and_of_all(work: Path, tmp_path: Path) -> None:
     result = run("pictures.py", work, "-o", tmp_path)
     assert result.returncode == 0, result.stderr

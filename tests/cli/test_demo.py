@@ -32,6 +32,7 @@ def test_unknown_model_is_refused_before_any_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_demo_generates_preprocesses_detects_and_scores(tmp_path: Path) -> None:
     shipped = "tsgm" in find_models()
     model = "tsgm" if shipped else str(write_models(tmp_path / "models") / "tsgm")

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from phantoms import affine, write_case
 from tinymodels import write_models
 
@@ -33,13 +34,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def shell(command: str, place: Path, **environment: str | None) -> tuple[int, bytes, str]:
-    """Exit code, stdout and stderr of a bash command in ``place``; ``braincli`` is the command under test."""
+def shell(command: str, place: Path, start: str = BRAINCLI, **environment: str | None) -> tuple[int, bytes, str]:
+    """Exit code, stdout and stderr of a bash command in ``place``; ``braincli`` is the command under test.
+
+    Args:
+        start: what ``braincli`` is: a process of its own, or :func:`warm.command` where its start is not looked at.
+    """
     variables: dict[str, str | None] = {
         **os.environ, "PYTHONPATH": str(ROOT), "BRAINCLI_MODELS": str(place / "models"), **environment,
     }  # fmt: skip
     done = subprocess.run(
-        ["bash", "-c", f'braincli() {{ {BRAINCLI} "$@"; }}; {command}'],
+        ["bash", "-c", f'braincli() {{ {start} "$@"; }}; {command}'],
         cwd=place, capture_output=True, check=False, timeout=120,
         env={key: value for key, value in variables.items() if value is not None},
     )  # fmt: skip
@@ -136,9 +141,9 @@ def test_odd_environments(kind: str, place: Path, out: Path) -> None:
 
 
 def test_bad_environment_of_options_names_the_variable(place: Path, out: Path) -> None:
-    code, _, said = shell(DETECT, place, BRAINCLI_NUM_THREADS="two")
+    code, _, said = shell(DETECT, place, warm.command(), BRAINCLI_NUM_THREADS="two")
     assert code == 2 and "BRAINCLI_NUM_THREADS" in said
-    code, _, said = shell(DETECT, place, BRAINCLI_DEVICE="tpu")
+    code, _, said = shell(DETECT, place, warm.command(), BRAINCLI_DEVICE="tpu")
     assert code == 2 and "no device 'tpu'" in said
 
 
@@ -159,13 +164,13 @@ CONFIGURATIONS = {
 def test_bad_configuration_files(kind: str, place: Path, out: Path) -> None:
     content, says = CONFIGURATIONS[kind]
     (place / "c.toml").write_bytes(content)
-    code, _, said = shell("braincli detect p01 -o out --config c.toml", place)
+    code, _, said = shell("braincli detect p01 -o out --config c.toml", place, warm.command())
     assert code == 2 and says in said, said
 
 
 def test_a_configuration_that_is_no_file(place: Path) -> None:
     for name in ("nowhere.toml", "p01"):
-        code, _, said = shell(f"braincli synth p01 -o out --config {name}", place)
+        code, _, said = shell(f"braincli synth p01 -o out --config {name}", place, warm.command())
         assert code == 2 and f"Cannot read the configuration {name}" in said
 
 
@@ -185,7 +190,7 @@ def test_where_nothing_can_be_written_nothing_is_computed(command: str, kind: st
     before, output, wanted, says = PLACES[kind]
     if output.endswith(".nii.gz") and "detect" not in command:
         pytest.skip("only detect writes one file")
-    code, _, said = shell(f"{before}\nbraincli {command} -o {output}", place)
+    code, _, said = shell(f"{before}\nbraincli {command} -o {output}", place, warm.command())
     assert code == wanted and says in said, said
     assert "restore" not in said and "..." not in said.replace("xxx...", "")  # no step has begun
 

@@ -148,6 +148,7 @@ def test_tumour_lies_deep_in_one_hemisphere(templates: tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_whole_patient_can_be_found_read_and_overlays(tmp_path: Path) -> None:
     made = patient.generate(tmp_path, seed=1)
     (case,) = find_cases(made.folder)

@@ -1,4 +1,4 @@
-"""The shell command in processes of its own, and the small cohorts that it is given."""
+"""The shell command, and the small cohorts that it is given."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import phantoms
+import warm
 
 from reliability.kills import settled
 
@@ -32,11 +33,13 @@ class Ended(NamedTuple):
         return json.loads(self.out)
 
 
-def start(*arguments: object, models: Path | None = None) -> subprocess.Popen[str]:
-    """``braincli`` with ``arguments``, running."""
+def start(
+    *arguments: object, models: Path | None = None, command: str = f"{sys.executable} -m braincli"
+) -> subprocess.Popen[str]:
+    """``braincli`` with ``arguments``, running in a process of its own."""
     places = {"BRAINCLI_MODELS": str(models)} if models else {}
     return subprocess.Popen(
-        [sys.executable, "-m", "braincli", *map(os.fspath, map(_text, arguments))],
+        [*command.split(), *map(os.fspath, map(_text, arguments))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="surrogateescape",
         env={**os.environ, **places, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -51,7 +54,7 @@ def end(process: subprocess.Popen[str]) -> Ended:
 
 def braincli(*arguments: object, models: Path | None = None) -> Ended:
     """``braincli`` with ``arguments``, to its end."""
-    return end(start(*arguments, models=models))
+    return end(start(*arguments, models=models, command=warm.command()))
 
 
 def cohort(folder: Path, names: str = "ab", contrasts: tuple[str, ...] = ("flair",)) -> Path:

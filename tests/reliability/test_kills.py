@@ -29,6 +29,7 @@ def test_the_killer_ends_the_process_where_a_file_would_be_moved(tmp_path: Path)
     assert (tmp_path / "b").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("command", "every"), [("detect", 7), ("preprocess", 17), ("train", 11)])
 def test_killed_run_leaves_nothing_partial_and_resumes_to_the_same_bytes(command: str, every: int) -> None:
     done = subprocess.run(
