@@ -106,8 +106,9 @@ def restore(
                 prediction = method.predict(image, brain, noise, lambda: bar.advance(len(rows)))
                 for name, part in prediction._asdict().items():
                     if part is not None:
-                        shape = (len(slices.index), *part.shape[1:])
-                        stacks.setdefault(name, part.new_zeros(shape, dtype=torch.float32))[chosen] = part.float()
+                        if name not in stacks:
+                            stacks[name] = part.new_zeros((len(slices.index), *part.shape[1:]), dtype=torch.float32)
+                        stacks[name][chosen] = part.float()
 
         while done < len(order):
             rows = order[done : done + batch]

@@ -275,7 +275,7 @@ class TSGM(Translation):
         x = samplers.start(centre, c.prior or highest, generators)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            return self._denoise(noisy, sigma, image)[0]
+            return self._denoise(noisy, sigma[:1], image)[0]  # of all rows
 
         x = self._sample(denoise, x, c.sigma_min, highest, generators, tick)
         return Prediction(restored=x.float().clamp(0, 1) * (brain & present(image)))
@@ -287,7 +287,7 @@ class TSGM(Translation):
         assert self.config.redraw is not None
         c, sigma = self.config.redraw, self.config.sigma_max
         x = samplers.start(image, sigma, generators)
-        logit = self._denoise(x, torch.full((len(x),), sigma, device=x.device), image)[1]
+        logit = self._denoise(x, torch.full((1,), sigma, device=x.device), image)[1]
         suspicion = logit.float().sigmoid() * brain
         tick()
         around = 2 * c.margin + 1
@@ -303,7 +303,7 @@ class TSGM(Translation):
         filled = fill(seen, brain[rows] & ~hole, hole)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            return self._inpaint(noisy, sigma, filled, hole)
+            return self._inpaint(noisy, sigma[:1], filled, hole)
 
         x = samplers.start(filled, c.sigma_max, chosen)
         drawn = self._sample(denoise, x, c.sigma_min, c.sigma_max, chosen, tick).float().clamp(0, 1)
@@ -362,12 +362,12 @@ class TSGM(Translation):
         return self.redrawing.denoise(network, noisy, sigma, filled)
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
-        """The score network on (B, 2 C, H, W); single-contrast models get every contrast as a row of its own."""
+        """The score network on (B, 2 C, H, W) at (B,) or (1,); single-contrast models get every contrast as a row."""
         c = joint.shape[1] // 2
         if self.config.contrasts == "stacked" or c == 1:
             return self.score(joint, log_sigma)
         pairs = torch.stack([joint[:, :c], joint[:, c:]], dim=2).flatten(0, 1)
-        rows: Tensor = self.score(pairs, log_sigma.repeat_interleave(c))
+        rows: Tensor = self.score(pairs, log_sigma.repeat_interleave(c) if len(log_sigma) > 1 else log_sigma)
         return rows.reshape(-1, c, *rows.shape[2:])
 
 

@@ -97,7 +97,7 @@ class NCSNpp(nn.Module):
         return made
 
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
-        """(B, inputs, H, W), (B,) -> (B, outputs, H, W). H and W are multiples of ``stride``."""
+        """(B, inputs, H, W), (B,) or (1,) for all rows -> (B, outputs, H, W). H and W are multiples of ``stride``."""
         x = F.pixel_unshuffle(x, self.patch)
         phase = log_sigma[:, None] * self.frequencies[None] * 2 * math.pi
         emb = self.embed(torch.cat([phase.sin(), phase.cos()], dim=1))
@@ -192,9 +192,17 @@ class ResidualBlock(nn.Module):
         if self.move:
             move = self.resample.down if self.move == "down" else self.resample.up
             h, x = move(h), move(x)
-        h = self.conv_in(h) + self.time(F.silu(emb))[:, :, None, None]
+        h = self._with_noise_level(h, self.time(F.silu(emb)))
         h = self.conv_out(F.silu(self.norm_out(h)))
         return ((x if self.skip is None else self.skip(x)) + h) * math.sqrt(0.5)
+
+    def _with_noise_level(self, h: Tensor, shift: Tensor) -> Tensor:
+        """The first convolution plus ``shift`` (B, C); one for all rows, (1, C), joins its bias: a
+        pass over the features less."""
+        if len(shift) > 1 or torch.is_grad_enabled():
+            return self.conv_in(h) + shift[:, :, None, None]
+        assert self.conv_in.bias is not None
+        return F.conv2d(h, self.conv_in.weight, self.conv_in.bias + shift[0], padding=1)
 
 
 class ResidualAttention(nn.Module):
