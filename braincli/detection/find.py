@@ -24,7 +24,7 @@ from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, 
 from braincli.imaging.volume import Volume, view_along, view_onto
 from braincli.model.folder import LoadedModel
 from braincli.runtime.device import precision
-from braincli.runtime.overlap import Steps, drained
+from braincli.runtime.overlap import Steps, in_one_go
 from braincli.runtime.progress import Reporter
 from braincli.spec import MapOptions
 
@@ -167,21 +167,6 @@ def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.interp(shares.astype(np.float64) * (values.size - 1), np.arange(values.size), np.sort(values))
 
 
-def find_lesions(
-    case_id: str,
-    images: Mapping[Contrast, Volume],
-    model: LoadedModel,
-    config: DetectConfig,
-    *,
-    brain: Volume | None = None,
-    space: Space | None = None,
-    reporter: Reporter | None = None,
-    timed: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
-) -> Findings:
-    """:func:`search` in one go."""
-    return drained(search(case_id, images, model, config, brain=brain, space=space, reporter=reporter, timed=timed))
-
-
 def search(
     case_id: str,
     images: Mapping[Contrast, Volume],
@@ -257,6 +242,9 @@ def search(
         dict(images), brain, mask, anomaly, labels, lesions, weights, threshold, smallest, warnings, result.device,
         result, spec, None if spread is None else slices.to_volume(spread),
     )  # fmt: skip
+
+
+find_lesions = in_one_go(search)
 
 
 def refuse_samples(method: str, options: MethodConfig, samples: int) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Steps = Generator[None, None, R]
@@ -25,6 +27,16 @@ def drained(steps: Steps[R]) -> R:
         except StopIteration as end:
             result: R = end.value
             return result
+
+
+def in_one_go(parts: Callable[P, Steps[R]]) -> Callable[P, R]:
+    """The function that does all ``parts`` of its work, one after the other in this thread."""
+
+    @wraps(parts)
+    def work(*args: P.args, **kwargs: P.kwargs) -> R:
+        return drained(parts(*args, **kwargs))
+
+    return work
 
 
 def overlapped(hands: Iterable[T], parts: Sequence[Callable[[T], Any]], close: Callable[[T], None]) -> Iterator[T]:
