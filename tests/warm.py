@@ -21,7 +21,7 @@ from tempfile import mkdtemp
 
 IMPORTED = (
     "braincli.api", "braincli.cli", "braincli.calibration.run", "braincli.detection.run", "braincli.scoring.evaluate",
-    "braincli.training.run", "braincli.methods.registry", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "braincli.training.run", "braincli.methods.registry", "PIL.ImageDraw", "PIL.ImageFont",
     "jinja2", "nibabel", "safetensors.torch", "scipy.ndimage", "scipy.spatial", "scipy.stats", "skimage.measure",
 )  # fmt: skip
 

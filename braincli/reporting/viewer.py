@@ -13,6 +13,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from braincli.reporting.canvas import colours
 from braincli.reporting.figures import MASK, NAMES, REFERENCE, Shown
 from braincli.reporting.layers import GZIP_LEVEL, Screen
 
@@ -48,8 +51,7 @@ def content(shown: Shown, place: tuple[float, float, float] | None = None) -> di
         return None
     screen = Screen(shown)
     layers = list(screen.layers())
-    base, threshold = NAMES[shown.base], shown.threshold or 0.0
-    colours = _colours()
+    base, threshold, scale = NAMES[shown.base], shown.threshold or 0.0, _colours()
     return {
         "library": script,
         "version": metadata.version(PACKAGE),
@@ -60,14 +62,14 @@ def content(shown: Shown, place: tuple[float, float, float] | None = None) -> di
         "top": shown.top,
         "threshold": threshold,
         "mark": round(100 * min(threshold / shown.top, 1), 2),
-        "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in colours),
+        "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in scale),
         "pitch": " x ".join(f"{mm:.1f}" for mm in screen.pitch),
         "layers": {
             "header": base64.b64encode(_header(screen, layers[0].data.shape)).decode(),
             "layers": [{"kind": layer.kind, "name": layer.name, "voxels": layer.packed()} for layer in layers],
             "base": base,
             "top": shown.top,
-            "colours": colours,
+            "colours": scale,
             "mask": _rgb(MASK),
             "reference": _rgb(REFERENCE),
             "place": list(place or screen.middle),
@@ -91,10 +93,8 @@ def _header(screen: Screen, shape: tuple[int, ...]) -> bytes:
 
 def _colours() -> list[list[int]]:
     """The colour map of anomaly maps, as the pictures have it."""
-    import numpy as np
-    from matplotlib import colormaps
-
-    return (255 * colormaps["inferno"](np.linspace(0, 1, STEPS))[:, :3]).round().astype(int).tolist()
+    places = np.linspace(0, 255, STEPS).round().astype(int)
+    return [[int(part) for part in colour] for colour in colours("inferno")[places]]
 
 
 def _rgb(colour: str) -> list[int]:
