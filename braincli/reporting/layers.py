@@ -92,19 +92,28 @@ class Screen:
 
     def linear(self, data: np.ndarray, low: float, high: float) -> np.ndarray:
         """``data`` (X, Y, Z) of the scan's grid, interpolated; 0 and 255 where it is ``low`` and ``high``."""
-        values = data[self.shown.box].T  # whole planes first: x runs fastest in files
-        for axis, places in enumerate(reversed(self._axes)):
-            before = np.floor(places).astype(int)
-            after = np.minimum(before + 1, values.shape[axis] - 1)
-            share = (places - before).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-            first = values.take(before, axis).astype(np.float32, copy=False)
-            second = values.take(after, axis).astype(np.float32, copy=False)
-            second -= first
-            second *= share
-            values = np.add(first, second, out=second)
-        values -= np.float32(low)
-        values *= np.float32(255 / (high - low))
-        return np.rint(values.clip(0, 255, out=values)).astype(np.uint8).T
+        values = data[self.shown.box].T  # whole planes: x runs fastest in files
+        across, down, deep = self._between
+        layer = np.empty((len(deep), len(down), len(across)), np.float32)
+        for out, weights in zip(layer, deep, strict=True):
+            first, last = np.flatnonzero(weights)[[0, -1]]
+            plane = values[first].astype(np.float32)
+            if last > first:
+                plane = weights[first] * plane + weights[last] * values[last]
+            np.matmul(down @ plane, across.T, out=out)
+        layer -= np.float32(low)
+        layer *= np.float32(255 / (high - low))
+        np.rint(layer.clip(0, 255, out=layer), out=layer)
+        return layer.astype(np.uint8).T
+
+    @cached_property
+    def _between(self) -> list[np.ndarray]:
+        """(places, voxels) float32 along each axis: the weights of the two voxels that lie around each place."""
+        matrices = []
+        for part, places in zip(self.shown.box, self._axes, strict=True):
+            distance = np.abs(places[:, None] - np.arange(part.stop - part.start))
+            matrices.append(np.maximum(0, 1 - distance).astype(np.float32))
+        return matrices
 
     def nearest(self, data: np.ndarray) -> np.ndarray:
         """``data`` (X, Y, Z) bool of the scan's grid, as 0 and 1."""
