@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-FEW = 1000  # values, of which numpy's percentiles are quick
-
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box with all of ``mask`` (bool, any number of axes); empty along every axis where nothing is set."""
@@ -63,18 +61,12 @@ def blank(like: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
 
 
 def percentiles(values: np.ndarray, wanted: Sequence[float]) -> list[float]:
-    """``np.percentile`` of ``values`` (N,), none of them NaN, at ``wanted`` in [0, 100]; in a quarter of its time.
+    """``np.percentile`` of ``values`` (N,), none of them NaN, at ``wanted`` in [0, 100]; in a fraction of its time.
 
-    numpy selects all ranks at once, and its vector code takes one at a time only.
+    numpy selects ranks by scalar code, which many equal values make slower still, and sorts by vector code.
     """
-    if values.size < FEW:
-        return [float(value) for value in np.percentile(values.astype(np.float64), wanted)]
-    found, rest, above = {}, values.copy(), 0.0
-    for percent in sorted(set(wanted), reverse=True):
-        place = percent / 100 * (values.size - 1)
-        rank = int(place)
-        rest.partition(rank)
-        below, above = float(rest[rank]), float(rest[rank + 1 :].min()) if len(rest) > rank + 1 else above
-        found[percent] = below + (place - rank) * (above - below)
-        rest = rest[: rank + 1]
-    return [found[percent] for percent in wanted]
+    ranked = np.sort(values)
+    places = np.asarray(wanted) / 100 * (len(ranked) - 1)
+    ranks = places.astype(int)
+    below, above = (ranked[rank].astype(np.float64) for rank in (ranks, np.minimum(ranks + 1, len(ranked) - 1)))
+    return [float(value) for value in below + (places - ranks) * (above - below)]
