@@ -48,11 +48,7 @@ class Restoration:
 
 
 def generator(seed: int, case_id: str, height: int, sample: int = 0) -> torch.Generator:
-    """The CPU generator of one slice: it depends on nothing but these four, so batches and shards change no result.
-
-    Args:
-        height: of the slice above the lowest one; 0 for all slices of a method that is coherent.
-    """
+    """The CPU generator of one slice: it depends on nothing but these four, so batches and shards change no result."""
     digest = hashlib.sha256(f"{seed}/{case_id}/{height}/{sample}".encode(errors="surrogateescape")).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -90,8 +86,6 @@ def restore(
     device = next((p.device for p in method.parameters()), model.device)  # an earlier case may have fled to the CPU
     order = in_runs(len(slices.index), method.sequence)
     height = slices.index - slices.index[0]  # above the lowest slice with brain: cropping the scan changes no noise
-    if method.coherent:
-        height = np.zeros_like(height)  # slices that are drawn one by one show as stripes in the other planes otherwise
     batch = whole_runs(batch, method.sequence)
     given = {"image": torch.from_numpy(slices.image).to(device), "brain": torch.from_numpy(slices.brain).to(device)}
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop

@@ -187,11 +187,6 @@ class Method(nn.Module, ABC):
     def load_resume_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`resume_state` gave."""
 
-    @property
-    def coherent(self) -> bool:
-        """Whether all slices of a case get the same noise, so that what is drawn anew goes on from slice to slice."""
-        return False
-
     def calls(self) -> int:
         """Network calls per slice of one prediction."""
         return 1

@@ -31,14 +31,13 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
 - geometry and intensity of each pair vary, both partners alike;
 - few-step sampling;
 - two passes (``redraw``). The score network also sees the slice's mirror image and tells where the partner was
-  diseased: a logit per pixel, learnt by cross-entropy and Dice from planted lesions. At test time one call of it, at
-  sigma_max, gives the map of suspicion. A stage 3 ``redraw`` learns to draw healthy tissue into hidden regions of
-  lesion-like shape from what lies around them (:mod:`braincli.anomalies.hiding`); there the prior is centred on the
+  diseased: a logit per pixel, learnt by cross-entropy and Dice from planted and known lesions. At test time a few calls
+  of it, at sigma_max, give the map of suspicion. A stage 3 ``redraw`` learns to draw healthy tissue into hidden regions
+  of lesion-like shape from what lies around them (:mod:`braincli.anomalies.hiding`); there the prior is centred on the
   smooth mean of the surroundings, since the slice itself is not shown. What is suspicious is hidden with a margin and
-  redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. All
-  slices of a case are redrawn from the same noise, so that what is drawn goes on from slice to slice. The
-  idea to hide what is suspected and to redraw it from its surroundings is close to IterMask2 (Liang et al. 2024,
-  arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943); networks, training and order are ours.
+  redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. Close
+  to it are IterMask2 (Liang et al. 2024, arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943), which
+  hide what is suspected, too; networks, training and order are ours.
 
 Deviations that remain, beside those named: the fusion's weights are those that the paper found, until calibration finds
 others (its search on training cases is not repeated); thresholds are calibrated (its code: Otsu's per slice); slices
@@ -100,6 +99,8 @@ class Redraw(BaseModel):
         sigma_min, sigma_max: noise levels that it learns and is sampled at.
         doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
         own: the lesions that slices hold themselves, as far as these are known, teach suspicion beside planted ones.
+        looks: draws of noise that suspicion is the mean of. temperature: share of the prior's noise that redrawing
+            begins with; less is smoother, from slice to slice, too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -113,6 +114,8 @@ class Redraw(BaseModel):
     doubt: float = Field(default=0.3, gt=0, lt=1)
     margin: int = Field(default=2, ge=0)
     own: bool = False
+    looks: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
 
 
 class TSGMConfig(TranslationConfig):
@@ -164,7 +167,8 @@ REFERENCE: Preset = {
 }  # fmt: skip
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
-    "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4, "redraw": {},
+    "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4,
+    "redraw": {"own": True, "looks": 4, "temperature": 0.3},
     "lesson": LEFT_OUT | {"alone": 0.2, "plant": 0.9, "transplant": 0.67}, "sampler": "ddim", "steps": 3,
     "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600}, "train_batch": 16, "warmup": 200,
     "decay": "cosine",
@@ -283,20 +287,20 @@ class TSGM(Translation):
     def _in_two_passes(
         self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], tick: Tick
     ) -> Prediction:
-        """What one call of the score network suspects is drawn anew from what lies around; the rest stays as it is."""
+        """What the score network suspects is drawn anew from what lies around; the rest stays as it is."""
         assert self.config.redraw is not None
         c, sigma = self.config.redraw, self.config.sigma_max
-        x = samplers.start(image, sigma, generators)
-        logit = self._denoise(x, torch.full((1,), sigma, device=x.device), image)[1]
-        suspicion = logit.float().sigmoid() * brain
-        tick()
+        level, logit = image.new_full((1,), sigma), image.new_zeros(())
+        for _ in range(c.looks):
+            logit = logit + self._denoise(samplers.start(image, sigma, generators), level, image)[1].float() / c.looks
+            tick()
+        suspicion = logit.sigmoid() * brain
         around = 2 * c.margin + 1
         hidden = (F.max_pool2d(suspicion, around, stride=1, padding=c.margin) > c.doubt) & brain
         rows = hidden.flatten(1).any(dim=1).nonzero()[:, 0]
         restored = image.clone()
         if len(rows) == 0:
-            for _ in range(self.calls() - 1):
-                tick()
+            [tick() for _ in range(self.calls() - c.looks)]
             return Prediction(restored, suspicion=suspicion)
         chosen = [generators[row] for row in rows.tolist()]
         hole, seen = hidden[rows], image[rows]
@@ -305,7 +309,7 @@ class TSGM(Translation):
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
             return self._inpaint(noisy, sigma[:1], filled, hole)
 
-        x = samplers.start(filled, c.sigma_max, chosen)
+        x = samplers.start(filled, c.temperature * c.sigma_max, chosen)
         drawn = self._sample(denoise, x, c.sigma_min, c.sigma_max, chosen, tick).float().clamp(0, 1)
         restored[rows] = torch.where(hole, drawn * present(seen), seen)
         return Prediction(restored, suspicion=suspicion)
@@ -327,13 +331,10 @@ class TSGM(Translation):
         sigmas = spaced(c.steps, low, high)
         return samplers.SAMPLERS[c.sampler](denoise, x, sigmas, generators=generators, tick=tick, **extra)
 
-    @property
-    def coherent(self) -> bool:
-        return self.config.redraw is not None
-
     def calls(self) -> int:
         c = self.config
-        return samplers.calls(c.sampler, c.steps, c.corrector_steps, corrector_first=c.corrector_first) + bool(c.redraw)
+        sampled = samplers.calls(c.sampler, c.steps, c.corrector_steps, corrector_first=c.corrector_first)
+        return sampled + (c.redraw.looks if c.redraw else 0)
 
     def _denoise(self, noisy: Tensor, sigma: Tensor, diseased: Tensor) -> tuple[Tensor, Tensor]:
         """The healthy slice (B, C, H, W), and the logit of suspicion (B, 1, H, W); without redraw the latter is empty.

@@ -129,24 +129,6 @@ def test_batches_change_nothing(run: int) -> None:
         np.testing.assert_allclose(other, maps[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("coherent", [False, True])
-def test_what_goes_on_from_slice_to_slice_gets_one_noise(coherent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, given, drawn = toy("score"), slices(), []
-    real = model.method.predict
-
-    def watched(image: Tensor, brain: Tensor, generators: Any, *rest: Any) -> Prediction:
-        drawn.extend(float(torch.rand(1, generator=generator)) for generator in generators)
-        return real(image, brain, generators, *rest)
-
-    monkeypatch.setattr(model.method, "predict", watched)
-    monkeypatch.setattr(type(model.method), "coherent", coherent)
-    restore(given, model, case_id="p", batch=4)
-    restore(given, model, case_id="q", batch=4)
-    first, second = drawn[: len(given.index)], drawn[len(given.index) :]
-    assert len(set(first)) == (1 if coherent else len(given.index))
-    assert not set(first) & set(second), "other cases get other noise"
-
-
 def test_out_of_memory_keeps_runs_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = toy("score", 4), slices()
     real, seen = model.method.predict, []
