@@ -20,8 +20,11 @@ from braincli.cli.options import (
     Seed,
     Threads,
     methods,
+    models,
     option,
+    presets,
     read,
+    wanted,
 )
 from braincli.errors import UsageError
 
@@ -31,7 +34,9 @@ def command(
         list[Path],
         typer.Option("--data", help="Folder of prepared cases, or a TSV manifest (repeatable).", metavar="PATH"),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.", metavar="PATH")],
+    output: Annotated[
+        Path | None, option("Folder of the new model (needed).", "--output", "-o", metavar="PATH")
+    ] = None,
     validation: Annotated[
         list[Path] | None,
         option(
@@ -49,12 +54,21 @@ def command(
         str | None,
         option("Which method; see: braincli models.", default="tsgm", metavar="METHOD", autocompletion=methods),
     ] = None,
-    preset: Annotated[str | None, option("paper, compact or tiny.", default="compact", metavar="PRESET")] = None,
+    preset: Annotated[
+        str | None,
+        option(
+            "paper, compact, tiny or another of the method's; see: braincli models NAME.",
+            default="compact",
+            metavar="PRESET",
+            autocompletion=presets,
+        ),
+    ] = None,
     init: Annotated[
         str | None,
         option(
             "Begin with the weights and options of this model (name or folder), e.g. to adapt it to your scanner.",
             metavar="MODEL",
+            autocompletion=models,
         ),
     ] = None,
     store: Annotated[
@@ -142,6 +156,7 @@ def command(
             raise UsageError(f"--steps {entry!r} is not STAGE=NUMBER.")
     assignments = [*(f"steps.{text}" for text in steps or []), *(f"settings.{text}" for text in settings or [])]
     config = read(TrainConfig, {**given, "steps": None, "settings": None, "validation": None}, config_file, assignments)
+    output = wanted(output, [*inputs, *(validation or [])], "-o MODEL/, the folder of the new model")
     words = reporter(quiet=quiet)
     info = api.train(inputs, output, config, words, validation=validation)
     if as_json:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braincli.cli.common import guarded, show_json
-from braincli.cli.options import AsJson, Debug, Overwrite, Quiet
+from braincli.cli.common import Command, guarded, show_json
+from braincli.cli.options import AsJson, Debug, Overwrite, Quiet, published
 from braincli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ app = typer.Typer(
 
 Folder = Annotated[
     Path | None,
-    typer.Option("--weights-dir", help="Look (and fetch) here first; else BRAINCLI_WEIGHTS_DIR, cache."),
+    typer.Option(
+        "--weights-dir", help="Look (and fetch) here first; else BRAINCLI_WEIGHTS_DIR, cache.", metavar="PATH"
+    ),
 ]
-Sha256 = Annotated[str, typer.Option("--sha256", help="Expected SHA-256 of the file, if you know it.")]
+Sha256 = Annotated[
+    str, typer.Option("--sha256", help="Expected SHA-256 of the file, if you know it.", metavar="SHA256")
+]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @guarded
 def list_(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Show all weights: where they are, size, licence, source. Reads no weights.
@@ -41,7 +45,7 @@ def list_(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = Fa
     _print(weights.survey(weights_dir), as_json)
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 @guarded
 def verify(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Hash all weights and compare; exit code 4 if something is damaged.
@@ -56,10 +60,15 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = F
         raise ModelError(f"Damaged weights: {'; '.join(damaged)}.", "Install or fetch them again.")
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Command)
 @guarded
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which weights: hd-bet, resnet18, wide_resnet50_2.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Which weights: hd-bet, resnet18, wide_resnet50_2.", autocompletion=published
+        ),
+    ],
     weights_dir: Folder = None,
     sha256: Sha256 = "",
     overwrite: Overwrite = None,
@@ -79,11 +88,13 @@ def fetch(
     _report(status, as_json, voice)
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 @guarded
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, downloaded elsewhere.")],
-    name: Annotated[str, typer.Option(help="Which weights it holds.")] = "hd-bet",
+    name: Annotated[
+        str, typer.Option(help="Which weights it holds.", metavar="NAME", autocompletion=published)
+    ] = "hd-bet",
     weights_dir: Folder = None,
     sha256: Sha256 = "",
     overwrite: Overwrite = None,

@@ -16,6 +16,7 @@ from braincli.model import earlier
 from braincli.model.card import write_card
 from braincli.model.info import FORMAT, ModelInfo
 from braincli.model.search import damaged, locate, read_content, title
+from braincli.parsing import words
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read_info(folder: Path) -> ModelInfo:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise damaged(folder, f"{where}: {first['msg']}".removeprefix(": ")) from None
+        raise damaged(folder, f"{where}: {words(first)}".removeprefix(": ")) from None
 
 
 def load_model(name: str, device: torch.device) -> LoadedModel:

@@ -112,7 +112,7 @@ class _Training:
             config = config.model_copy(update={"preset": begun.info.preset})
             own = registry.merged(begun.info.options, own)
         self.method: Method = registry.build(
-            config.method, preset=config.preset, settings=own, channels=len(CONTRASTS)
+            config.method, preset=config.preset, settings=own, channels=len(CONTRASTS), names=_flags(config)
         ).to(self.fabric.device)  # fmt: skip
         self.spec = self.method.config.slices
         _refuse_canvas(self.method)
@@ -274,11 +274,19 @@ class _Watch:
                 self.log.picture(f"{stage}/{name}", step, image)
 
 
+GEOMETRY = {"pixel_mm": "pixel_mm", "size": "canvas", "slice_mm": "slice_mm", "range": "slices"}  # of slices: option
+
+
 def _geometry(config: TrainConfig) -> dict[str, Any]:
     """Settings that the options of the slices stand for."""
-    given = {"pixel_mm": config.pixel_mm, "size": config.canvas, "slice_mm": config.slice_mm, "range": config.slices}
-    slices = {name: value for name, value in given.items() if value is not None}
+    slices = {name: value for name, option in GEOMETRY.items() if (value := getattr(config, option)) is not None}
     return {"slices": slices} if slices else {}
+
+
+def _flags(config: TrainConfig) -> dict[str, str]:
+    """How settings are called that :func:`_geometry` gives."""
+    given = _geometry(config).get("slices", {})
+    return {f"slices.{name}": f"--{GEOMETRY[name].replace('_', '-')}" for name in given}
 
 
 def _refuse_canvas(method: Method) -> None:

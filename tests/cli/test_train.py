@@ -108,6 +108,8 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     assert not (out / "model.json").exists()
     code, _, words = run(*arguments)
     assert code == 2 and "unfinished training" in words
+    code, _, words = run("detect", cohort / "val" / "c", "--model", out, "-o", tmp_path / "found")
+    assert code == 4 and "slow holds a training that has not ended" in words and f"-o {out} --resume" in words
     code, _, words = run(*arguments, "--resume", "--set", "restore_rate=0.001", "--max-time", "01:00:00")
     assert code == 0, words
     assert "resumed with another option: settings.restore_rate: 0.0006 -> 0.001" in words
