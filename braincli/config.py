@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from braincli import choices
 from braincli.imaging.cases import Contrast
@@ -33,6 +33,11 @@ def _one_run(value: str) -> str:
 def _number(value: object) -> object:
     """Digits, as a flag gives them, as the number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _lower(value: object) -> object:
+    """``SRI24`` as ``sri24``."""
+    return value.lower() if isinstance(value, str) else value
 
 
 def _parts(value: object) -> object:
@@ -63,10 +68,11 @@ class PreprocessConfig(Options):
     brain_mask: Path | None = None
     reference: Contrast | None = None
     transform: choices.Transform = "affine"
-    space: choices.Space = "sri24"
+    space: Annotated[choices.Space, BeforeValidator(_lower)] = "sri24"
     bet_mode: choices.BetMode = "fast"
     bet_backend: choices.BetBackend = "minimal"
-    percentiles: tuple[float, float] = (1.0, 99.0)
+    normalisation: choices.Normalisation = "percentile"  # inside the brain
+    percentiles: tuple[float, float] = (1.0, 99.0)  # of percentile
     keep_intermediates: bool = False
     strict_qc: bool = False
     precision: choices.Precision = "auto"
@@ -85,6 +91,12 @@ class PreprocessConfig(Options):
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise ValueError("must be between 0 and 100, the lower first")
         return percentiles
+
+    @model_validator(mode="after")
+    def _used(self) -> PreprocessConfig:
+        if self.percentiles != (1.0, 99.0) and self.normalisation != "percentile":
+            raise ValueError(f"percentiles are for normalisation percentile, not {self.normalisation}")
+        return self
 
 
 class DetectConfig(Options):
@@ -134,6 +146,7 @@ class ScoreConfig(Options):
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     slices: bool = False  # axial slices with lesion, too
+    healthy: bool = False  # restorations against healthy scans: L1
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
     overwrite: bool = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from braincli.errors import UsageError
 
 if TYPE_CHECKING:
-    from braincli.methods.base import Method, MethodConfig
+    from braincli.methods.base import Method, PlainConfig
 
 
 class Need(StrEnum):
@@ -301,7 +301,7 @@ def options(
     settings: dict[str, Any] | None = None,
     *,
     names: Mapping[str, str] | None = None,
-) -> MethodConfig:
+) -> PlainConfig:
     """The preset's options, overridden by ``settings``, table by table.
 
     Args:

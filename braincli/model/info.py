@@ -156,6 +156,7 @@ class Training(_Facts):
         init: the model that it began with.
         validation: cases that chose among its weights, as ``cases``: none of them may test it.
         best: by stage what they chose; stages that are missing ended with their last weights.
+        left: steps by stage that were left when the training stopped before its end; empty: it came to its end.
     """
 
     cases: dict[str, list[str]] = {}
@@ -166,6 +167,7 @@ class Training(_Facts):
     init: Heritage | None = None
     validation: dict[str, list[str]] = {}
     best: dict[str, Judged] = {}
+    left: dict[str, Count] = {}
 
 
 class ModelInfo(BaseModel):
@@ -225,6 +227,12 @@ class ModelInfo(BaseModel):
         """Weights of the contrasts, summing to 1, where none are calibrated."""
         shares = self.map.weights
         return dict(zip(CONTRASTS, [1 / len(CONTRASTS)] * 4 if shares == "equal" else shares, strict=True))
+
+    @property
+    def unfinished(self) -> str:
+        """In words what is left of its training; empty where that came to its end."""
+        left = ", ".join(f"{count} steps of {stage}" for stage, count in self.training.left.items())
+        return f"the training of {self.name} has not ended: {left} are left" if left else ""
 
     def calibration_for(self, contrasts: Collection[Contrast]) -> Calibration | None:
         """The calibration for scans with just these contrasts, however good; None where there is none."""

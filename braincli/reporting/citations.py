@@ -84,8 +84,10 @@ def parts_of_record(record: Mapping[str, Any]) -> list[str]:
     config, facts = record["config"], record["facts"]
     method = [str(facts["model"]["method"])] if record["command"] == "detect" else []
     raw = record["command"] == "preprocess" or config.get("preprocess")
-    left_out = {*config.get("skip", ()), *(["atlas"] if config.get("space") == "native" else [])}
-    return [*method, *ALWAYS, *(part for step, part in STEPS.items() if raw and step not in left_out)]
+    space = config.get("space", "sri24")
+    left_out = {*config.get("skip", ()), *(["atlas"] if space == "native" else [])}
+    steps = STEPS | ({"atlas": "MNI152"} if space == "mni152" else {})
+    return [*method, *ALWAYS, *(part for step, part in steps.items() if raw and step not in left_out)]
 
 
 def as_text(works: Sequence[Reference] | None = None, version: str = __version__) -> str:

@@ -26,10 +26,18 @@ from braincli.model.search import MARKER as MARKER
 from braincli.runtime import files
 from braincli.runtime.locks import NAME as LOCK
 
-FOLDERS = ("work", "snapshots", "tensorboard")
+FOLDERS = ("work", "snapshots", "previews", "tensorboard")
 FILES = ("model.json", "weights.safetensors", "README.md", "metrics.jsonl", CONFIG)
 # what lies in FOLDERS; whatever else somebody put there stays
-CONTENTS = (*FILES, "store.json", "*.npy", "[0-9]*-*.pt", "events.out.tfevents.*", ".braincli-store.json")
+CONTENTS = (
+    *FILES,
+    "store.json",
+    "*.npy",
+    "[0-9]*-*.pt",
+    "events.out.tfevents.*",
+    "*-[0-9]*.png",
+    ".braincli-store.json",
+)
 
 
 class Marker(BaseModel):

@@ -85,6 +85,8 @@ def test_a_run_is_cited_with_what_it_did(tmp_path: Path) -> None:
     prepared = of("preprocess", skip=["n4"], space="native")
     assert works["avants2011ants"] in prepared and works["baur2021autoencoders"] not in prepared
     assert not prepared & {works["tustison2010n4"], works["rohlfing2010sri24"]}
+    in_mni = of("preprocess", space="mni152")
+    assert works["fonov2011mni"] in in_mni and works["rohlfing2010sri24"] not in in_mni
     assert "braincli 9.9." in cite("--record", str(record)), "the version that ran"
 
 

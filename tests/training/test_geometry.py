@@ -82,8 +82,8 @@ def test_a_range_that_holds_no_brain_names_case_and_slices(cohort: Path, tmp_pat
         ("--slices", "80", "is neither FIRST:LAST"),
         ("--pixel-mm", "0", "is below 0.2"),
         ("--slice-mm", "thick", "--slice-mm"),
-        ("--slice-mm", "0", "slices.slice_mm"),
-        ("--canvas", "2x2", "slices.size"),
+        ("--slice-mm", "0", "--slice-mm: 0.0 is not 0.2 to 10 mm"),
+        ("--canvas", "2x2", "--canvas: (2, 2) are not 4 to 1024 each"),
     ],
 )
 def test_values_that_make_no_sense(option: str, value: str, why: str, cohort: Path, tmp_path: Path) -> None:
