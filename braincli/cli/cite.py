@@ -78,11 +78,11 @@ def _works(model: str | None, record: Path | None, content: dict[str, Any]) -> l
 
 
 def _parts_of_model(name: str) -> list[str]:
-    from braincli.model.folder import read_info
     from braincli.model.search import locate
+    from braincli.model.stored import read_stored
     from braincli.reporting import citations
 
-    info = read_info(locate(name))
+    info = read_stored(locate(name))
     return citations.parts_of_model(info.method, info.training.cases)
 
 

@@ -111,7 +111,7 @@ class _Training:
         begun = _begun(config, device) if config.init else None
         if begun:
             config = config.model_copy(update={"preset": begun.info.preset})
-            own = registry.merged(begun.info.options, own)
+            own = registry.merged(begun.info.options.model_dump(), own)
         self.method: Method = registry.build(
             config.method, preset=config.preset, settings=own, channels=len(CONTRASTS), names=_flags(config)
         ).to(self.fabric.device)  # fmt: skip
@@ -133,8 +133,7 @@ class _Training:
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
             name=output.folder.name, method=config.method, preset=config.preset,
-            settings=self.method.config.model_dump(mode="json", exclude={"slices", "map"}), slices=self.spec,
-            map=self.method.config.map,
+            options=self.method.config,
         )  # fmt: skip
 
     def run(self) -> ModelInfo | None:

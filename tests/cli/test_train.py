@@ -239,9 +239,8 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
     code, _, words = begin("further", "--steps", "restore=2", "--set", "lesson.alone=0.5", "--snapshot-every", 2)
     assert code == 0, words
     before, after = (read_info(folder) for folder in (trained, tmp_path / "further"))
-    assert after.preset == "tiny" and after.settings == before.settings | {
-        "lesson": before.settings["lesson"] | {"alone": 0.5}
-    }
+    alone = before.options.lesson.model_copy(update={"alone": 0.5})  # type: ignore[attr-defined]
+    assert after.preset == "tiny" and after.options == before.options.model_copy(update={"lesson": alone})
     assert not same_weights(tmp_path / "further", trained)
     for found in (after, read_info(tmp_path / "further" / "snapshots" / "restore-2")):
         assert set(found.training.cases) == {"a", "b", "c", "d"}, "none of them may calibrate it"

@@ -61,8 +61,8 @@ class Toy(Method):
 def toy(gives: str, sequence: int = 1) -> LoadedModel:
     kind = type("Toy", (Toy,), {"sequence": sequence, "gives": gives})
     info = ModelInfo(
-        name="toy", method="toy", preset="tiny", slices=SPEC.model_dump(mode="json"),
-        map=MapOptions(smooth_mm=0, erode_mm=0),
+        name="toy", method="toy", preset="tiny",
+        options=MethodConfig(slices=SPEC, map=MapOptions(smooth_mm=0, erode_mm=0)),
         calibration=Calibration(weights={} if gives == "score" else WEIGHTS, threshold=0.4),
     )  # fmt: skip
     return LoadedModel(info, kind(MethodConfig(), channels=4, size=SPEC.size), Path(), CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_the_preset_says_how_slices_are_cut(cohort: Path, tmp_path: Path) -> Non
 def test_options_overrule_the_preset_one_by_one(cohort: Path, tmp_path: Path) -> None:
     info = train(cohort, tmp_path / "m", store=tmp_path / "slices", **EVERYTHING)
     assert info is not None and info.slices == SliceSpec(pixel_mm=4.0, size=(64, 48), slice_mm=4.0, range=(3, 15))
-    assert "slices" not in info.settings and "map" not in info.settings, "said once"
+    stored = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert "slices" not in stored["settings"] and "map" not in stored["settings"], "said once"
     store = open_store(tmp_path / "slices")
     assert store.image.shape[2:] == (64, 48) and len(store) <= 2 * 13
     again = load(TrainConfig, tmp_path / "m" / "train.toml")
