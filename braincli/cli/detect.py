@@ -35,7 +35,7 @@ from braincli.cli.options import (
     read,
     wanted,
 )
-from braincli.errors import CohortError
+from braincli.errors import CohortError, UsageError
 
 Scan = Annotated[Path | None, option("The scan of this contrast; all four options make one case.", metavar="PATH")]
 

@@ -107,7 +107,11 @@ def command(
         str | None, option("Parts of a batch that are computed one by one.", default="one per process", metavar="INT")
     ] = None,
     max_time: Annotated[
-        str | None, option("Stop with a checkpoint after this long.", metavar="MINUTES|HH:MM:SS")
+        str | None,
+        option(
+            "Stop after this long with a checkpoint and, in the last stage, a model that can be used as it is.",
+            metavar="MINUTES|HH:MM:SS",
+        ),
     ] = None,
     compute_minutes: Annotated[
         str | None, option("CPU time for all stages; each ends when its share is spent.", metavar="FLOAT")
@@ -141,7 +145,8 @@ def command(
 ) -> None:
     """Train a method on prepared cases (skull-stripped, co-registered; masks *_seg.nii.gz where known).
 
-    SIGTERM and SIGUSR1 write a checkpoint and end with exit code 0; the same command with --resume goes on.
+    SIGTERM and SIGUSR1 write a checkpoint and end with exit code 0, as --max-time does; the same command with --resume
+    goes on. Losses are in OUTPUT/metrics.jsonl, restored slices in OUTPUT/previews (and TensorBoard, if installed).
 
     Example: braincli train --method tsgm --data cohort/ -o models/mine
     """

@@ -80,6 +80,7 @@ class Provenance(_Facts):
         dsc_fitted: mean DSC on those very cases (optimistic).
         cross_fit, dsc_cross_fit: DSC by case with values fitted on the other half of the cases, and its mean.
         lesion_f1_fitted, lesion_f1_cross_fit: the same of the lesion-wise F1, where that was the objective.
+        figures: others by name, measured as ``dsc_cross_fit`` was: AUPRC, HD95 and what is marked in healthy slices.
         healthy: false positives by case.
         bound: what healthy people bounded; None where none did.
         left_out: why cases of the cohort could not be used, by case.
@@ -96,6 +97,7 @@ class Provenance(_Facts):
     dsc_cross_fit: Share | None = None
     lesion_f1_fitted: Share | None = None
     lesion_f1_cross_fit: Share | None = None
+    figures: dict[str, NotNegative] = {}
     healthy: dict[str, Healthy] = {}
     bound: HealthyBound | None = None
     left_out: dict[str, str] = {}
@@ -224,7 +226,7 @@ class Said(BaseModel):
 
 
 class Stored(Said):
-    """``model.json`` of format 2 as it lies on disk; ``settings``: the options of the method but ``slices``, ``map``."""
+    """``model.json`` of format 2 as it lies on disk; ``settings`` are options of the method but slices and map."""
 
     settings: dict[str, Any] = {}
     slices: SliceSpec = SliceSpec()

@@ -53,7 +53,8 @@ def train_cases(
 
     Returns:
         What was written (where ``resume`` finds a complete model: what is there), or None if training stopped before
-        its end (``dry_run``, ``max_time``, SIGTERM or SIGUSR1; run again with ``resume``).
+        its end (``dry_run``, ``max_time``, SIGTERM or SIGUSR1; run again with ``resume``). What stops in its last stage
+        leaves a model all the same, whose ``training.left`` says so.
 
     Raises:
         UsageError: ``out`` holds a model, an unfinished training without ``resume``, or something else; another

@@ -24,6 +24,7 @@ from braincli.imaging.volume import Volume
 from braincli.methods.base import Method, MethodConfig, Prediction, Tick, no_tick
 from braincli.model.folder import LoadedModel
 from braincli.model.info import Calibration, ModelInfo
+from braincli.runtime.progress import Reporter
 from braincli.spec import MapOptions
 
 SHAPE = (40, 48, 16)
@@ -92,6 +93,19 @@ def test_a_score_is_the_map_and_contrasts_do_not_weigh() -> None:
         both.restored_like_input(Contrast.T1).data, restored.restored_like_input(Contrast.T1).data
     )
     assert not np.allclose(restored.anomaly.data, both.anomaly.data)
+
+
+def test_progress_tells_which_sample_is_drawn() -> None:
+    titles: list[str] = []
+
+    class Titles(Reporter):
+        def step(self, name: str, total: int | None = None) -> Any:
+            titles.append(name)
+            return super().step(name, total)
+
+    for sample, samples in ((0, 1), (1, 3)):
+        restore(slices(), toy("score"), case_id="p", sample=sample, samples=samples, reporter=Titles())
+    assert titles == ["restore p", "restore p, sample 2 of 3"]
 
 
 def test_missing_contrasts_of_a_score_are_said_without_weights() -> None:
