@@ -63,6 +63,8 @@ def register(app: typer.Typer) -> None:
     for name in COMMANDS:
         module = import_module(f"braincli.cli.{name}")
         if hasattr(module, "app"):
+            for subcommand in module.app.registered_commands:
+                subcommand.cls = Command
             app.add_typer(module.app, name=name)
         elif hasattr(module, "command"):
             app.command(name, cls=Command)(guarded(module.command))

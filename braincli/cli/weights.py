@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braincli.cli.common import Command, guarded, show_json
+from braincli.cli.common import guarded, show_json
 from braincli.cli.options import AsJson, Debug, Overwrite, Quiet, published
 from braincli.errors import ModelError
 
@@ -33,7 +33,7 @@ Sha256 = Annotated[
 ]
 
 
-@app.command("list", cls=Command)
+@app.command("list")
 @guarded
 def list_(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Show all weights: where they are, size, licence, source. Reads no weights.
@@ -45,7 +45,7 @@ def list_(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = Fa
     _print(weights.survey(weights_dir), as_json)
 
 
-@app.command("verify", cls=Command)
+@app.command("verify")
 @guarded
 def verify(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Hash all weights and compare; exit code 4 if something is damaged.
@@ -60,7 +60,7 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = F
         raise ModelError(f"Damaged weights: {'; '.join(damaged)}.", "Install or fetch them again.")
 
 
-@app.command("fetch", cls=Command)
+@app.command("fetch")
 @guarded
 def fetch(
     name: Annotated[
@@ -88,7 +88,7 @@ def fetch(
     _report(status, as_json, voice)
 
 
-@app.command("import", cls=Command)
+@app.command("import")
 @guarded
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, downloaded elsewhere.")],
