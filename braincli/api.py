@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from braincli.preprocessing.result import Preprocessed
     from braincli.reporting.notebook import Results
     from braincli.runtime.progress import Reporter
-    from braincli.scoring.given import Detected, Masks
     from braincli.scoring.evaluate import Scored
+    from braincli.scoring.given import Detected, Masks
     from braincli.scoring.report import ScoreReport
     from braincli.synthesis.run import Synthetic
 
