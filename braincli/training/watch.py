@@ -77,9 +77,10 @@ class Watch:
         """Save the weights as the model, which is not yet what it will be; without the last stage there is none."""
         last, name = self.method.stages[-1], self.out.name
         if stage != last or not step:
+            advice = "--compute-minutes shares a time out among the stages, so that a model comes of it."
+            several = len(self.method.stages) > 1
             self.reporter.say(
-                f"{name} is no model yet: stage {last} has not begun. "
-                "--compute-minutes shares a time out among the stages, so that a model comes of it."
+                f"{name} is no model yet: stage {last} has not begun. {advice if several else ''}".rstrip()
             )
             return
         steps = steps_of(self.method, stage, self.store, self.config.batch or 1, self.config.steps)
