@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from braincli import choices
 from braincli.imaging.cases import Contrast
@@ -87,16 +87,13 @@ class PreprocessConfig(Options):
 
     @field_validator("percentiles")
     @classmethod
-    def _ordered(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+    def _ordered(cls, percentiles: tuple[float, float], others: ValidationInfo) -> tuple[float, float]:
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise ValueError("must be between 0 and 100, the lower first")
+        normalisation = others.data.get("normalisation", "percentile")
+        if percentiles != (1.0, 99.0) and normalisation != "percentile":
+            raise ValueError(f"are for normalisation percentile, not {normalisation}")
         return percentiles
-
-    @model_validator(mode="after")
-    def _used(self) -> PreprocessConfig:
-        if self.percentiles != (1.0, 99.0) and self.normalisation != "percentile":
-            raise ValueError(f"percentiles are for normalisation percentile, not {self.normalisation}")
-        return self
 
 
 class DetectConfig(Options):

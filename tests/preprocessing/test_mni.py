@@ -61,7 +61,5 @@ def test_heads_are_not_aligned_to_a_brain(raw_case: Case, tmp_path: Path) -> Non
 
 
 def test_percentiles_without_percentile_are_refused() -> None:
-    with pytest.raises(
-        UsageError, match="do not go together: percentiles are for normalisation percentile, not zscore"
-    ):
+    with pytest.raises(UsageError, match=r"percentiles: \(2, 98\) are for normalisation percentile, not zscore"):
         parse(PreprocessConfig, {"normalisation": "zscore", "percentiles": (2, 98)})
