@@ -51,6 +51,7 @@ class Threshold(Method):
     }
     trained = False
     restores = False
+    stages = ()
 
     def __init__(self, config: ThresholdConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
