@@ -280,7 +280,7 @@ def test_a_bad_option_of_a_method_names_the_flag(
     words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("braincli.imaging.cases.find_cases", lambda path, run: [Case("a")])
+    monkeypatch.setattr("braincli.imaging.cases.find_cases", lambda path, **_: [Case("a")])
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2 and says in " ".join(result.stderr.split()), result.stderr
     assert not list(tmp_path.iterdir())
