@@ -103,7 +103,8 @@ def train(plan: Plan, method: str, data: Sequence[Path], place: str = "") -> Pat
     parts = [spec.normalisation, *(["tissue"] if kind.tissue else []), "experts" if experts_only else "all"]
     config = TrainConfig(
         method=method, preset=plan.preset, store=plan.work / "slices" / place / "-".join(parts), resume=True,
-        compute_minutes=plan.minutes, seed=plan.seed, threads=plan.threads, device=plan.device,
+        compute_minutes=plan.minutes if kind.trained else None, seed=plan.seed, threads=plan.threads,
+        device=plan.device,
     )  # fmt: skip
     out = plan.work / "models" / method / place
     api.train([*data, *([] if experts_only or plan.unlabelled is None else [plan.unlabelled])], out, config, SAY)

@@ -103,8 +103,7 @@ def random_model(preset: str, calls: int, folder: Path) -> str:
     settings = {"sampler": "dpm-solver-2m", "steps": calls}
     method = registry.build("tsgm", preset=preset, settings=settings, size=spec.size)
     info = ModelInfo(
-        name=f"{preset}, random weights", method="tsgm", preset=preset, settings=method.config.model_dump(mode="json"),
-        slices=spec,
+        name=f"{preset}, random weights", method="tsgm", preset=preset, options=method.config,
     )  # fmt: skip
     save_model(folder, method, info)
     return str(folder)

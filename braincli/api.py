@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from braincli.preprocessing.result import Preprocessed
     from braincli.reporting.notebook import Results
     from braincli.runtime.progress import Reporter
+    from braincli.scoring.evaluate import Scored
     from braincli.scoring.given import Detected, Masks
     from braincli.scoring.report import ScoreReport
     from braincli.synthesis.run import Synthetic
@@ -112,8 +113,10 @@ def score(
 
     Args:
         inputs: a mask, or a folder of masks (flat, or one per case); maps beside them count too. Or a nibabel image,
-            (array, affine), a mapping of such by case, or what :func:`detect` returned, with its anomaly maps.
+            (array, affine), a mapping of such by case, or what :func:`detect` returned, with its anomaly maps. With
+            ``healthy``: a folder of restorations.
         reference: as ``inputs``; names of files, or the mapping's keys, give the case ids. On the grids of ``inputs``.
+            With ``healthy``: a folder or manifest of healthy scans.
         output: folder for ``scores.csv`` and ``scores.json``.
         anomaly: anomaly maps, where they lie elsewhere.
         brain: brain mask, or several: the voxels of specificity, AUPRC, AUROC and best DSC.
@@ -135,7 +138,7 @@ def score(
     from braincli.imaging.given import Scratch
     from braincli.runtime import files
     from braincli.runtime.progress import Reporter
-    from braincli.scoring import evaluate, given, report
+    from braincli.scoring import evaluate, given, healthy, report
 
     config, _ = configured(ScoreConfig, config, options)
     reporter = reporter or Reporter()
@@ -144,17 +147,22 @@ def score(
         files.refuse_folder(folder)
         for name in report.FILES:
             files.refuse_overwrite(folder / name, overwrite=config.overwrite)
-    with Scratch() as scratch:
-        scored = evaluate.score_all(
-            given.given_pairs(inputs, reference, scratch, anomaly=anomaly, brain=brain), config, reporter
+    if config.healthy:
+        healthy.refuse_other(
+            {"anomaly-map": anomaly, "brain-mask": brain, "labels": config.labels, "slices": config.slices}
         )
+    with Scratch() as scratch:
+
+        def scored_of(run: Any, **maps: Any) -> Scored:
+            if config.healthy:
+                return healthy.score_healthy(run, reference, config, reporter)
+            pairs = given.given_pairs(run, reference, scratch, brain=brain, **maps)
+            return evaluate.score_all(pairs, config, reporter)
+
+        scored = scored_of(inputs, anomaly=anomaly)
         comparison = None
         if other is not None:
-            if other.suffix == ".json":
-                others = report.read(other, config)
-            else:
-                pairs = given.given_pairs(other, reference, scratch, brain=brain)
-                others = evaluate.score_all(pairs, config, reporter).cases
+            others = report.read(other, config) if other.suffix == ".json" else scored_of(other).cases
             comparison = {"other": other.name, **report.compare(scored.cases, others, config)}
     scores = report.build(scored, config, comparison)
     if folder is not None:

@@ -1,26 +1,21 @@
 """Every option of every command, typed. Precedence: flag > environment > file > default.
 
-A configuration is a pydantic model with ``extra="forbid"``; :func:`load` reads TOML, applies ``--set key=value``
-and names the valid keys where one is unknown. What is wrong with a value is said in our words, under the name that the
-user gave it: ``--radius-mm``, or ``radius_mm in mine.toml``.
+A configuration is a pydantic model with ``extra="forbid"``; :mod:`braincli.parsing` makes it of files and flags.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from braincli import choices
-from braincli.errors import UsageError
 from braincli.imaging.cases import Contrast
+from braincli.parsing import load as load
+from braincli.parsing import parse as parse
+from braincli.parsing import to_toml as to_toml
 from braincli.spec import PIXEL_MM
 
 
@@ -29,9 +24,20 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _one_run(value: str) -> str:
+    if not re.fullmatch(r"first|last|[1-9][0-9]*", value):
+        raise ValueError("is none of: first, last, or a number from 1")
+    return value
+
+
 def _number(value: object) -> object:
     """Digits, as a flag gives them, as the number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _lower(value: object) -> object:
+    """``SRI24`` as ``sri24``."""
+    return value.lower() if isinstance(value, str) else value
 
 
 def _parts(value: object) -> object:
@@ -40,9 +46,8 @@ def _parts(value: object) -> object:
 
 
 Device = str  # auto | cpu | cuda | cuda:N | mps
-Run = Annotated[str, Field(pattern=r"^(first|last|[1-9][0-9]*)$"), BeforeValidator(_text)]  # of run-1, run-2 ...
+Run = Annotated[str, AfterValidator(_one_run), BeforeValidator(_text)]  # of run-1, run-2 ...
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what every generator takes
-C = TypeVar("C", bound=BaseModel)
 
 
 class Options(BaseModel):
@@ -63,10 +68,11 @@ class PreprocessConfig(Options):
     brain_mask: Path | None = None
     reference: Contrast | None = None
     transform: choices.Transform = "affine"
-    space: choices.Space = "sri24"
+    space: Annotated[choices.Space, BeforeValidator(_lower)] = "sri24"
     bet_mode: choices.BetMode = "fast"
     bet_backend: choices.BetBackend = "minimal"
-    percentiles: tuple[float, float] = (1.0, 99.0)
+    normalisation: choices.Normalisation = "percentile"  # inside the brain
+    percentiles: tuple[float, float] = (1.0, 99.0)  # of percentile
     keep_intermediates: bool = False
     strict_qc: bool = False
     precision: choices.Precision = "auto"
@@ -81,9 +87,12 @@ class PreprocessConfig(Options):
 
     @field_validator("percentiles")
     @classmethod
-    def _ordered(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+    def _ordered(cls, percentiles: tuple[float, float], others: ValidationInfo) -> tuple[float, float]:
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise ValueError("must be between 0 and 100, the lower first")
+        normalisation = others.data.get("normalisation", "percentile")
+        if percentiles != (1.0, 99.0) and normalisation != "percentile":
+            raise ValueError(f"are for normalisation percentile, not {normalisation}")
         return percentiles
 
 
@@ -134,6 +143,7 @@ class ScoreConfig(Options):
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     slices: bool = False  # axial slices with lesion, too
+    healthy: bool = False  # restorations against healthy scans: L1
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
     overwrite: bool = False
@@ -271,130 +281,3 @@ class SynthConfig(Options):
         if not 0 < radius[0] <= radius[1]:
             raise ValueError("must be above 0, the smallest radius first")
         return radius
-
-
-def parse(kind: type[C], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> C:
-    """Validate ``values`` as ``kind``.
-
-    Args:
-        names: how the user called a value, e.g. ``--radius-mm``, where it is not the key itself.
-
-    Raises:
-        UsageError: an unknown key (the valid ones are listed, the closest first) or a value out of range.
-    """
-    names = names or {}
-    unknown = sorted(set(values) - set(kind.model_fields))
-    if unknown:
-        close = get_close_matches(unknown[0], kind.model_fields, n=1)
-        guess = f"Did you mean {close[0]}? " if close else ""
-        name = names.get(unknown[0], repr(unknown[0]))
-        raise UsageError(f"Unknown option {name}.", f"{guess}Valid: {', '.join(sorted(kind.model_fields))}.")
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        raise UsageError(_complaint(error.errors()[0], names)) from None
-
-
-def load(
-    kind: type[C],
-    file: Path | None = None,
-    assignments: Iterable[str] = (),
-    flags: Mapping[str, Any] | None = None,
-    names: Mapping[str, str] | None = None,
-) -> C:
-    """Merge a TOML file, ``key=value`` assignments and flags (later wins; flags that are None count as not given).
-
-    Args:
-        names: of flags that the user did not give as such, e.g. a variable of the environment.
-
-    Raises:
-        UsageError: the file cannot be read, an unknown key, or a value out of range.
-    """
-    values: dict[str, Any] = {} if file is None else _read(file)
-    called = {key: f"{key} in {file.name}" for key in values} if file is not None else {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment!r} is not key=value.")
-        _assign(values, key.strip(), text.strip())
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    called |= {key: f"--{key.replace('_', '-')}" for key in given} | dict(names or {})
-    return parse(kind, {**values, **given}, called)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise UsageError(
-            f"The configuration {file.name} is not UTF-8.", "Save it as UTF-8; TOML is nothing else."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        words = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"Cannot read the configuration {file.name}: {words}.", "It is a TOML file.") from None
-
-
-WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
-    "greater_than_equal": "is below {ge}",
-    "greater_than": "is not above {gt}",
-    "less_than_equal": "is above {le}",
-    "less_than": "is not below {lt}",
-    "literal_error": "is not one of {expected}",
-    "enum": "is not one of {expected}",
-    "string_pattern_mismatch": "is none of: first, last, or a number from 1",
-    "int_parsing": "is not a whole number",
-    "int_parsing_size": "is too large",
-    "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "float_type": "is not a number",
-    "finite_number": "is not a finite number",
-    "bool_parsing": "is neither true nor false",
-    "bool_type": "is neither true nor false",
-    "string_type": "is not text",
-    "path_type": "is not a path",
-    "pattern_regex": "is no regular expression",
-    "dict_type": "is not a table",
-    "tuple_type": "is not a list",
-    "frozen_set_type": "is not a list",
-    "too_long": "has more than {max_length} values",
-    "missing": "lacks a value",
-    "value_error": "{error}",
-}
-
-
-TABLES = ("steps", "lesson", "slices", "map")  # whose entries are named with them
-
-
-def _complaint(error: ErrorDetails, names: Mapping[str, str]) -> str:
-    """One sentence: the option under the name that the user knows, what was given, and what is wrong with it."""
-    key, *inner = [str(part) for part in error["loc"]] or ["options"]
-    name = names.get(key, ".".join([key, *(part for part in inner if part.isidentifier() and key in TABLES)]))
-    words = WORDS.get(error["type"], "is not what this option takes").format(**(error.get("ctx") or {}))
-    value = error["input"]
-    shown = value if isinstance(value, str | int | float | Path) else repr(value)
-    return f"{name}: {shown} {words}."
-
-
-def to_toml(values: Mapping[str, Any], table: str = "") -> str:
-    """``values`` (scalars, lists of scalars, nested mappings) as TOML that :func:`load` reads; None is left out."""
-    plain = {key: value for key, value in values.items() if value is not None and not isinstance(value, Mapping)}
-    lines = [f"[{table}]"] if table else []
-    # JSON writes strings, lists and booleans as TOML does; str() also knows nan and inf
-    lines += [f"{key} = {value if type(value) is float else json.dumps(value)}" for key, value in plain.items()]
-    tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
-    below = [to_toml(value, f"{table}.{key}" if table else key) for key, value in tables.items()]
-    return "\n".join(["\n".join(lines) + "\n", *below] if lines else below)
-
-
-def _assign(values: dict[str, Any], key: str, text: str) -> None:
-    """Set a dotted ``key``; the text is read as a TOML value, or taken as a string where it is none."""
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"{key}: {parent} is not a table.")
-    try:
-        values[leaf] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        values[leaf] = text

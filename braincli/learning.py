@@ -63,7 +63,8 @@ def train(
         options: of :class:`braincli.config.TrainConfig`; ``settings`` holds those of the method.
 
     Returns:
-        The model's description, or None if ``max_time`` ran out (call again with ``resume=True``).
+        The model's description, or None if ``max_time`` ran out (call again with ``resume=True``; in its last stage a
+        training leaves a model that can be used as it is).
 
     Raises:
         InputError, UsageError, ResourceError: see :func:`braincli.training.run.train_cases`.

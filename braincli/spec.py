@@ -46,7 +46,7 @@ class SliceSpec(_Options):
     @classmethod
     def _fine(cls, mm: float | str) -> float | str:
         if not isinstance(mm, str) and not PIXEL_MM[0] <= mm <= PIXEL_MM[1]:
-            raise ValueError(f"{mm:g} mm is not {PIXEL_MM[0]:g} to {PIXEL_MM[1]:g}")
+            raise ValueError(f"is not {PIXEL_MM[0]:g} to {PIXEL_MM[1]:g} mm")
         return mm
 
     @field_validator("size")
@@ -54,28 +54,28 @@ class SliceSpec(_Options):
     def _sensible(cls, size: tuple[int, int]) -> tuple[int, int]:
         """The canvas is the first thing that memory is taken for."""
         if not all(CANVAS[0] <= side <= CANVAS[1] for side in size):
-            raise ValueError(f"{size[0]} x {size[1]} is not {CANVAS[0]} to {CANVAS[1]} each")
+            raise ValueError(f"are not {CANVAS[0]} to {CANVAS[1]} each")
         return size
 
     @field_validator("range")
     @classmethod
     def _rising(cls, planes: tuple[int, int] | str) -> tuple[int, int] | str:
         if not isinstance(planes, str) and planes[0] > planes[1]:
-            raise ValueError(f"{planes[0]}:{planes[1]} ends before it begins")
+            raise ValueError("ends before it begins")
         return planes
 
     @field_validator("percentiles")
     @classmethod
     def _in_order(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise ValueError("percentiles must rise, from 0 to 100")
+            raise ValueError("must rise, from 0 to 100")
         return percentiles
 
     @field_validator("min_brain_mm2")
     @classmethod
     def _not_negative(cls, area: float) -> float:
         if not 0 <= area < math.inf:
-            raise ValueError("min_brain_mm2 must be 0 or more")
+            raise ValueError("must be 0 or more")
         return area
 
     def fits(self, stride: int) -> bool:
@@ -105,12 +105,12 @@ class MapOptions(_Options):
     @classmethod
     def _odd(cls, width: int) -> int:
         if width > 1 and width % 2 == 0:
-            raise ValueError("the width of a median filter is odd")
+            raise ValueError("is even; the width of a median filter is odd")
         return width
 
     @field_validator("weights")
     @classmethod
     def _whole(cls, weights: tuple[float, ...] | str) -> tuple[float, ...] | str:
         if not isinstance(weights, str) and not math.isclose(sum(weights), 1, abs_tol=1e-3):
-            raise ValueError(f"the weights of the contrasts sum to {sum(weights):g}, not to 1")
+            raise ValueError(f"sums to {sum(weights):g}, not to 1")
         return weights

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,6 +48,9 @@ class Labour:
             case "warn":
                 self.reporter.warn(f"{item.id}: odd.")
                 self.reporter.say("holds for all")
+            case "log":
+                logging.getLogger("somebody").info("working on %s", item.id)
+                warnings.warn(f"{item.id} is deprecated", stacklevel=1)
             case "slow":
                 time.sleep(0.5)
             case "hungry":

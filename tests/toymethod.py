@@ -6,7 +6,7 @@ Run as a script (also by torchrun) it trains itself: ``python toymethod.py FOLDE
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +108,30 @@ def store(labels: tuple[int, ...] = (0, 1), count: int = 40) -> SliceStore:
     image[np.broadcast_to(lesion, image.shape)] = 250
     position = np.linspace(0, 1, count, dtype=np.float32)
     return SliceStore(image, brain, lesion, label, np.zeros(count, np.int32), position, {"a": ["0" * 64]})
+
+
+class Looker:
+    """Is shown weights (:class:`braincli.training.log.Watcher`): notes stage and step, and may look closer."""
+
+    def __init__(self, every: int = 0, look: Callable[[str, int], None] = lambda stage, step: None) -> None:
+        self.every, self.look = every, look
+        self.seen: list[tuple[str, str, int]] = []
+
+    def is_due(self, step: int, steps: int) -> bool:
+        return bool(self.every) and step % self.every == 0
+
+    def _note(self, what: str, stage: str, step: int) -> None:
+        self.seen.append((what, stage, step))
+        self.look(stage, step)
+
+    def preview(self, stage: str, step: int) -> None:
+        self._note("preview", stage, step)
+
+    def snapshot(self, stage: str, step: int) -> None:
+        self._note("snapshot", stage, step)
+
+    def stopped(self, stage: str, step: int) -> None:
+        self._note("stopped", stage, step)
 
 
 def main(folder: Path, shards: int | None) -> None:

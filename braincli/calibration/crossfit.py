@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,26 @@ class CrossFitted:
         }
 
 
+# what a model's card reports beside its DSC -> figure of a case
+REPORTED = {"AUPRC": "auprc", "HD95 (mm)": "hd95_mm", "healthy FP (ml)": "healthy_fp_ml"}
+
+
+def reported(evidence: Sequence[Evidence], fits: Mapping[str, Calibration]) -> dict[str, float]:
+    """:data:`REPORTED` figures: means over the cases that define them, each with the calibration of the other half.
+
+    Args:
+        fits: what :func:`braincli.calibration.fit.cross_calibrate` gives.
+    """
+    rows = [cross_fitted_case(e, fits[e.case.id]).figures() for e in evidence]
+    found = {name: [value for row in rows if (value := row[key]) is not None] for name, key in REPORTED.items()}
+    return {name: round(float(np.mean(values)), 4) for name, values in found.items() if values}
+
+
+def cross_fitted_case(e: Evidence, calibration: Calibration) -> CrossFitted:
+    """``e`` with the map and the mask of ``calibration``."""
+    return CrossFitted(e, calibration, e.anomaly(calibration.weights), e.mask(calibration))
+
+
 def cross_fitted(evidence: Sequence[Evidence], recipe: Recipe = Recipe()) -> list[CrossFitted]:
     """Each case in order of id, with the calibration on the other half of the cases (halves in order of id).
 
@@ -58,8 +78,4 @@ def cross_fitted(evidence: Sequence[Evidence], recipe: Recipe = Recipe()) -> lis
         InputError: one case only, or a half without lesion.
     """
     fitted = cross_calibrate(evidence, recipe)
-    cases = []
-    for e in sorted(evidence, key=lambda e: e.case.id):
-        calibration = fitted[e.case.id]
-        cases.append(CrossFitted(e, calibration, e.anomaly(calibration.weights), e.mask(calibration)))
-    return cases
+    return [cross_fitted_case(e, fitted[e.case.id]) for e in sorted(evidence, key=lambda e: e.case.id)]

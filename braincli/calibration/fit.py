@@ -9,7 +9,7 @@ threshold is what a chosen share of healthy brain exceeds. Healthy people bound 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,13 +155,14 @@ def _halves(evidence: Sequence[Evidence]) -> tuple[list[Evidence], list[Evidence
     return ordered[:middle], ordered[middle:]
 
 
-def crossed(evidence: Sequence[Evidence], recipe: Recipe, fit: Calibration) -> dict[str, Any]:
+def crossed(
+    evidence: Sequence[Evidence], recipe: Recipe, fit: Calibration, fits: Mapping[str, Calibration]
+) -> dict[str, Any]:
     """Cross-fitted figures of ``fit``, as fields of :class:`braincli.model.info.Provenance`.
 
-    Raises:
-        InputError: see :func:`cross_calibrate`.
+    Args:
+        fits: what :func:`cross_calibrate` gives.
     """
-    fits = cross_calibrate(evidence, recipe)
     ordered = sorted(evidence, key=lambda e: e.case.id)
     scores = {e.case.id: round(case_dsc(e, fits[e.case.id]), 4) for e in ordered}
     facts: dict[str, Any] = {"cross_fit": scores, "dsc_cross_fit": round(float(np.mean(list(scores.values()))), 4)}

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from braincli.calibration.aims import AIMS
+from braincli.calibration.crossfit import REPORTED, reported
 from braincli.calibration.evidence import Evidence, gather
-from braincli.calibration.fit import Recipe, crossed, false_positives, healthy_quantile
+from braincli.calibration.fit import Recipe, cross_calibrate, crossed, false_positives, healthy_quantile
 from braincli.calibration.rules import by_rule
 from braincli.config import CalibrateConfig
 from braincli.detection.maps import renormalise
@@ -128,7 +129,10 @@ def conclude(
         recipe = Recipe(AIMS[config.objective], tuple(healthy), config.healthy_ml, config.rising)
         fit = recipe.fit(evidence)
         if config.cross_fit:
-            more |= crossed(evidence, recipe, fit)
+            fits = cross_calibrate(evidence, recipe)
+            more |= crossed(evidence, recipe, fit, fits)
+            if set(config.contrasts) in (set(), {*model.info.contrasts}):
+                more["figures"] = reported(evidence, fits)
         if config.fusion != "fitted":
             fit = by_rule(evidence, fit, config)
     elif config.objective == "otsu":
@@ -162,8 +166,8 @@ def stored(info: ModelInfo, fits: Mapping[str, Calibration]) -> ModelInfo:
     fit = fits.get(own) or fits.get("")
     if fit is None:
         return info
-    figures = dict(info.figures)
-    figures.pop("DSC (cross-fitted)", None)  # of the values that are replaced
-    if (cross_fitted := fit.provenance.dsc_cross_fit) is not None:
-        figures["DSC (cross-fitted)"] = cross_fitted
+    replaced = {"DSC (cross-fitted)", *REPORTED}
+    own_figures = {name: value for name, value in info.figures.items() if name not in replaced}
+    dsc = fit.provenance.dsc_cross_fit
+    figures = ({} if dsc is None else {"DSC (cross-fitted)": dsc}) | fit.provenance.figures | own_figures
     return info.model_copy(update={"calibration": fit, "figures": figures})

@@ -24,6 +24,7 @@ from braincli.cli.options import (
     option,
     read,
 )
+from braincli.cli.options import contrasts as completed_contrasts
 from braincli.errors import CohortError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def command(
             "Fit for scans that have these contrasts alone, as flair or t1,flair; what was fitted for all stays. "
             "detect takes what was fitted for the contrasts it is given.",
             metavar="CONTRAST[,...]",
+            autocompletion=completed_contrasts,
         ),
     ] = None,
     all_contrasts: Annotated[

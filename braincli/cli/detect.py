@@ -33,6 +33,7 @@ from braincli.cli.options import (
     VolumeNumber,
     option,
     read,
+    wanted,
 )
 from braincli.errors import CohortError, UsageError
 
@@ -85,7 +86,7 @@ def command(
         option(
             "Write the standard deviation of the anomaly map over the samples, in the map's units, voxel by voxel "
             "(folders get <case>_uncertainty.nii.gz anyway).",
-            metavar="FILE",
+            metavar="PATH",
         ),
     ] = None,
     anomaly_map: Annotated[bool | None, option("Write the anomaly map.", "--anomaly-map")] = None,
@@ -128,9 +129,10 @@ def command(
     from braincli.runtime.progress import reporter
 
     config = read(DetectConfig, given, config_file)
-    if output is None:
-        raise UsageError("Where should the result go?", "Add -o mask.nii.gz for one mask, or -o OUT/ for a folder.")
     scans = {name: path for name, path in (("t1", t1), ("t1ce", t1ce), ("t2", t2), ("flair", flair)) if path}
+    output = wanted(
+        output, [*(inputs or []), *scans.values(), brain_mask], "-o mask.nii.gz for one mask, or -o OUT/ for a folder"
+    )
     words = reporter(quiet=quiet)
     if inputs and scans:
         raise UsageError(

@@ -84,14 +84,14 @@ def _methods() -> dict[str, dict[str, Any]]:
 
 def _models() -> dict[str, dict[str, Any]]:
     """What each model's ``model.json`` says; of one that cannot be used, why."""
-    from braincli.model.folder import read_info
     from braincli.model.search import find_models
+    from braincli.model.stored import read_stored
 
     kept = {"method", "preset", "parameters", "figures", "calibration"}
     models: dict[str, dict[str, Any]] = {}
     for name, folder in find_models().items():
         try:
-            models[name] = read_info(folder).model_dump(mode="json", include=kept)
+            models[name] = read_stored(folder).model_dump(mode="json", include=kept)
         except ModelError as error:
             models[name] = {"damaged": error.message}
     return models

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import typer
 
 from braincli import choices
+from braincli.errors import UsageError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -60,13 +61,57 @@ def methods(incomplete: str) -> list[str]:
     return one_of(*METHODS)(incomplete)
 
 
+def presets(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes the presets of the method that was named before."""
+    from braincli.methods.registry import METHODS
+
+    spec = METHODS.get(ctx.params.get("method") or "tsgm")
+    return one_of(*(spec.presets if spec else ()))(incomplete)
+
+
+def contrasts(incomplete: str) -> list[str]:
+    """Completes the last of several contrasts, with those before it: ``t1,fl``."""
+    before, comma, begun = incomplete.rpartition(",")
+    held = before.split(",")
+    left = [name for name in get_args(choices.ContrastName) if name not in held]
+    return [f"{before}{comma}{name}" for name in left if name.startswith(begun)]
+
+
+def published(incomplete: str) -> list[str]:
+    """Completes the names of weights that others published."""
+    from braincli.weights.archives import ARCHIVES
+
+    return one_of(*ARCHIVES)(incomplete)
+
+
 def read(kind: type[C], given: Mapping[str, Any], file: Path | None = None, assignments: Iterable[str] = ()) -> C:
     """The configuration of a command from its parameters: those that are named like a field of ``kind`` count."""
-    from braincli.config import load
+    from braincli.parsing import load
+    from braincli.runtime import logs
 
     flags = {key: value for key, value in given.items() if key in kind.model_fields}
     names = {key: name for key, name in VARIABLES.items() if given.get(key) and given[key] == os.environ.get(name)}
-    return load(kind, file, assignments, flags, names)
+    config = load(kind, file, assignments, flags, names)
+    logs.DETAILS.debug("options: %s", config.model_dump_json(exclude_none=True))
+    return config
+
+
+def wanted(output: Path | None, inputs: Iterable[Path | None], what: str) -> Path:
+    """``output``; where it is not given, a wrong path among ``inputs`` is told before that.
+
+    Args:
+        what: what to add, e.g. ``-o OUT/ for a folder``.
+
+    Raises:
+        InputError: an input is not there.
+        UsageError: no output was given.
+    """
+    if output is not None:
+        return output
+    from braincli.imaging.cases import refuse_missing
+
+    refuse_missing(path for path in inputs if path is not None)
+    raise UsageError("Where should the result go?", f"Add {what}.")
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")]
@@ -149,7 +194,7 @@ Contrast = Annotated[
         "volumes show, in their order: t1,t1ce,t2,flair.",
         "--contrast",
         metavar="CONTRAST[,...]",
-        autocompletion=one_of("t1", "t1ce", "t2", "flair"),
+        autocompletion=contrasts,
     ),
 ]
 AlreadyStripped = Annotated[

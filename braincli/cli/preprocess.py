@@ -57,7 +57,10 @@ def command(
     space: Annotated[
         str | None,
         option(
-            "sri24: 1 mm atlas grid of BraTS; native: the reference's own grid.", default="sri24", choices=choices.Space
+            "sri24: 1 mm atlas grid of BraTS, which models learn on; mni152: 1 mm, ICBM 2009a symmetric; native: the "
+            "reference's own grid.",
+            default="sri24",
+            choices=choices.Space,
         ),
     ] = None,
     transform: Annotated[str | None, option("To the atlas.", default="affine", choices=choices.Transform)] = None,
@@ -84,9 +87,17 @@ def command(
             choices=choices.BetBackend,
         ),
     ] = None,
+    normalisation: Annotated[
+        str | None,
+        option(
+            "Of intensities inside the brain. percentile: to 0 to 1, clipped; zscore: mean 0, deviation 1; none.",
+            default="percentile",
+            choices=choices.Normalisation,
+        ),
+    ] = None,
     percentiles: Annotated[
         tuple[str, str] | None,
-        option("Intensities inside the brain that become 0 and 1.", metavar="LOW HIGH", default="1 99"),
+        option("Intensities inside the brain that become 0 and 1 (percentile).", metavar="LOW HIGH", default="1 99"),
     ] = None,
     keep_intermediates: Annotated[
         bool | None, option("Keep aligned images with skull (they show the face).", "--keep-intermediates")

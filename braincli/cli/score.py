@@ -72,6 +72,14 @@ def command(
     slices: Annotated[
         bool | None, option("Score axial slices with lesion, too, and count empty predictions.", "--slices")
     ] = None,
+    healthy: Annotated[
+        bool | None,
+        option(
+            "PREDICTION holds restorations (detect --restored), REFERENCE the scans of healthy people: score L1, the "
+            "mean |restoration - scan| inside the brain, as a share of the scan's range.",
+            "--healthy",
+        ),
+    ] = None,
     resample_labels: Annotated[
         bool | None, option("Bring predictions to the reference's grid (nearest).", "--resample-labels")
     ] = None,
@@ -93,7 +101,10 @@ def command(
 
     Folders are matched by case id. A reference without prediction is an error row (exit code 6).
 
-    Example: braincli score out/ cohort/ -o scores/ --compare baseline/
+    A case without mask, but with an anomaly map (detect refuses masks of over half of a brain), keeps its figures.
+
+    Example: braincli score out/ cohort/ -o scores/ --compare baseline/ &&
+    braincli score restored/ healthy/ --healthy
     """
     given = locals()
     from braincli import api

@@ -9,12 +9,15 @@ import typer
 
 from braincli import choices
 from braincli.cli.common import show_json
-from braincli.cli.options import AsJson, ConfigFile, Debug, Overwrite, Quiet, Run, Seed, option, read
+from braincli.cli.options import AsJson, ConfigFile, Debug, Overwrite, Quiet, Run, Seed, option, read, wanted
+from braincli.cli.options import contrasts as completed_contrasts
 
 
 def command(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Cohort folders or .tsv manifests.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the manifests.", metavar="PATH")],
+    output: Annotated[
+        Path | None, option("Folder of the manifests (needed).", "--output", "-o", metavar="PATH")
+    ] = None,
     folds: Annotated[
         str | None, option("Parts that take turns as the validation.", default="one validation", metavar="INT")
     ] = None,
@@ -23,7 +26,13 @@ def command(
     ] = None,
     test: Annotated[str | None, option("Patients to test on, likewise.", default="0", metavar="FLOAT")] = None,
     contrasts: Annotated[
-        str | None, option("Contrasts that the parts keep, e.g. t1.", metavar="CONTRAST[,...]", default="all")
+        str | None,
+        option(
+            "Contrasts that the parts keep, e.g. t1.",
+            metavar="CONTRAST[,...]",
+            default="all",
+            autocompletion=completed_contrasts,
+        ),
     ] = None,
     group: Annotated[str | None, option("What all cases are, where nothing says so.", choices=choices.Group)] = None,
     patient: Annotated[
@@ -56,6 +65,7 @@ def command(
     from braincli.runtime.progress import reporter
 
     config = read(SplitConfig, given, config_file)
+    output = wanted(output, inputs, "-o PARTS/, the folder of the manifests")
     parts = api.split(inputs, output, config, reporter(quiet=quiet))
     if as_json:
         ids = [{"train": [c.id for c in f.train], "val": [c.id for c in f.validation]} for f in parts.folds]

@@ -9,7 +9,7 @@ import typer
 
 from braincli import choices
 from braincli.cli.common import show_json
-from braincli.cli.options import AsJson, ConfigFile, Debug, Overwrite, Quiet, Run, Seed, Threads, option, read
+from braincli.cli.options import AsJson, ConfigFile, Debug, Overwrite, Quiet, Run, Seed, Threads, option, read, wanted
 
 
 def command(
@@ -17,8 +17,8 @@ def command(
         list[Path], typer.Argument(metavar="INPUTS", help="Prepared cases: folders, cohorts or .tsv manifests.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder; each case gets one below it.", metavar="PATH")
-    ],
+        Path | None, option("Folder; each case gets one below it (needed).", "--output", "-o", metavar="PATH")
+    ] = None,
     kind: Annotated[
         str | None,
         option(
@@ -62,6 +62,7 @@ def command(
     from braincli.runtime.progress import reporter
 
     config = read(SynthConfig, given, config_file)
+    output = wanted(output, inputs, "-o OUT/, the folder of the results")
     words = reporter(quiet=quiet)
     outcomes, failure = finished(lambda: api.synth(inputs, output, config, words))
     if as_json:

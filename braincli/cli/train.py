@@ -20,8 +20,11 @@ from braincli.cli.options import (
     Seed,
     Threads,
     methods,
+    models,
     option,
+    presets,
     read,
+    wanted,
 )
 from braincli.errors import UsageError
 
@@ -31,7 +34,9 @@ def command(
         list[Path],
         typer.Option("--data", help="Folder of prepared cases, or a TSV manifest (repeatable).", metavar="PATH"),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.", metavar="PATH")],
+    output: Annotated[
+        Path | None, option("Folder of the new model (needed).", "--output", "-o", metavar="PATH")
+    ] = None,
     validation: Annotated[
         list[Path] | None,
         option(
@@ -49,12 +54,21 @@ def command(
         str | None,
         option("Which method; see: braincli models.", default="tsgm", metavar="METHOD", autocompletion=methods),
     ] = None,
-    preset: Annotated[str | None, option("paper, compact or tiny.", default="compact", metavar="PRESET")] = None,
+    preset: Annotated[
+        str | None,
+        option(
+            "paper, compact, tiny or another of the method's; see: braincli models NAME.",
+            default="compact",
+            metavar="PRESET",
+            autocompletion=presets,
+        ),
+    ] = None,
     init: Annotated[
         str | None,
         option(
             "Begin with the weights and options of this model (name or folder), e.g. to adapt it to your scanner.",
             metavar="MODEL",
+            autocompletion=models,
         ),
     ] = None,
     store: Annotated[
@@ -93,7 +107,11 @@ def command(
         str | None, option("Parts of a batch that are computed one by one.", default="one per process", metavar="INT")
     ] = None,
     max_time: Annotated[
-        str | None, option("Stop with a checkpoint after this long.", metavar="MINUTES|HH:MM:SS")
+        str | None,
+        option(
+            "Stop after this long with a checkpoint and, in the last stage, a model that can be used as it is.",
+            metavar="MINUTES|HH:MM:SS",
+        ),
     ] = None,
     compute_minutes: Annotated[
         str | None, option("CPU time for all stages; each ends when its share is spent.", metavar="FLOAT")
@@ -127,7 +145,8 @@ def command(
 ) -> None:
     """Train a method on prepared cases (skull-stripped, co-registered; masks *_seg.nii.gz where known).
 
-    SIGTERM and SIGUSR1 write a checkpoint and end with exit code 0; the same command with --resume goes on.
+    SIGTERM and SIGUSR1 write a checkpoint and end with exit code 0, as --max-time does; the same command with --resume
+    goes on. Losses are in OUTPUT/metrics.jsonl, restored slices in OUTPUT/previews (and TensorBoard, if installed).
 
     Example: braincli train --method tsgm --data cohort/ -o models/mine
     """
@@ -142,6 +161,7 @@ def command(
             raise UsageError(f"--steps {entry!r} is not STAGE=NUMBER.")
     assignments = [*(f"steps.{text}" for text in steps or []), *(f"settings.{text}" for text in settings or [])]
     config = read(TrainConfig, {**given, "steps": None, "settings": None, "validation": None}, config_file, assignments)
+    output = wanted(output, [*inputs, *(validation or [])], "-o MODEL/, the folder of the new model")
     words = reporter(quiet=quiet)
     info = api.train(inputs, output, config, words, validation=validation)
     if as_json:

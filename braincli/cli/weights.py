@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braincli.cli.common import guarded, show_json
-from braincli.cli.options import AsJson, Debug, Overwrite, Quiet
+from braincli.cli.options import AsJson, Debug, Overwrite, Quiet, published
 from braincli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,9 +24,13 @@ app = typer.Typer(
 
 Folder = Annotated[
     Path | None,
-    typer.Option("--weights-dir", help="Look (and fetch) here first; else BRAINCLI_WEIGHTS_DIR, cache."),
+    typer.Option(
+        "--weights-dir", help="Look (and fetch) here first; else BRAINCLI_WEIGHTS_DIR, cache.", metavar="PATH"
+    ),
 ]
-Sha256 = Annotated[str, typer.Option("--sha256", help="Expected SHA-256 of the file, if you know it.")]
+Sha256 = Annotated[
+    str, typer.Option("--sha256", help="Expected SHA-256 of the file, if you know it.", metavar="SHA256")
+]
 
 
 @app.command("list")
@@ -59,7 +63,12 @@ def verify(weights_dir: Folder = None, as_json: AsJson = False, quiet: Quiet = F
 @app.command("fetch")
 @guarded
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which weights: hd-bet, resnet18, wide_resnet50_2.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Which weights: hd-bet, resnet18, wide_resnet50_2.", autocompletion=published
+        ),
+    ],
     weights_dir: Folder = None,
     sha256: Sha256 = "",
     overwrite: Overwrite = None,
@@ -83,7 +92,9 @@ def fetch(
 @guarded
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, downloaded elsewhere.")],
-    name: Annotated[str, typer.Option(help="Which weights it holds.")] = "hd-bet",
+    name: Annotated[
+        str, typer.Option(help="Which weights it holds.", metavar="NAME", autocompletion=published)
+    ] = "hd-bet",
     weights_dir: Folder = None,
     sha256: Sha256 = "",
     overwrite: Overwrite = None,

@@ -93,7 +93,7 @@ class Detector:
         known = met(self.info, case.id, [facts["sha256"] for role, facts in inputs.items() if role in case.images])
         return RunRecord(
             "detect", case.id, {"model": self.info.name, **options}, inputs,
-            weights=files.sha256(self.folder / "model.json"), warnings=[known] if known else [],
+            weights=files.sha256(self.folder / "model.json"), warnings=[*filter(None, (known, self.info.unfinished))],
         )  # fmt: skip
 
     def writer(self, case: Case, names: Names) -> Writer:

@@ -29,7 +29,7 @@ from braincli.runtime.progress import Reporter
 from braincli.spec import MapOptions
 
 if TYPE_CHECKING:
-    from braincli.methods.base import MethodConfig
+    from braincli.methods.base import PlainConfig
 
 LARGE_SHARE = 0.3  # of the brain: no tumour of BraTS reaches it
 
@@ -212,7 +212,7 @@ def search(
         return restore(
             slices, model, case_id=case_id, seed=config.seed, sample=sample, batch=config.batch, on_oom=config.on_oom,
             dtype=precision(model.device, config.precision), needs_restored=config.restored or config.residual,
-            reporter=reporter,
+            reporter=reporter, samples=config.samples,
         )  # fmt: skip
 
     def to_map(restoration: Restoration) -> np.ndarray:
@@ -247,7 +247,7 @@ def search(
 find_lesions = in_one_go(search)
 
 
-def refuse_samples(method: str, options: MethodConfig, samples: int) -> None:
+def refuse_samples(method: str, options: PlainConfig, samples: int) -> None:
     """Raise where several samples would all be the same.
 
     Raises:

@@ -17,8 +17,6 @@ from braincli.reporting.figures import NAMES, Shown
 from braincli.reporting.pages import CasePage, LesionRow, QualityRow
 from braincli.runtime.provenance import RunRecord
 
-ALWAYS = ("nibabel",)  # whose works every run stands on, and those that preprocessing adds
-RAW = ("SRI24", "HD-BET", "ANTs", "N4")
 TABLE_NOTE = (
     "Numbers are those of the lesions image. Side, height and depth go by the brain mask: height is 0 at the lowest "
     "slice of the brain and 1 at the highest, depth is the mean distance from its surface. Lengths are the longest "
@@ -43,7 +41,9 @@ def case_page(
         ready: what preprocessing left, of a raw case.
     """
     largest = findings.lesions[0].centroid_mm if findings.lesions else None
-    parts = [info.method, *ALWAYS, *(RAW if ready else ()), *(("BraTS",) if info.training.cases else ())]
+    parts = [
+        *citations.parts_of_model(info.method, info.training.cases), *(citations.STEPS.values() if ready else ()),
+    ]  # fmt: skip
     return CasePage(
         case=record.case,
         subtitle=f"model {info.name} (method {info.method}, preset {info.preset})",

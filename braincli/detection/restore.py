@@ -60,6 +60,7 @@ def restore(
     case_id: str,
     seed: int = 0,
     sample: int = 0,
+    samples: int = 1,
     batch: int = 16,
     on_oom: str = "halve",
     dtype: torch.dtype | None = None,
@@ -71,6 +72,7 @@ def restore(
     Args:
         case_id: part of the noise seed.
         sample: which of several restorations of a stochastic method; part of the noise seed.
+        samples: how many there will be, for the eyes.
         batch: slices per network call; no result depends on it. Sequence models get whole runs of slices.
         on_oom: when memory runs out, ``halve`` the batch (then fail), go on with the ``cpu``, or ``fail``.
         dtype: autocast type or None for float32.
@@ -90,7 +92,8 @@ def restore(
     given = {"image": torch.from_numpy(slices.image).to(device), "brain": torch.from_numpy(slices.brain).to(device)}
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop
     done = 0
-    with reporter.step(f"restore {case_id}", total=len(order) * method.calls()) as bar:
+    title = f"restore {case_id}" + (f", sample {sample + 1} of {samples}" if samples > 1 else "")
+    with reporter.step(title, total=len(order) * method.calls()) as bar:
 
         def predict(rows: np.ndarray) -> None:
             noise = [generator(seed, case_id, int(i), sample) for i in height[rows]]

@@ -16,7 +16,6 @@ from braincli.detection.report import CaseResult, DetectReport
 from braincli.errors import BraincliError, UsageError
 from braincli.imaging.case import left_aside
 from braincli.imaging.cases import Case
-from braincli.methods import registry
 from braincli.model.folder import LoadedModel
 from braincli.runtime import cohort
 from braincli.runtime.device import available_threads
@@ -66,7 +65,7 @@ def detect_cases(
     detector = Detector(config, reporter, model)
     info = detector.info  # a missing or damaged model is no case's fault
     if config.samples > 1:
-        refuse_samples(info.method, registry.options(info.method, info.preset, info.settings), config.samples)
+        refuse_samples(info.method, info.options, config.samples)
     everyone = len(cases)
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     for text in left_aside(cases):

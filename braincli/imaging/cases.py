@@ -6,7 +6,7 @@ others go on. What braincli wrote beside the scans is known by its records and l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,6 +84,18 @@ def gather_cases(paths: Sequence[Path], *, contrast: Shows = None, run: str | No
     return cases
 
 
+def refuse_missing(paths: Iterable[Path]) -> None:
+    """Raise where one of ``paths`` leads nowhere.
+
+    Raises:
+        InputError: the first that does.
+    """
+    for path in paths:
+        if not path.exists():
+            missing = InputError(f"{legible(path.name) or path}: no such file or folder.", "Check the path.")
+            raise dangling([path]) or missing
+
+
 def sound(cases: Sequence[Case]) -> list[Case]:
     """``cases``, where all of them can be used: for what needs the whole cohort.
 
@@ -102,9 +114,7 @@ def _find_cases(path: Path, contrast: Shows, run: str | None) -> list[Case]:
             raise UsageError("A contrast is named twice.", "Name each volume of the file once, in their order.")
         contrast = contrast[0] if len(contrast) == 1 else contrast or None
     try:
-        if not path.exists():
-            missing = InputError(f"{legible(path.name) or path}: no such file or folder.", "Check the path.")
-            raise dangling([path]) or missing
+        refuse_missing([path])
         if path.is_file():
             return read_manifest(path) if path.suffix.lower() == ".tsv" else [_from_file(path, contrast)]
         if isinstance(contrast, Contrast):

@@ -25,10 +25,25 @@ Losses = Iterator[tuple[str, Tensor, dict[str, Tensor]]]
 Sampling = Literal["healthy", "balanced", "any"]  # of training slices: healthy, as many of each kind, all labelled
 
 
-class MethodConfig(BaseModel):
-    """Base of every method's own options: immutable, unknown keys refused."""
+class PlainConfig(BaseModel):
+    """What every method has, also one that learns nothing: how it wants its slices, and how its maps are made.
+
+    Immutable, unknown keys refused: an option that a method ignores does not exist.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slices: SliceSpec = SliceSpec()
+    map: MapOptions = MapOptions()
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether predictions depend on their generators."""
+        return False
+
+
+class MethodConfig(PlainConfig):
+    """Base of the options of every method that is trained."""
 
     lessons: ClassVar[tuple[str, ...]] = tuple(Lesson.model_fields)  # options of the lesson that the method follows
 
@@ -40,8 +55,6 @@ class MethodConfig(BaseModel):
     decay: Decay = "constant"  # of the learning rate over a stage; per stage where they differ
     contrasts: Literal["single", "stacked"] = "single"  # one network row per contrast, or all contrasts as channels
     lesson: Lesson = Lesson()  # what is learnt beside the paper's formula
-    slices: SliceSpec = SliceSpec()
-    map: MapOptions = MapOptions()
 
     def warmup_in(self, stage: str) -> int:
         """Steps over which the learning rate of ``stage`` rises."""
@@ -51,16 +64,12 @@ class MethodConfig(BaseModel):
         """How the learning rate falls over ``stage``."""
         return self.decay.get(stage, "constant") if isinstance(self.decay, dict) else self.decay
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether predictions depend on their generators."""
-        return False
-
     @field_validator("lesson")
     @classmethod
     def _followed(cls, lesson: Lesson) -> Lesson:
         if ignored := [name for name in Lesson.model_fields if getattr(lesson, name) and name not in cls.lessons]:
-            raise ValueError(f"this method does not follow lesson.{ignored[0]}; it knows: {', '.join(cls.lessons)}")
+            known = f"; it knows: {', '.join(cls.lessons)}" if cls.lessons else ""
+            raise ValueError(f"this method does not follow lesson.{ignored[0]}{known}")
         return lesson
 
 
@@ -88,7 +97,7 @@ class Method(nn.Module, ABC):
     """
 
     config: MethodConfig
-    Config: ClassVar[type[MethodConfig]]
+    Config: ClassVar[type[PlainConfig]]
     PRESETS: ClassVar[dict[str, dict[str, Any]]]
     stage_share: ClassVar[dict[str, float]] = {}  # parts of a given compute budget; 1 each by default
     trained: ClassVar[bool] = True  # False: has nothing to train
@@ -100,10 +109,11 @@ class Method(nn.Module, ABC):
     stages: tuple[str, ...] = ("main",)
     stride: int = 1
 
-    def __init__(self, config: MethodConfig, *, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, config: PlainConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.config, self.channels, self.size = config, channels, size
-        self.folded = 1 if config.contrasts == "single" else channels  # channels of a network's row
+        self.config, self.channels, self.size = config, channels, size  # type: ignore[assignment]  # Config's own
+        single = isinstance(config, MethodConfig) and config.contrasts == "single"
+        self.folded = 1 if single else channels  # channels of a network's row
         self.spread = 1  # rows per slice of what was folded last
         self.held: Sequence[int] | None = None  # channels that every slice of the cohort holds, where they are the same
 

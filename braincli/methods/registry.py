@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from braincli.errors import UsageError
 
 if TYPE_CHECKING:
-    from braincli.methods.base import Method, MethodConfig
+    from braincli.methods.base import Method, PlainConfig
 
 
 class Need(StrEnum):
@@ -278,33 +278,46 @@ def build(
     settings: dict[str, Any] | None = None,
     channels: int = 4,
     size: tuple[int, int] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Method:
     """A fresh method with :func:`options`.
 
     Args:
         size: (H, W) of the canvas, instead of the options'.
+        names: see :func:`options`.
 
     Raises:
         UsageError: unknown method, preset or option.
     """
-    chosen = options(name, preset, settings)
+    chosen = options(name, preset, settings, names=names)
     if size is not None:
         chosen = chosen.model_copy(update={"slices": chosen.slices.model_copy(update={"size": size})})
     return method_class(name)(chosen, channels=channels, size=chosen.slices.size)
 
 
-def options(name: str, preset: str = "compact", settings: dict[str, Any] | None = None) -> MethodConfig:
+def options(
+    name: str,
+    preset: str = "compact",
+    settings: dict[str, Any] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> PlainConfig:
     """The preset's options, overridden by ``settings``, table by table.
+
+    Args:
+        names: how a user called options that are not called ``--set KEY``; None: no user is addressed.
 
     Raises:
         UsageError: unknown method, preset or option.
     """
-    from braincli import config
+    from braincli import parsing
 
     kind = method_class(name)
     if preset not in kind.PRESETS:
-        raise UsageError(f"{name} has no preset {preset!r}.", f"Presets: {', '.join(kind.PRESETS)}.")
-    return config.parse(kind.Config, merged(kind.PRESETS[preset], settings or {}))
+        called = "" if names is None else "--preset: "
+        raise UsageError(f"{called}{name} has no preset {preset!r}.", f"Presets: {', '.join(kind.PRESETS)}.")
+    prefix = "" if names is None else "--set "
+    return parsing.parse(kind.Config, merged(kind.PRESETS[preset], settings or {}), names, prefix=prefix)
 
 
 def merged(preset: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,17 +20,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Task, Tick, no_tick, present
+from braincli.methods.base import Losses, Method, PlainConfig, Prediction, Task, Tick, no_tick, present
 from braincli.methods.presets import COMPACT_MAP, MEISSEN_128, Preset
 
 Tail = Literal["high", "low", "both", "off"]
 HEALTHY = {"high": 0.0, "low": 1.0, "both": 0.5}  # the value that counts as healthy
 
 
-class ThresholdConfig(MethodConfig):
+class ThresholdConfig(PlainConfig):
     """Which end of each contrast's histogram is abnormal; images with other than four channels take the last ones."""
-
-    lessons: ClassVar[tuple[str, ...]] = ()
 
     t1: Tail = "high"
     t1ce: Tail = "high"
@@ -44,7 +42,7 @@ COMPACT: Preset = {"slices": {"normalisation": "equalise"}, "map": COMPACT_MAP}
 class Threshold(Method):
     """Restores every slice to the end of the histogram that is healthy."""
 
-    config: ThresholdConfig
+    config: ThresholdConfig  # type: ignore[assignment]  # nothing is trained: no options of training
     Config = ThresholdConfig
     PRESETS: ClassVar[dict[str, Preset]] = {
         "paper": {"t1": "off", "t1ce": "off", "t2": "off", "slices": MEISSEN_128},
@@ -53,6 +51,7 @@ class Threshold(Method):
     }
     trained = False
     restores = False
+    stages = ()
 
     def __init__(self, config: ThresholdConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)

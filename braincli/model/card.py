@@ -76,12 +76,13 @@ def _training(info: ModelInfo) -> str:
     if training.best:
         steps = ", ".join(f"{stage} at step {one.step:,}" for stage, one in training.best.items())
         judged = f" The weights are those that {', '.join(training.validation)} found best: {steps}."
+    stopped = f" It stopped before its end: {_steps(training.left)} steps are left." if training.left else ""
     return "\n".join(
         [
             "## Training\n",
             f"{training.slices or 0:,} slices of {len(training.cases)} cases ({', '.join(training.cases)}); "
             f"steps: {_steps(training.steps)}; "
-            f"{training.minutes or 0:g} minutes of wall time in the last run{compute}.{begun}{judged}\n",
+            f"{training.minutes or 0:g} minutes of wall time in the last run{compute}.{begun}{judged}{stopped}\n",
         ]
     )
 

@@ -19,6 +19,9 @@ RENAMED = {"painter": "decoder_width", "residual_resampling": "resampling"}
 VALUES = {  # by option: what yes and no are called today
     "resampling": {True: "residual", False: "interpolated"}, "decay": {True: "cosine", False: "constant"},
 }  # fmt: skip
+# options of training that methods had of which nothing is trained
+UNTRAINED = ("threshold",)
+OF_TRAINING = {"train_steps", "train_batch", "ema", "clip_norm", "warmup", "decay", "contrasts", "lesson"}
 # options that models of format 1 did not have, and presets have by now
 LACKED: dict[str, Settings] = {"tsgm": {"redraw": None}}
 
@@ -26,9 +29,11 @@ LACKED: dict[str, Settings] = {"tsgm": {"redraw": None}}
 def description(content: Settings) -> Settings:
     """``model.json`` as it would be written today; of what is no such description, what it is."""
     settings, maps = content.get("settings", {}), content.get("map", {})
-    if content.get("format", 1) != 1 or not isinstance(settings, dict) or not isinstance(maps, dict):
+    if not isinstance(settings, dict) or not isinstance(maps, dict):
         return content
     method = str(content.get("method"))
+    if content.get("format", 1) != 1:
+        return content | {"settings": _used(method, settings)} if method in UNTRAINED else content
     today = LACKED.get(method, {}) | settings_of(method, settings)
     today = {name: value for name, value in today.items() if name not in ("slices", "map")}  # these stand beside them
     return content | {"format": 2, "settings": today, "map": MAP | maps}
@@ -42,7 +47,13 @@ def settings_of(method: str, given: Mapping[str, Any]) -> Settings:
     rest: Settings = {k: VALUES[k][v] if k in VALUES and isinstance(v, bool) else v for k, v in named.items()}
     if normalisation := rest.pop("normalisation", ""):
         rest["slices"] = {"normalisation": normalisation, **rest.get("slices", {})}
-    return rest | ({"lesson": lesson | rest.get("lesson", {})} if lesson else {})
+    return _used(method, rest | ({"lesson": lesson | rest.get("lesson", {})} if lesson else {}))
+
+
+def _used(method: str, settings: Settings) -> Settings:
+    """``settings`` without those that ``method`` has always ignored."""
+    ignored = OF_TRAINING if method in UNTRAINED else set()
+    return {name: value for name, value in settings.items() if name not in ignored}
 
 
 def _features(old: Settings) -> Settings:

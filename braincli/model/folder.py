@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from braincli import __version__
-from braincli.errors import BraincliError, ModelError
-from braincli.model import earlier
+from braincli.errors import BraincliError, ModelError, UsageError
 from braincli.model.card import write_card
-from braincli.model.info import FORMAT, ModelInfo
-from braincli.model.search import damaged, locate, read_content, title
+from braincli.model.info import ModelInfo
+from braincli.model.search import locate
+from braincli.model.stored import read_stored
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -55,18 +52,13 @@ def read_info(folder: Path) -> ModelInfo:
     """``model.json`` of ``folder``, without touching the weights.
 
     Raises:
-        ModelError: it is damaged, holds what no model can have, or is of a newer format.
+        ModelError: see :func:`braincli.model.stored.read_stored`; or this version has no such method, preset or option.
     """
-    content = read_content(folder)
-    version = content.get("format")
-    if type(version) is int and version > FORMAT:
-        raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
+    stored = read_stored(folder)
     try:
-        return ModelInfo.model_validate_json(json.dumps(earlier.description(content)), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise damaged(folder, f"{where}: {first['msg']}".removeprefix(": ")) from None
+        return ModelInfo.of(stored)
+    except UsageError as error:
+        raise ModelError(f"The model {stored.name} does not fit this version: {error.message}", error.hint) from None
 
 
 def load_model(name: str, device: torch.device) -> LoadedModel:
@@ -91,14 +83,13 @@ def _built(info: ModelInfo) -> Method:
     """The method that ``info`` describes, with fresh weights.
 
     Raises:
-        ModelError: this version has no such method, preset or option, or its network cannot be built so.
+        ModelError: its network cannot be built so.
     """
     from braincli.methods import registry
 
+    kind = registry.method_class(info.method)
     try:
-        return registry.build(info.method, preset=info.preset, settings=info.options, channels=len(info.contrasts))
-    except ModelError:
-        raise
+        return kind(info.options, channels=len(info.contrasts), size=info.slices.size)  # type: ignore[arg-type]
     except BraincliError as error:
         raise ModelError(f"The model {info.name} does not fit this version: {error.message}", error.hint) from None
     except Exception as error:  # layers refuse numbers that do not go together, each in its own way

@@ -13,6 +13,8 @@ from braincli.errors import ModelError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DESCRIPTION = "model.json"
+MARKER = ".braincli-training.json"  # in the folder that a training writes
+CONFIG = "train.toml"  # the options of a training, in ``work`` and then beside the model
 LARGEST = 32 << 20  # bytes of model.json; the hashes of 50,000 training cases fill half of it
 
 
@@ -36,12 +38,17 @@ def locate(name: str) -> Path:
     """The folder of a model, by name or path.
 
     Raises:
-        ModelError: there is none (the known names are listed), or it may not be read.
+        ModelError: there is none (the known names are listed), it may not be read, or its training has not ended.
     """
     path = Path(name)
     try:
         if (path / DESCRIPTION).exists():
             return path
+        if (path / MARKER).exists():
+            raise ModelError(
+                f"{title(path)} holds a training that has not ended: there is no model yet.",
+                f"Go on with the command that began it and --resume, e.g. braincli train {_begun(path)} --resume.",
+            )
     except OSError as error:
         if error.errno in (EACCES, EPERM):
             raise ModelError(
@@ -52,6 +59,13 @@ def locate(name: str) -> Path:
         return models[name]
     known = f"Models found: {', '.join(models) or 'none'}."
     raise ModelError(f"There is no model {name!r}.", f"{known} Train one with: braincli train --method tsgm ...")
+
+
+def _begun(folder: Path) -> str:
+    """Options of the command that goes on with the training in ``folder``."""
+    options = folder / "work" / CONFIG
+    config = f"--config {options} " if options.is_file() else ""
+    return f"{config}--data COHORT/ -o {folder}"
 
 
 def title(folder: Path) -> str:

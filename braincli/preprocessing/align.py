@@ -8,7 +8,7 @@ from braincli.config import PreprocessConfig
 from braincli.errors import UsageError
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
-from braincli.preprocessing import atlas, intensity, quality, register
+from braincli.preprocessing import intensity, quality, register, spaces
 from braincli.preprocessing.result import grid_only
 from braincli.preprocessing.work import Report, Scans
 
@@ -38,10 +38,11 @@ def choose_reference(scans: dict[Contrast, Volume], wanted: Contrast | None) -> 
 
 def to_atlas(scans: Scans, config: PreprocessConfig, report: Report) -> np.ndarray:
     """The transform (4, 4) from the atlas' world to the reference's: brain to brain, or head to head without a mask."""
-    if config.space == "native" or "atlas" in config.skip:
+    known = spaces.template_of(config.space)
+    if known is None or "atlas" in config.skip:
         return np.eye(4)
     mask = scans.brain_mask()
-    template, head = atlas.load_atlas(stripped=mask is not None), scans.fixed
+    template, head = known.load_atlas(stripped=mask is not None), scans.fixed
     if mask is not None:
         head = register.crop(head.with_data(intensity.positive(head.data, ~mask)), mask, ATLAS_MARGIN_MM)
         template = register.crop(template, template.data > 0, ATLAS_MARGIN_MM)
@@ -71,4 +72,5 @@ def to_reference(scans: Scans, contrast: Contrast, config: PreprocessConfig, rep
 
 def target_grid(scans: Scans, config: PreprocessConfig) -> Volume:
     """The grid of the outputs."""
-    return grid_only(atlas.load_atlas(stripped=False) if config.space == "sri24" else scans.fixed)
+    template = spaces.template_of(config.space)
+    return grid_only(scans.fixed if template is None else template.load_atlas(stripped=True))

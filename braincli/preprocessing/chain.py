@@ -22,7 +22,7 @@ from braincli.imaging import brain, volume
 from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
-from braincli.preprocessing import align, atlas, intensity, naming, outputs, quality
+from braincli.preprocessing import align, intensity, naming, outputs, quality, spaces
 from braincli.preprocessing.extract import Extractor, largest_solid, to_mask
 from braincli.preprocessing.result import Preprocessed
 from braincli.preprocessing.work import Alignment, Images, Place, Report, Scans
@@ -82,7 +82,7 @@ def _judged(done: Preprocessed, config: PreprocessConfig) -> Preprocessed:
 
 def space_of(config: PreprocessConfig) -> str:
     """The BIDS space label of the outputs."""
-    return atlas.NAME if config.space == "sri24" else "orig"
+    return spaces.label_of(config.space)
 
 
 def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> RunRecord:
@@ -244,8 +244,11 @@ def _correct(
         report.note("coverage", contrast, float(within.sum()) / max(int(keep.sum()), 1))
     multiplies = "n4" not in config.skip and intensity.has_bias(scan.data)
     data = intensity.n4(head.data, within, head.spacing) if multiplies else head.data
-    if "normalise" not in config.skip:
+    kind = "none" if "normalise" in config.skip else config.normalisation
+    if kind == "percentile":
         data = intensity.normalise(data, within, config.percentiles, keep)
+    elif kind == "zscore":
+        data = intensity.zscore(data, within, keep)
     elif keep is not None:
         data = np.where(keep, data, np.float32(0))
     return head, head.with_data(data)
@@ -273,5 +276,5 @@ def _measure(report: Report, mask: Volume | None, to_scan: np.ndarray, config: P
         return
     enlarged = abs(float(np.linalg.det(to_scan[:3, :3])))
     report.figures["brain_ml"] = round(int(mask.data.sum()) * mask.voxel_ml * enlarged, 1)
-    if config.space == "sri24":
-        report.figures["atlas_dsc"] = round(quality.dice(mask.data, atlas.load_atlas(stripped=True).data > 0), 4)
+    if (template := spaces.template_of(config.space)) is not None:
+        report.figures["atlas_dsc"] = round(quality.dice(mask.data, template.load_atlas(stripped=True).data > 0), 4)

@@ -92,6 +92,25 @@ def normalise(
     return scaled
 
 
+def zscore(image: np.ndarray, inside: np.ndarray, brain: np.ndarray | None = None) -> np.ndarray:
+    """Subtract the mean of the voxels ``inside`` and divide by their standard deviation; exactly 0 elsewhere.
+
+    Args:
+        image: (X, Y, Z) float32.
+        inside: (X, Y, Z) bool, what mean and deviation are taken from and what is kept.
+        brain: keep this instead of ``inside``.
+
+    Returns:
+        (X, Y, Z) float32; all zero where ``inside`` is empty or constant.
+    """
+    keep = inside if brain is None else brain
+    scaled = np.zeros(image.shape, np.float32)
+    values = image[inside].astype(np.float64)
+    if values.size and (spread := values.std()) > 0:
+        scaled[keep] = (image[keep] - values.mean()) / spread
+    return scaled
+
+
 def _box(mask: np.ndarray) -> tuple[slice, ...] | None:
     """The smallest box around a mask, None for an empty one."""
     hits = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]

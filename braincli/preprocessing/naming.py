@@ -122,9 +122,10 @@ def _is_harmless(key: str, value: Any) -> bool:
 
 def spatial_reference(space: str, reference: Path) -> str:
     """What ``SpatialReference`` says: the atlas with its hash, or the scan whose grid it is."""
-    from braincli.preprocessing import atlas
+    from braincli.preprocessing import spaces
 
-    return atlas.spatial_reference() if space == atlas.NAME else reference.name
+    template = spaces.labelled(space)
+    return reference.name if template is None else template.spatial_reference()
 
 
 def write_dataset_description(out: Path) -> None:

@@ -15,7 +15,7 @@ from braincli.imaging import volume
 from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
-from braincli.preprocessing import atlas, naming, picture, register
+from braincli.preprocessing import naming, picture, register, spaces
 from braincli.preprocessing.result import Preprocessed, grid_only
 from braincli.preprocessing.work import Alignment, Images, Report, Scans
 from braincli.runtime import files
@@ -96,7 +96,7 @@ def write(
             _image(plan, content, path, {"Type": kind} | about(scans.reference))
     picture.draw(
         images, scans.reference, names.picture(), case=case.id, figures=report.figures,
-        in_atlas_space=names.space == atlas.NAME,
+        template=spaces.labelled(names.space),
     )  # fmt: skip
     plan.add(names.picture())
     report.record.facts |= {

@@ -18,6 +18,7 @@ from braincli.imaging.cases import Contrast
 from braincli.imaging.names import legible
 from braincli.imaging.volume import view_along
 from braincli.preprocessing import quality
+from braincli.preprocessing.spaces import Template
 from braincli.preprocessing.work import Images
 from braincli.reporting import board
 from braincli.reporting.board import FAINT, Plane, Row, Words
@@ -39,26 +40,32 @@ class _Column:
 
 
 def draw(
-    images: Images, reference: Contrast, path: Path, *, case: str, figures: Mapping[str, Any], in_atlas_space: bool
+    images: Images,
+    reference: Contrast,
+    path: Path,
+    *,
+    case: str,
+    figures: Mapping[str, Any],
+    template: Template | None = None,
 ) -> None:
     """Write the picture (PNG): a row per slice; each contrast when aligned, and when intensities were corrected.
 
     Args:
         case: id, for the heading.
         figures: of quality; they are written below, those outside their limits in another colour.
-        in_atlas_space: the atlas brain and its edges are shown, too.
+        template: of the images' space: its brain and edges are shown, too.
     """
     grid = view_along(images.heads[reference])
     brain = view_along(images.brain).data > 0 if images.brain else grid.data > 0
     lesion = view_along(images.lesion).data > 0 if images.lesion else None
     near = _near(brain, grid.spacing) if images.brain else brain
     columns = list(_columns(images, brain, near, lesion))
-    template = _atlas() if in_atlas_space else None
-    if template is not None:
+    atlas = None if template is None else view_along(template.load_atlas(stripped=True)).data
+    if atlas is not None:
         head = np.where(near, grid.data, 0)
         columns += [
             _Column(f"{NAMES[reference]} and atlas", head, window_of(head, brain)),
-            _Column("atlas", template, window_of(template, template > 0)),
+            _Column("atlas", atlas, window_of(atlas, atlas > 0)),
         ]
     box = brain_box(near, grid.spacing)
     rows = []
@@ -67,8 +74,8 @@ def draw(
             Plane(c.title, view.of(c.data, box), c.window, outlines=tuple((view.of(m, box), k) for m, k in c.outlines))
             for c in columns
         ]
-        if template is not None:
-            edges = _edges(view.of(template, box))
+        if atlas is not None:
+            edges = _edges(view.of(atlas, box))
             planes[-2] = replace(planes[-2], outlines=((edges, ATLAS),), line=0.35)
         rows.append(Row(view.words(grid), planes, view.aspect(grid.spacing), view.ends))
     notes = [("brain", BRAIN)] * (images.brain is not None) + [("lesion", LESION)] * (lesion is not None)
@@ -122,13 +129,6 @@ def _near(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     for axis, repeat in enumerate(step):
         near = np.repeat(near, repeat, axis)
     return np.asarray(near[tuple(map(slice, mask.shape))])
-
-
-def _atlas() -> np.ndarray:
-    """The atlas brain in RAS."""
-    from braincli.preprocessing import atlas
-
-    return view_along(atlas.load_atlas(stripped=True)).data
 
 
 def _edges(plane: np.ndarray) -> np.ndarray:

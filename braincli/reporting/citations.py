@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from braincli import __version__
 
 SOURCE = Path(__file__).with_name("references.toml")
 TITLE = "braincli: pseudo-healthy restoration, anomaly maps and lesion masks from raw brain MRI"
 REPOSITORY = "https://github.com/braincli/braincli"
+ALWAYS = ("nibabel",)  # what every run stands on, and the steps of preprocessing by the name that --skip gives them
+STEPS = {"atlas": "SRI24", "brain": "HD-BET", "coregister": "ANTs", "n4": "N4"}
+DATA = {"BraTS": re.compile("brats|tcga|tcia", re.IGNORECASE), "OASIS": re.compile("oasis", re.IGNORECASE)}  # ids
 MESSAGE = "If you use braincli, please cite it and the works behind the parts that you used."
 
 
@@ -57,26 +62,48 @@ def references() -> list[Reference]:
     return [Reference(**{**entry, "authors": tuple(entry["authors"])}) for entry in entries]
 
 
-def about(*parts: str) -> list[tuple[str, str, str]]:
-    """What for, the work and where it is, of every work whose part of braincli names one of ``parts`` as a word."""
+def chosen(parts: Iterable[str]) -> list[Reference]:
+    """The works whose part of braincli names one of ``parts`` as a word."""
     wanted = re.compile("|".join(rf"(?<![\w-]){re.escape(part)}(?![\w-])" for part in parts))
-    return [(each.part, _work(each), each.url) for each in references() if wanted.search(each.part)]
+    return [each for each in references() if wanted.search(each.part)]
 
 
-def as_text() -> str:
-    """One paragraph per work, headed by the part of braincli that stands on it."""
-    software = f"braincli {__version__}. {TITLE}. {REPOSITORY}"
-    return "\n\n".join([MESSAGE, software, *(_paragraph(reference) for reference in references())])
+def about(*parts: str) -> list[tuple[str, str, str]]:
+    """What for, the work and where it is, of each of :func:`chosen`."""
+    return [(each.part, _work(each), each.url) for each in chosen(parts)]
 
 
-def as_bibtex() -> str:
+def parts_of_model(method: str, cases: Iterable[str]) -> list[str]:
+    """What a model stands on: its method, and the data sets that the ids of its training cases name."""
+    ids = list(cases)
+    return [method, *ALWAYS, *(data for data, named in DATA.items() if any(map(named.search, ids)))]
+
+
+def parts_of_record(record: Mapping[str, Any]) -> list[str]:
+    """What a run of ``preprocess`` or ``detect`` stood on, but for its model's data: from the content of its record."""
+    config, facts = record["config"], record["facts"]
+    method = [str(facts["model"]["method"])] if record["command"] == "detect" else []
+    raw = record["command"] == "preprocess" or config.get("preprocess")
+    space = config.get("space", "sri24")
+    left_out = {*config.get("skip", ()), *(["atlas"] if space == "native" else [])}
+    steps = STEPS | ({"atlas": "MNI152"} if space == "mni152" else {})
+    return [*method, *ALWAYS, *(part for step, part in steps.items() if raw and step not in left_out)]
+
+
+def as_text(works: Sequence[Reference] | None = None, version: str = __version__) -> str:
+    """One paragraph per work (of all, or of ``works``), headed by the part of braincli that stands on it."""
+    software = f"braincli {version}. {TITLE}. {REPOSITORY}"
+    return "\n\n".join([MESSAGE, software, *map(_paragraph, references() if works is None else works)])
+
+
+def as_bibtex(works: Sequence[Reference] | None = None, version: str = __version__) -> str:
     """One BibTeX entry per work."""
-    software = {"title": f"{{{TITLE}}}", "author": "{braincli contributors}", "version": f"{{{__version__}}}"}
+    software = {"title": f"{{{TITLE}}}", "author": "{braincli contributors}", "version": f"{{{version}}}"}
     entries = [_entry("software", "braincli", {**software, "url": f"{{{REPOSITORY}}}"})]
-    return "\n\n".join(entries + [_bibtex(reference) for reference in references()])
+    return "\n\n".join(entries + [_bibtex(reference) for reference in (references() if works is None else works)])
 
 
-def as_cff() -> str:
+def as_cff(works: Sequence[Reference] | None = None, version: str = __version__) -> str:
     """The contents of ``CITATION.cff`` (Citation File Format 1.2.0)."""
     lines = [
         "# Written by `braincli cite --cff`; edit braincli/reporting/references.toml.",
@@ -84,14 +111,14 @@ def as_cff() -> str:
         f"message: {_quoted(MESSAGE)}",
         "type: software",
         f"title: {_quoted(TITLE)}",
-        f"version: {_quoted(__version__)}",
+        f"version: {_quoted(version)}",
         "license: Apache-2.0",
         f"repository-code: {_quoted(REPOSITORY)}",
         "authors:",
         '  - name: "braincli contributors"',
         "references:",
     ]
-    for reference in references():
+    for reference in references() if works is None else works:
         lines += _cff(reference)
     return "\n".join(lines)
 

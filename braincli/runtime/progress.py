@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
+
+from braincli.runtime import logs
 
 LOG_INTERVAL_S = 5.0  # how often a plain log gets a line while one step runs
 
@@ -141,8 +143,54 @@ class _RichStep(Step):
         self.progress.reset(self.task, completed=count)
 
 
+class LoggedReporter(PlainReporter):
+    """Plain lines as records of the log (:mod:`braincli.runtime.logs`)."""
+
+    def say(self, text: str) -> None:
+        logs.WORDS.info(text)
+
+    def warn(self, text: str) -> None:
+        logs.WORDS.warning(text)
+
+
+@dataclass
+class Both(Reporter):
+    """Tells two reporters the same."""
+
+    one: Reporter
+    other: Reporter
+
+    def say(self, text: str) -> None:
+        self.one.say(text)
+        self.other.say(text)
+
+    def warn(self, text: str) -> None:
+        self.one.warn(text)
+        self.other.warn(text)
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None) -> Iterator[Step]:
+        with ExitStack() as stack:
+            yield _BothSteps(*(stack.enter_context(each.step(name, total)) for each in (self.one, self.other)))
+
+
+@dataclass
+class _BothSteps(Step):
+    one: Step
+    other: Step
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.one.advance(count, note)
+        self.other.advance(count, note)
+
+    def skip(self, count: int) -> None:
+        self.one.skip(count)
+        self.other.skip(count)
+
+
 def reporter(*, quiet: bool = False) -> Reporter:
-    """The reporter that fits: silent, rich on a terminal, plain lines otherwise."""
-    if quiet:
-        return Reporter()
-    return RichReporter() if sys.stderr is not None and sys.stderr.isatty() else PlainReporter()
+    """The reporter that fits: silent, rich on a terminal, plain lines otherwise; a log gets everything, too."""
+    voice = (
+        Reporter() if quiet else RichReporter() if sys.stderr is not None and sys.stderr.isatty() else PlainReporter()
+    )
+    return Both(voice, LoggedReporter()) if logs.is_kept() else voice

@@ -8,6 +8,7 @@ One that is killed or crashes costs the item that it had in hand, and nothing el
 from __future__ import annotations
 
 import io
+import logging
 import multiprocessing
 import pickle
 import signal
@@ -25,7 +26,7 @@ from types import FrameType
 from typing import Any
 
 from braincli.errors import BraincliError, InternalError, ResourceError, UsageError
-from braincli.runtime import device
+from braincli.runtime import device, logs
 from braincli.runtime.progress import Reporter, Step
 from braincli.runtime.provenance import peak_memory_gb
 
@@ -127,7 +128,7 @@ class _Crew:
     def start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, self.payload, self.jobs), daemon=True)
+        process = context.Process(target=_serve, args=(there, self.payload, self.jobs, logs.is_on()), daemon=True)
         worker = _Worker(process, here)
         self.workers.append(worker)
         resource_tracker.ensure_running()  # a start of its own would let SIGINT through again
@@ -167,6 +168,9 @@ class _Crew:
             if text not in self.said:
                 self.said.add(text)
                 getattr(self.reporter, kind)(text)
+        elif kind == "log":
+            name, level, text = content
+            logging.getLogger(name).log(level, "%s", text)
         elif kind == "step":
             key, name, total = content
             assert worker.index is not None
@@ -228,11 +232,20 @@ def _pack(task: Callable[[Any], Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _serve(connection: Connection, payload: bytes, jobs: int) -> None:
-    """A worker's life: one item after the other, until there is none or the parent is gone."""
+def _serve(connection: Connection, payload: bytes, jobs: int, logged: bool) -> None:
+    """A worker's life: one item after the other, until there is none or the parent is gone.
+
+    Args:
+        logged: the parent wants to know what is logged.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     device.share(jobs)
     relay = _Relay(connection)
+    if logged:
+        logging.getLogger().addHandler(_Records(relay))
+        logging.getLogger().setLevel(logging.INFO)
+        logs.WORDS.setLevel(logging.DEBUG)
+        logging.captureWarnings(True)
     task = _Unpickler(payload, relay).load()
     relay.send("begun")
     with suppress(EOFError, OSError):
@@ -274,6 +287,17 @@ class _Relay(Reporter):
             yield _RelayedStep(self, key)
         finally:
             self.send("end", key)
+
+
+class _Records(logging.Handler):
+    """What is logged, on its way to the parent."""
+
+    def __init__(self, relay: _Relay) -> None:
+        super().__init__()
+        self.relay = relay
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.relay.send("log", record.name, record.levelno, self.format(record))
 
 
 @dataclass

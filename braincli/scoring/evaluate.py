@@ -13,18 +13,17 @@ import numpy as np
 
 from braincli.config import ScoreConfig
 from braincli.errors import BraincliError, InputError
-from braincli.imaging import volume
-from braincli.imaging.checks.geometry import corner_distance
 from braincli.imaging.names import legible
-from braincli.imaging.reading import volume_of
 from braincli.imaging.volume import Volume
 from braincli.runtime.cohort import Jobs, stream
 from braincli.runtime.progress import Reporter
 from braincli.scoring import curves, metrics
 from braincli.scoring.matching import Matching, Pair
+from braincli.scoring.reading import Read, load_mask, missing, read_pair
 from braincli.scoring.slices import SliceScore, of_case
 
 NEED_GB = 1.0  # of one process; measured: docs/cohorts.md
+EMPTY = {(False, False): "both", (False, True): "reference", (True, False): "prediction"}  # by what is in them
 WORST = dict.fromkeys(("dsc", "iou", "precision", "recall", "lesion_recall", "lesion_precision"), 0.0)
 
 
@@ -38,7 +37,8 @@ class CaseScore:
         empty: which mask is empty: ``both``, ``reference``, ``prediction`` or an empty string.
         domain: voxels of specificity, AUPRC, AUROC and best DSC: ``whole volume`` or ``brain mask``.
         facts: counts and volumes behind the figures.
-        error: why the case could not be scored; then every figure is undefined.
+        error: why the case has no mask that could be scored; then figures of masks are undefined, and those of its map
+            there where it has one.
         slices: figures of its axial slices with lesion, where they were asked for.
     """
 
@@ -152,7 +152,7 @@ def _labels_of(paths: Iterable[Path], config: ScoreConfig) -> set[int]:
     labels: set[int] = set()
     for path in paths:
         with suppress(BraincliError):
-            labels |= {int(label) for label in np.unique(_load_mask(path, config).data)}
+            labels |= {int(label) for label in np.unique(load_mask(path, config).data)}
     return labels - {0}
 
 
@@ -162,27 +162,21 @@ def _score(pair: Pair, config: ScoreConfig, *, binary: bool) -> tuple[CaseScore,
     Args:
         binary: the prediction means "lesion", whichever labels were chosen of the reference.
 
+    A case that has an anomaly map and no mask (``detect`` refuses to mark more than half of a brain) keeps the figures
+    of its map: they would else be better without it.
+
     Raises:
-        InputError: no prediction, several that fit, an unusable file, or grids that differ.
+        InputError: neither prediction nor map, several that fit, an unusable file, or grids that differ.
     """
-    read = _read(pair, config, binary=binary)
+    read = read_pair(pair, config, binary=binary)
     ref, pred, domain = read.ref, read.pred, read.domain
-    everywhere = metrics.confusion(pred=pred, ref=ref)
-    inside = everywhere if domain is None else metrics.confusion(pred=pred, ref=ref, domain=domain)
-    lesions = metrics.lesions(pred=pred, ref=ref, connectivity=config.connectivity)
-    ml, spacing = read.reference.voxel_ml, read.reference.spacing
-    values = _overlap(everywhere, inside) | {
-        "hd95_mm": metrics.hd95(pred=pred, ref=ref, spacing=spacing, definition=config.hd_definition),
-        "volume_error_ml": (everywhere.fp - everywhere.fn) * ml,
-        "lesion_recall": lesions.recall,
-        "lesion_precision": lesions.precision,
-    }
-    facts: dict[str, Any] = everywhere._asdict() | {
-        "reference_ml": (everywhere.tp + everywhere.fn) * ml,
-        "prediction_ml": (everywhere.tp + everywhere.fp) * ml,
-        "reference_lesions": lesions.reference,
-        "predicted_lesions": lesions.predicted,
-    }
+    everywhere = inside = metrics.NOTHING
+    values: dict[str, float | None] = {}
+    facts: dict[str, Any] = {"reference_ml": np.count_nonzero(ref) * read.reference.voxel_ml}
+    if pred is not None:
+        everywhere = metrics.confusion(pred=pred, ref=ref)
+        inside = everywhere if domain is None else metrics.confusion(pred=pred, ref=ref, domain=domain)
+        values, facts = _mask_figures(read.reference, pred, ref, everywhere, inside, config)
     maps = None
     if read.score is not None:
         maps = curves.histograms(score=read.score, ref=ref, domain=domain)
@@ -195,18 +189,45 @@ def _score(pair: Pair, config: ScoreConfig, *, binary: bool) -> tuple[CaseScore,
         anomaly=read.anomaly,
         values=values,
         penalties={name: worst for name, worst in _worst(read.reference).items() if values.get(name) is None},
-        empty={(0, 0): "both", (0, 1): "reference", (1, 0): "prediction"}.get((int(ref.any()), int(pred.any())), ""),
+        empty="" if pred is None else EMPTY.get((bool(ref.any()), bool(pred.any())), ""),
         domain="whole volume" if domain is None else "brain mask",
         facts=facts,
-        slices=_slices(read, config) if config.slices else (),
+        slices=_slices(read, config) if config.slices and pred is not None else (),
         warnings=(*read.warnings, *_outside(ref, domain)),
+        error=f"{missing(pair)} Its anomaly map is scored." if pred is None else "",
     )
     return case, Voxels(everywhere, inside, maps)
 
 
-def _slices(read: _Read, config: ScoreConfig) -> tuple[SliceScore, ...]:
+def _mask_figures(
+    reference: Volume,
+    pred: np.ndarray,
+    ref: np.ndarray,
+    everywhere: metrics.Confusion,
+    inside: metrics.Confusion,
+    config: ScoreConfig,
+) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """Figures of a mask, and the facts behind them."""
+    lesions = metrics.lesions(pred=pred, ref=ref, connectivity=config.connectivity)
+    ml = reference.voxel_ml
+    values = _overlap(everywhere, inside) | {
+        "hd95_mm": metrics.hd95(pred=pred, ref=ref, spacing=reference.spacing, definition=config.hd_definition),
+        "volume_error_ml": (everywhere.fp - everywhere.fn) * ml,
+        "lesion_recall": lesions.recall,
+        "lesion_precision": lesions.precision,
+    }
+    return values, everywhere._asdict() | {
+        "reference_ml": (everywhere.tp + everywhere.fn) * ml,
+        "prediction_ml": (everywhere.tp + everywhere.fp) * ml,
+        "reference_lesions": lesions.reference,
+        "predicted_lesions": lesions.predicted,
+    }
+
+
+def _slices(read: Read, config: ScoreConfig) -> tuple[SliceScore, ...]:
     """Figures of the slices of one case."""
     reference = read.reference
+    assert read.pred is not None
     return of_case(
         pred=read.pred,
         ref=read.ref,
@@ -214,41 +235,6 @@ def _slices(read: _Read, config: ScoreConfig) -> tuple[SliceScore, ...]:
         spacing=reference.spacing,
         definition=config.hd_definition,
     )
-
-
-@dataclass(frozen=True)
-class _Read:
-    """The files of a pair as arrays (X, Y, Z) on the reference's grid: bool masks, float32 scores."""
-
-    reference: Volume
-    ref: np.ndarray
-    pred: np.ndarray
-    domain: np.ndarray | None
-    score: np.ndarray | None
-    prediction: str
-    anomaly: str
-    warnings: tuple[str, ...]
-
-
-def _read(pair: Pair, config: ScoreConfig, *, binary: bool) -> _Read:
-    """Read what :func:`_score` needs."""
-    reference = _load_mask(pair.reference, config)
-    if not pair.predictions:
-        raise InputError(f"No prediction for {legible(pair.reference.name)}.", f"Its name must begin with {pair.case}.")
-    path = _choose(pair.predictions, reference, "prediction")
-    mask, warnings = _on_grid(_load_mask(path, config), reference, config)
-    domain = score = None
-    anomaly = ""
-    if pair.brains:
-        brain_path = _choose(pair.brains, reference, "brain mask")
-        brain, more = _on_grid(_load_mask(brain_path, config), reference, config)
-        domain, warnings = brain.data > 0, warnings + more
-    if pair.anomalies:
-        source = _choose(pair.anomalies, reference, "anomaly map")
-        anomaly_map, more = _on_grid(_load_map(source, config), reference, config, labels=False)
-        score, anomaly, warnings = anomaly_map.data, legible(source.name), warnings + more
-    pred = mask.data > 0 if binary else _lesion(mask, config)
-    return _Read(reference, _lesion(reference, config), pred, domain, score, legible(path.name), anomaly, warnings)
 
 
 def _overlap(c: metrics.Confusion, inside: metrics.Confusion) -> dict[str, float | None]:
@@ -273,94 +259,6 @@ def _map_figures(
     return values, best[1] if best else None
 
 
-def _lesion(labels: Volume, config: ScoreConfig) -> np.ndarray:
-    """Bool mask of the labels that count as lesion."""
-    return labels.data > 0 if config.labels is None else np.isin(labels.data, config.labels)
-
-
-def _on_grid(
-    moving: Volume, reference: Volume, config: ScoreConfig, *, labels: bool = True
-) -> tuple[Volume, tuple[str, ...]]:
-    """``moving`` voxel by voxel on ``reference``, with a warning if more than turning axes was needed.
-
-    Raises:
-        InputError: the grids differ and resampling was not asked for.
-    """
-    try:
-        return volume.onto_grid_of(moving, reference), ()
-    except InputError:
-        pass
-    try:
-        placed, problem = volume.mask_on_grid_of(moving, reference)
-    except InputError as error:
-        if not config.resample_labels:
-            hint = "Score on the reference's grid, or add --resample-labels (nearest neighbour)."
-            raise InputError(error.message, hint) from None
-        resampled = volume.resample(moving, reference, labels=labels)
-        return resampled, (f"{error.message} Resampled, as asked.",)
-    return placed, (problem.message,) if problem else ()
-
-
-def _load_mask(path: Path, config: ScoreConfig) -> Volume:
-    """Labels of a file.
-
-    Raises:
-        InputError: unusable, or no label image: fractions, NaN or values below 0.
-    """
-    loaded = _load(path, config, labels=True)
-    name, codes = legible(path.name), {problem.code for problem in loaded.problems}
-    if "fractional-labels" in codes:
-        hint = "Score a mask; an anomaly map goes to --anomaly-map."
-        raise InputError(f"{name} is no mask: it has fractions.", hint)
-    if "non-finite" in codes:
-        raise InputError(f"{name} is no mask: it has NaN or infinite values.", "Write 0 for background.")
-    return loaded
-
-
-def _load_map(path: Path, config: ScoreConfig) -> Volume:
-    """Scores of a file; unlike a scan, an anomaly map may be constant (nothing found)."""
-    try:
-        return _load(path, config, labels=False)
-    except InputError:
-        flat = _load(path, config, labels=True)  # says again whatever else is wrong
-        if flat.data.min() != flat.data.max():
-            raise
-        return flat
-
-
-def _load(path: Path, config: ScoreConfig, *, labels: bool) -> Volume:
-    return volume.load(path, volume=volume_of(path, config.volume), prefer=config.prefer, labels=labels)
-
-
-def _choose(paths: tuple[Path, ...], reference: Volume, what: str) -> Path:
-    """The only file, or the only one whose header has the grid of ``reference``.
-
-    Raises:
-        InputError: none or several have it.
-    """
-    if len(paths) == 1:
-        return paths[0]
-    fitting = [path for path in paths if _header_fits(path, reference)]
-    if len(fitting) != 1:
-        names = ", ".join(legible(path.name) for path in paths)
-        many = "several lie" if fitting else "none lies"
-        raise InputError(f"Which {what} to score? Of {names}, {many} on the reference's grid.", "Name the file itself.")
-    return fitting[0]
-
-
-def _header_fits(path: Path, reference: Volume) -> bool:
-    """Whether a file's header promises the grid of ``reference``."""
-    import nibabel
-
-    try:
-        image: Any = nibabel.load(path)
-    except Exception:  # an unreadable file does not fit; if it is chosen all the same, the gatekeeper says why
-        return False
-    if tuple(image.shape[:3]) != reference.shape:
-        return False
-    return corner_distance(image.affine, reference.affine, reference.shape) <= 0.05 * min(reference.spacing)
-
-
 def _worst(reference: Volume) -> dict[str, float]:
     """What each undefined figure counts as in a mean with penalty; HD95: the diagonal of the image in mm."""
     return WORST | {"hd95_mm": float(np.linalg.norm(np.multiply(reference.shape, reference.spacing)))}
@@ -379,7 +277,7 @@ def _failed(pair: Pair, error: BraincliError | None, config: ScoreConfig) -> Cas
     """Error row: every figure that has a penalty counts as its worst (or, with ``empty="null"``, as missing)."""
     assert error is not None
     try:
-        penalties = _worst(_load_mask(pair.reference, config))
+        penalties = _worst(load_mask(pair.reference, config))
     except BraincliError:
         penalties = dict(WORST)
     return CaseScore(

@@ -38,6 +38,8 @@ METRICS: dict[str, str] = {  # name in files -> heading of the table
     "volume_error": "error/ref",
     "lesion_recall": "lesion R",
     "lesion_precision": "lesion P",
+    "l1": "L1",
+    "l1_volume": "L1 volume",
 }
 
 FILES = ("scores.csv", "scores.json")
@@ -85,6 +87,9 @@ def definitions(config: ScoreConfig) -> dict[str, str]:
         "volume_error": "(predicted - reference) / reference volume; undefined if the reference is empty",
         "lesion_recall": f"share of the reference's {component} with a predicted voxel; empties as recall",
         "lesion_precision": f"share of predicted {component} with a reference voxel; empties as precision",
+        "l1": "of healthy cases (--healthy): mean |restoration - scan| inside the brain, in shares of the scan's 1st "
+        "to 99th percentile there, clipped; mean over contrasts",
+        "l1_volume": "the same, over all voxels of the volume (Behrendt et al. 2023); 0 outside the brain",
         "domain": "specificity and the figures of anomaly maps count the brain mask's voxels where given, "
         "else of the whole volume (said per case)",
         "empty": f"{config.empty}: DSC, IoU, precision, recall, HD95 and the lesion-wise figures where the data do not "
@@ -274,7 +279,7 @@ def read(path: Path, config: ScoreConfig) -> tuple[CaseScore, ...]:
         raise InputError(
             f"{path.name} is not a scores.json of braincli.", "Give the folder of its predictions."
         ) from None
-    for key in ("hd_definition", "labels", "connectivity"):
+    for key in ("hd_definition", "labels", "connectivity", "healthy"):
         if getattr(earlier, key) != getattr(config, key):
             raise UsageError(
                 f"{path.name} was scored with another {key}: {getattr(earlier, key)}.",

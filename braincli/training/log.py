@@ -6,11 +6,27 @@ import json
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from braincli.runtime import files
+
+
+class Watcher(Protocol):
+    """Who is shown the weights that would be kept, while they are in place (see :mod:`braincli.training.watch`)."""
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether a preview is wanted after ``step`` of ``steps``."""
+
+    def preview(self, stage: str, step: int) -> None:
+        """The moment for one."""
+
+    def snapshot(self, stage: str, step: int) -> None:
+        """Every ``snapshot_every`` steps."""
+
+    def stopped(self, stage: str, step: int) -> None:
+        """Training ends here, before its time; its checkpoint is written."""
 
 
 class Log:

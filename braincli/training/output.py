@@ -21,15 +21,23 @@ from braincli import __version__
 from braincli.errors import UsageError
 from braincli.model.folder import read_info
 from braincli.model.info import ModelInfo
+from braincli.model.search import CONFIG as CONFIG
+from braincli.model.search import MARKER as MARKER
 from braincli.runtime import files
 from braincli.runtime.locks import NAME as LOCK
 
-MARKER = ".braincli-training.json"
-CONFIG = "train.toml"  # the resolved options, in ``work`` and then beside the model
-FOLDERS = ("work", "snapshots", "tensorboard")
+FOLDERS = ("work", "snapshots", "previews", "tensorboard")
 FILES = ("model.json", "weights.safetensors", "README.md", "metrics.jsonl", CONFIG)
 # what lies in FOLDERS; whatever else somebody put there stays
-CONTENTS = (*FILES, "store.json", "*.npy", "[0-9]*-*.pt", "events.out.tfevents.*", ".braincli-store.json")
+CONTENTS = (
+    *FILES,
+    "store.json",
+    "*.npy",
+    "[0-9]*-*.pt",
+    "events.out.tfevents.*",
+    "*-[0-9]*.png",
+    ".braincli-store.json",
+)
 
 
 class Marker(BaseModel):

@@ -33,7 +33,11 @@ def launch(device: torch.device, dtype: torch.dtype | None = None) -> Any:
         device: of this process; under torchrun only its kind counts, each process takes the device of its local rank.
         dtype: of autocast; None computes in float32.
     """
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    import lightning_fabric  # sets up its logger when it is imported
+
+    told = logging.getLogger(lightning_fabric.__name__)
+    told.handlers.clear()  # what it says is for a log (braincli.runtime.logs), not for the screen
+    told.propagate = True
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -44,3 +44,9 @@ def restored_slices(method: Method, store: SliceStore, seed: int = 0) -> Iterato
             assert prediction.score is not None
             parts = [image, prediction.score[row].expand_as(image)]
         yield f"slice-{rows[row]}", torch.cat([torch.cat(list(p), dim=1) for p in parts]).cpu()[None].clamp(0, 1)
+
+
+def as_one(pictures: Iterable[Tensor]) -> np.ndarray:
+    """Pictures (1, h, w) in [0, 1] below each other, with a line between them, as (height, w) uint8."""
+    parts = [np.pad((picture[0].numpy() * 255).round().astype(np.uint8), ((0, 2), (0, 0))) for picture in pictures]
+    return np.concatenate(parts)[:-2]

@@ -7,7 +7,6 @@ import time
 import tomllib
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from braincli.imaging.cases import CONTRASTS, Case
 from braincli.methods import registry
 from braincli.model import earlier
 from braincli.model.folder import LoadedModel, load_model, read_info, save_model
-from braincli.model.info import Heritage, ModelInfo, Training
+from braincli.model.info import ModelInfo, Training
 from braincli.runtime import device as devices
 from braincli.runtime import files
 from braincli.runtime.locks import locked
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     import torch
 
     from braincli.methods.base import Method
-    from braincli.training.log import Log
     from braincli.training.signals import Request
     from braincli.training.validation import Validation
 
@@ -55,7 +53,8 @@ def train_cases(
 
     Returns:
         What was written (where ``resume`` finds a complete model: what is there), or None if training stopped before
-        its end (``dry_run``, ``max_time``, SIGTERM or SIGUSR1; run again with ``resume``).
+        its end (``dry_run``, ``max_time``, SIGTERM or SIGUSR1; run again with ``resume``). What stops in its last stage
+        leaves a model all the same, whose ``training.left`` says so.
 
     Raises:
         UsageError: ``out`` holds a model, an unfinished training without ``resume``, or something else; another
@@ -106,13 +105,16 @@ class _Training:
         self.fabric = parallel.launch(device, devices.precision(device, config.precision))
         torch.manual_seed(config.seed)
         kind = registry.method_class(config.method)
-        own = registry.merged(earlier.settings_of(config.method, config.settings), _geometry(config))
+        if not kind.trained:
+            _refuse_training(config, validation)
+        given = earlier.settings_of(config.method, config.settings) if kind.trained else config.settings
+        own = registry.merged(given, _geometry(config))
         begun = _begun(config, device) if config.init else None
         if begun:
             config = config.model_copy(update={"preset": begun.info.preset})
-            own = registry.merged(begun.info.options, own)
+            own = registry.merged(begun.info.options.model_dump(), own)
         self.method: Method = registry.build(
-            config.method, preset=config.preset, settings=own, channels=len(CONTRASTS)
+            config.method, preset=config.preset, settings=own, channels=len(CONTRASTS), names=_flags(config)
         ).to(self.fabric.device)  # fmt: skip
         self.spec = self.method.config.slices
         _refuse_canvas(self.method)
@@ -121,8 +123,9 @@ class _Training:
         if begun:
             _take_over(self.method, begun)
         self.heritage = begun.info if begun else None
-        self.config = _resolved(config, self.method)
+        self.config = config
         if kind.trained:
+            self.config = _resolved(config, self.method)
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
         self.cases, self.output, self.stop = cases, output, stop
         self.judging = validation
@@ -131,8 +134,7 @@ class _Training:
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
             name=output.folder.name, method=config.method, preset=config.preset,
-            settings=self.method.config.model_dump(mode="json", exclude={"slices", "map"}), slices=self.spec,
-            map=self.method.config.map,
+            options=self.method.config,
         )  # fmt: skip
 
     def run(self) -> ModelInfo | None:
@@ -142,10 +144,10 @@ class _Training:
         self.fabric.barrier()
         training = Training(cases={}, minutes=0.0)
         if type(self.method).trained:
-            learnt = self._fit()
-            if learnt is None:
+            fitted = self._fit()
+            if fitted is None:
                 return None
-            training = learnt
+            training = fitted
         if self.first:
             save_model(self.out, self.method, self.info.model_copy(update={"training": training}))
             self.output.finish(read_info(self.out))
@@ -156,7 +158,10 @@ class _Training:
         """Take the folder; drop what an earlier training left, unless this one goes on from it."""
         from importlib.util import find_spec
 
-        folders = {"work": True, "tensorboard": bool(find_spec("tensorboard")), "snapshots": self.config.snapshot_every}
+        folders = {
+            "work": True, "previews": True, "tensorboard": bool(find_spec("tensorboard")),
+            "snapshots": self.config.snapshot_every,
+        }  # fmt: skip
         if not type(self.method).trained:
             folders = {}
         made = {name for name, needed in folders.items() if needed}
@@ -168,6 +173,7 @@ class _Training:
         """Train; what ``model.json`` tells about it, or None if it stopped before its end."""
         from braincli.training import log, plan
         from braincli.training.loop import LoopOptions, fit
+        from braincli.training.watch import Watch, learnt, steps_taken
 
         store, validation = self._stores()
         judging = None if validation is None else validation.store
@@ -186,19 +192,20 @@ class _Training:
         )  # fmt: skip
         metrics = self.work / "metrics.jsonl"
         told = log.Log(metrics, self.out / "tensorboard" if self.first else None)
-        watch = _Watch(self.out, self.info, self.method, store, told, config, self.heritage)
+        watch = Watch(self.out, self.info, self.method, store, told, config, self.heritage, self.reporter, validation)
         if not fit(
             self.method, store, self.work, options, self.reporter,
-            fabric=self.fabric, log=told, stop=self.stop, snapshot=watch.snapshot, validation=validation,
+            fabric=self.fabric, log=told, stop=self.stop, watch=watch, validation=validation,
         ):  # fmt: skip
             self.reporter.say(f"go on with the same command and --resume ({self.out.name})")
             return None
         entries = list(log.iterate_metrics(metrics))
-        watch.pictures(str(self.method.stages[-1]), entries[-1]["step"] if entries else 0)
+        if self.first and entries:
+            watch.look(self.method.stages[-1], entries[-1]["step"], sum(steps_taken(entries).values()))
         compute = entries[-1]["compute_s"] / 60 if entries else 0.0
-        steps = {entry["stage"]: entry["step"] for entry in entries}
+        steps = steps_taken(entries)
         judged = {} if validation is None else {"validation": validation.store.cases, "best": validation.best}
-        return _learnt(
+        return learnt(
             store, self.heritage, steps=steps, minutes=round(_minutes(self.begin), 1),
             compute_minutes=round(compute, 2), **judged,
         )  # fmt: skip
@@ -210,11 +217,12 @@ class _Training:
             UsageError: a case is among both; the data changed since the training began; see :meth:`_store`.
         """
         from braincli.training.validation import Validation
+        from braincli.training.watch import learnt
 
         store = self._store(self.cases, self.config.store or self.work / "slices")
         judging = self._store(self.judging, self.work / "validation") if self.judging else None
         if judging is not None:
-            refuse_common(_learnt(store, self.heritage).cases, judging.cases)
+            refuse_common(learnt(store, self.heritage).cases, judging.cases)
         if self.first:  # what the first process refuses ends the others
             parts = [store.fingerprint, *([judging.fingerprint] if judging is not None else [])]
             self.output.learns_from(parts[0] if len(parts) == 1 else fingerprint({"parts": parts}))
@@ -245,40 +253,36 @@ class _Training:
         return store
 
 
-@dataclass
-class _Watch:
-    """What is kept of the weights on the way: models, and pictures for TensorBoard."""
-
-    out: Path
-    info: ModelInfo
-    method: Method
-    store: SliceStore
-    log: Log
-    config: TrainConfig
-    heritage: ModelInfo | None
-
-    def snapshot(self, stage: str, step: int) -> None:
-        """Save the weights that are in place as a model of its own."""
-        name = f"{stage}-{step}"
-        training = _learnt(self.store, self.heritage, steps={stage: step})
-        info = self.info.model_copy(update={"name": f"{self.out.name}-{name}", "training": training})
-        save_model(self.out / "snapshots" / name, self.method, info)
-        self.pictures(stage, step)
-
-    def pictures(self, stage: str, step: int) -> None:
-        """The same few slices each time, restored."""
-        from braincli.training.pictures import restored_slices
-
-        if self.log.board is not None:
-            for name, image in restored_slices(self.method, self.store, seed=self.config.seed):
-                self.log.picture(f"{stage}/{name}", step, image)
+GEOMETRY = {"pixel_mm": "pixel_mm", "size": "canvas", "slice_mm": "slice_mm", "range": "slices"}  # of slices: option
 
 
 def _geometry(config: TrainConfig) -> dict[str, Any]:
     """Settings that the options of the slices stand for."""
-    given = {"pixel_mm": config.pixel_mm, "size": config.canvas, "slice_mm": config.slice_mm, "range": config.slices}
-    slices = {name: value for name, value in given.items() if value is not None}
+    slices = {name: value for name, option in GEOMETRY.items() if (value := getattr(config, option)) is not None}
     return {"slices": slices} if slices else {}
+
+
+def _flags(config: TrainConfig) -> dict[str, str]:
+    """How settings are called that :func:`_geometry` gives."""
+    given = _geometry(config).get("slices", {})
+    return {f"slices.{name}": f"--{GEOMETRY[name].replace('_', '-')}" for name in given}
+
+
+def _refuse_training(config: TrainConfig, validation: Sequence[Case]) -> None:
+    """Raise where an option is given that a method ignores of which nothing is trained.
+
+    Raises:
+        UsageError: the option is named.
+    """
+    decided = {"method", "preset", "run", "settings", "seed", "pixel_mm", "canvas", "slice_mm", "slices"}
+    defaults = TrainConfig()
+    given = [n for n in type(config).model_fields if getattr(config, n) != getattr(defaults, n)]
+    ignored = [name for name in given if name not in decided | HOW] + (["validation"] if validation else [])
+    if ignored:
+        raise UsageError(
+            f"--{ignored[0].replace('_', '-')}: {config.method} has nothing to train, so that this changes nothing.",
+            "Leave it out.",
+        )
 
 
 def _refuse_canvas(method: Method) -> None:
@@ -328,16 +332,6 @@ def _take_over(method: Method, begun: LoadedModel) -> None:
         ) from None
     if missing := held - set(weights):
         raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
-
-
-def _learnt(store: SliceStore, heritage: ModelInfo | None, **facts: Any) -> Training:
-    """Cases that the model has seen, those of the model that it began with too: none of them may calibrate it."""
-    if heritage is None:
-        return Training(cases=store.cases, slices=len(store), **facts)
-    before = heritage.training
-    init = Heritage(name=heritage.name, steps=before.steps, weights=heritage.weights)
-    facts["validation"] = before.validation | facts.get("validation", {})
-    return Training(cases=before.cases | store.cases, slices=len(store), **facts, init=init)
 
 
 def _changed_case(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> str:

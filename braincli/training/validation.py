@@ -36,6 +36,7 @@ class Validation:
         self.store, self.batch, self.every, self.seed = store, batch, every, seed
         self.best: dict[str, Judged] = {}
         self.weights: dict[str, Tensor] = {}  # of the stage that is trained, at its best step
+        self.last: float | None = None  # judgement
         self._source: data.Source | None = None
 
     def is_due(self, method: Method, stage: str, step: int, steps: int, *, ended: bool) -> bool:
@@ -63,15 +64,27 @@ class Validation:
             with fabric.autocast():
                 values.append(method.criterion(batch, stage, generator).float())
         value = parallel.total(fabric, [float(torch.stack(values).mean())])[0] / fabric.world_size
+        self.last = value
         if stage not in self.best or value < self.best[stage].value:
             self.best[stage] = Judged(step=step, value=value)
             self.weights = {name: tensor.clone() for name, tensor in method.state_dict().items()}
         return value
 
-    def take_best(self, method: Method, stage: str) -> None:
-        """Give ``method`` the weights of the best judgement of ``stage``, where there was one."""
+    def words(self, stage: str) -> str:
+        """``validation 0.012 (best 0.011)`` of ``stage``; empty before the first judgement."""
+        best = self.best.get(stage)
+        if best is None or self.last is None:
+            return ""
+        return f"validation {self.last:.4g} (best {best.value:.4g})"
+
+    def lend_best(self, method: Method, stage: str) -> None:
+        """Load the weights of the best judgement of ``stage``, where there was one; they stay kept here."""
         if stage in self.best and self.weights:
             method.load_state_dict(self.weights)
+
+    def take_best(self, method: Method, stage: str) -> None:
+        """Give ``method`` the weights of the best judgement of ``stage``, where there was one."""
+        self.lend_best(method, stage)
         self.weights = {}
 
     def state(self) -> dict[str, Any]:

@@ -293,12 +293,12 @@ def _lite0_status(check: bool) -> Status:
 
 def _model_statuses(check: bool) -> Iterator[Status]:
     """Every trained model found, by its ``model.json``."""
-    from braincli.model.folder import read_info
     from braincli.model.search import find_models
+    from braincli.model.stored import read_stored
 
     for name, folder in find_models().items():
         try:
-            info = read_info(folder)
+            info = read_stored(folder)
         except ModelError as error:
             yield Status(name, "model", "damaged", "trained model", "", "", folder, note=error.message)
             continue

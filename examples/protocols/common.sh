@@ -55,12 +55,13 @@ folding() { if ((FOLDS > 1)); then echo "--folds $FOLDS"; else echo "--validatio
 
 # trained MODEL METHOD PRESET DATA [OPTIONS of braincli train]: MODEL below OUT/models; prints its folder.
 trained() {
-    local model=$OUT/models/$1 method=$2 preset=${PRESET:-$3} data=$4
+    local model=$OUT/models/$1 method=$2 preset=${PRESET:-$3} data=$4 options=("${train_options[@]}")
     shift 4
+    [[ $method == threshold ]] && options=() # nothing is trained
     if [[ ! -f $model/model.json ]]; then
         say "train $(basename "$model") ($method, $preset)"
         "${braincli[@]}" train --method "$method" --preset "$preset" --data "$data" -o "$model" \
-            --store "$OUT/slices/$(basename "$model")" --seed "$SEED" --resume "${train_options[@]}" "$@" >&2
+            --store "$OUT/slices/$(basename "$model")" --seed "$SEED" --resume "${options[@]}" "$@" >&2
         [[ -f $model/model.json ]] || { echo "training has stopped; run this again to go on" >&2; exit 75; }
         rm -rf "$OUT/slices/$(basename "$model")"
     fi
@@ -88,11 +89,12 @@ tested() {
 healthy_error() {
     local model=$1 set=$2 test=$3 name
     name=$(basename "$model")
-    if [[ ! -f $OUT/scores/$set/$name/l1.json ]]; then
+    if [[ ! -f $OUT/scores/$set/$name/scores.json ]]; then
         say "$name on healthy cases of $set"
         "${braincli[@]}" detect --model "$model" "$test" -o "$OUT/healthy/$set/$name" --threshold 1 --uncalibrated \
-            --residual --no-figure --no-report --overwrite >&2 || tolerated $?
-        "${python[@]}" "$here/tables.py" l1 "$OUT/healthy/$set/$name" "$OUT/scores/$set/$name/l1.json"
+            --restored --no-figure --no-report --overwrite >&2 || tolerated $?
+        "${braincli[@]}" score "$OUT/healthy/$set/$name" "$test" --healthy -o "$OUT/scores/$set/$name" --overwrite \
+            >&2 || tolerated $?
     fi
 }
 

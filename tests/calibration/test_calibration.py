@@ -158,6 +158,8 @@ def test_the_intensity_baseline_is_trained_calibrated_and_stored(tmp_path: Path)
     info = read_info(tmp_path / "m")
     assert info.calibration == found
     assert info.figures["DSC (cross-fitted)"] == found.provenance.dsc_cross_fit
+    assert list(info.figures) == ["DSC (cross-fitted)", "AUPRC", "HD95 (mm)", "healthy FP (ml)"]
+    assert 0.5 < info.figures["AUPRC"] <= 1 and info.figures == info.figures | found.provenance.figures
     assert set(found.provenance.images) == {"v1", "v2", "v3"}
     healthy = cohort(tmp_path / "healthy", ("h1",), lesions=False)
     (healthy / "h1" / "h1_seg.nii.gz").unlink()

@@ -54,7 +54,7 @@ def test_each_half_is_bounded_by_half_of_the_healthy() -> None:
     assert set(fits["c"].provenance.cases) == {"a", "b"} and fits["c"] == fits["d"]
     assert set(fits["c"].provenance.bound.images) == {"h0", "h2"}
     assert set(fits["a"].provenance.bound.images) == {"h1", "h3"}
-    facts = crossed(cases, recipe, recipe.fit(cases))
+    facts = crossed(cases, recipe, recipe.fit(cases), cross_calibrate(cases, recipe))
     quiet, loud = mean_healthy_ml(well[::2], fits["a"]), mean_healthy_ml(well[1::2], fits["c"])
     assert loud > 0.5 and quiet == 0, "the quiet half bounds nothing, and the loud one is reported with its values"
     assert facts["bound"].mean_ml_cross_fit == pytest.approx((quiet + loud) / 2, abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -53,3 +54,46 @@ def test_identifiers_have_their_form() -> None:
 
 def test_forms_exclude_each_other() -> None:
     assert CliRunner().invoke(app, ["cite", "--bibtex", "--cff"]).exit_code == 2
+
+
+def titles(*options: str) -> set[str]:
+    return {work["title"] for work in json.loads(cite(*options, "--json"))}
+
+
+def test_a_model_is_cited_with_its_method_and_its_data() -> None:
+    works = {work.key: work.title for work in citations.references()}
+    found = titles("--model", "tsgm")
+    assert found >= {works[key] for key in ("wang2023tsgm", "zhu2017cyclegan", "menze2015brats", "marcus2007oasis")}
+    assert not found & {works[key] for key in ("behrendt2023pddpm", "isensee2019hdbet", "meissen2022challenging")}
+    of_baseline = titles("--model", "threshold")
+    assert works["meissen2022challenging"] in of_baseline and works["menze2015brats"] not in of_baseline
+    result = CliRunner().invoke(app, ["cite", "--model", "nothing"])
+    assert result.exit_code == 4 and "no model 'nothing'" in result.stderr
+
+
+def test_a_run_is_cited_with_what_it_did(tmp_path: Path) -> None:
+    works = {work.key: work.title for work in citations.references()}
+    record = tmp_path / "a_record.json"
+
+    def of(command: str, **config: object) -> set[str]:
+        facts = {"model": {"name": "mine, elsewhere", "method": "vae"}} if command == "detect" else {}
+        record.write_text(json.dumps({"command": command, "braincli": "9.9", "config": config, "facts": facts}))
+        return titles("--record", str(record))
+
+    assert works["isensee2019hdbet"] not in of("detect", preprocess=False)
+    assert {works["isensee2019hdbet"], works["baur2021autoencoders"]} <= of("detect", preprocess=True)
+    prepared = of("preprocess", skip=["n4"], space="native")
+    assert works["avants2011ants"] in prepared and works["baur2021autoencoders"] not in prepared
+    assert not prepared & {works["tustison2010n4"], works["rohlfing2010sri24"]}
+    in_mni = of("preprocess", space="mni152")
+    assert works["fonov2011mni"] in in_mni and works["rohlfing2010sri24"] not in in_mni
+    assert "braincli 9.9." in cite("--record", str(record)), "the version that ran"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"command": "score"}', '{"command": "detect", "config": 3, "facts": {}}']
+)
+def test_what_is_no_record_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(content)
+    result = CliRunner().invoke(app, ["cite", "--record", str(tmp_path / "x.json")])
+    assert result.exit_code == 3 and "x.json is no record" in result.stderr

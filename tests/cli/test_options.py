@@ -25,7 +25,7 @@ from braincli.config import (
     SynthConfig,
     TrainConfig,
 )
-from braincli.imaging.cases import CONTRASTS
+from braincli.imaging.cases import CONTRASTS, Case
 from braincli.phantom import run as phantom
 
 CONFIGS: dict[str, type[config.Options]] = {
@@ -34,14 +34,17 @@ CONFIGS: dict[str, type[config.Options]] = {
     "synth": SynthConfig, "train": TrainConfig,
 }  # fmt: skip
 # what a command takes beside its configuration: what it works on, where it writes, how it speaks
-OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "help", "contrast"}
+OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "verbose", "log_file", "help", "contrast"}
 MORE = {
     "calibrate": {"healthy", "all_contrasts"}, "train": {"validation"},
     "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
     "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"},
 }  # fmt: skip
 FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
-EVERYWHERE = {"as_json": ["--json"], "quiet": ["--quiet", "-q"], "debug": ["--debug"]}
+EVERYWHERE = {
+    "as_json": ["--json"], "quiet": ["--quiet", "-q"], "debug": ["--debug"], "verbose": ["--verbose", "-v"],
+    "log_file": ["--log-file"],
+}  # fmt: skip
 
 
 def commands() -> dict[str, Any]:
@@ -118,7 +121,7 @@ def test_what_all_commands_share(command: str) -> None:
     configured = command.removeprefix("slurm ") in CONFIGS  # which takes the options of the command that it submits
     assert ("config_file" in {p.name for p in COMMANDS[command].params}) == configured
     short = {flag: p.name for p in COMMANDS[command].params for flag in p.opts if re.fullmatch("-[a-z]", flag)}
-    allowed = {"-q": "quiet", "-o": "output", "-m": "model", "-h": "help"}
+    allowed = {"-q": "quiet", "-v": "verbose", "-o": "output", "-m": "model", "-h": "help"}
     assert short.items() <= allowed.items()
 
 
@@ -257,3 +260,70 @@ def test_a_bad_value_names_the_flag(words: list[str], says: str) -> None:
     assert (
         "pydantic" not in result.stderr and "Value error" not in result.stderr and "Input should" not in result.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "--data", "x", "-o", "y", "--method", "vae", "--set", "width=wide"], "--set width: wide is not a"),
+        (
+            ["train", "--data", "x", "-o", "y", "--method", "vae", "--set", "lesson.vary=much"],
+            "--set lesson.vary: much",
+        ),
+        (["train", "--data", "x", "-o", "y", "--method", "vae", "--set", "widht=3"], "Unknown option --set widht."),
+        (["train", "--data", "x", "-o", "y", "--preset", "giant"], "--preset: tsgm has no preset 'giant'."),
+        (["train", "--data", "x", "-o", "y", "--slice-mm", "900"], "--slice-mm: 900.0 is not 0.2 to 10 mm."),
+        (["train", "--data", "x", "-o", "y", "--set", "contrasts=single"], "These options do not go together: redraw"),
+    ],
+)
+def test_a_bad_option_of_a_method_names_the_flag(
+    words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("braincli.imaging.cases.find_cases", lambda path, **_: [Case("a")])
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and says in " ".join(result.stderr.split()), result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["detect", "x"], "-o OUT/"), (["detect", "--flair", "x"], "-o OUT/"), (["train", "--data", "x"], "-o MODEL/"),
+        (["split", "x"], "-o PARTS/"), (["synth", "x"], "-o OUT/"),
+    ],
+)  # fmt: skip
+def test_a_wrong_path_is_told_before_a_missing_output(
+    words: list[str], hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 3 and "x: no such file or folder" in result.stderr, result.stderr
+    (tmp_path / "x").mkdir()
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and "Where should the result go?" in result.stderr and hint in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_calls_paths_path_and_names_no_types_of_python(command: str) -> None:
+    text = CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+    assert not re.search(r"<[a-z\[]|TEXT|DIRECTORY|--[a-z-]+ FILE", text.replace("<case>", "")), text
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("detect --model t", {"threshold", "tsgm"}), ("cite -m ts", {"tsgm"}), ("train --init v", {"vae"}),
+        ("train --method ts", {"tsgm"}), ("train --method ae --preset b", {"baur", "behrendt2024"}),
+        ("train --preset p", {"paper"}), ("models ite", {"itermask"}), ("detect --contrast t1", {"t1", "t1ce"}),
+        ("detect --contrast t1,f", {"t1,flair"}), ("calibrate --contrasts t1ce,t1,t", {"t1ce,t1,t2"}),
+        ("split --contrasts fl", {"flair"}), ("weights fetch hd", {"hd-bet"}), ("detect --device cp", {"cpu"}),
+        ("preprocess --skip n", {"n4", "normalise"}), ("preprocess --reference fl", {"flair"}),
+    ],
+)  # fmt: skip
+def test_shells_complete_names(words: str, offered: set[str]) -> None:
+    """As bash asks for them."""
+    typed = f"braincli {words}".split()
+    asked = {"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_BRAINCLI_COMPLETE": "complete_bash"}
+    result = CliRunner().invoke(app, [], env=asked, prog_name="braincli")
+    assert set(result.stdout.split()) == offered, result.output

@@ -105,9 +105,11 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     arguments = ["train", "--data", cohort / "train", "-o", out, *TINY]
     code, _, words = run(*arguments, "--max-time", "0.00001")
     assert code == 0 and "time is up: checkpoint written at step 0 of translate" in words and "--resume" in words
-    assert not (out / "model.json").exists()
+    assert not (out / "model.json").exists() and "slow is no model yet: stage redraw has not begun" in words
     code, _, words = run(*arguments)
     assert code == 2 and "unfinished training" in words
+    code, _, words = run("detect", cohort / "val" / "c", "--model", out, "-o", tmp_path / "found")
+    assert code == 4 and "slow holds a training that has not ended" in words and f"-o {out} --resume" in words
     code, _, words = run(*arguments, "--resume", "--set", "restore_rate=0.001", "--max-time", "01:00:00")
     assert code == 0, words
     assert "resumed with another option: settings.restore_rate: 0.0006 -> 0.001" in words
@@ -115,6 +117,36 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     assert (out / "model.json").exists()
     code, _, words = run(*arguments, "--resume")
     assert code == 0 and "slow is complete" in words
+
+
+def test_a_training_that_stops_in_its_last_stage_leaves_a_model(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "short"
+    common = ["train", "--method", "vae", "--preset", "tiny", "--data", cohort / "train", "-o", out, "--device", "cpu"]
+    code, _, words = run(*common, "--steps", "main=1000000", "--max-time", "0:00:02")
+    assert code == 0 and "short can be used as it is, after step" in words and "--resume" in words, words
+    info = read_info(out)
+    step = info.training.steps["main"]
+    assert (
+        info.training.left == {"main": 1_000_000 - step}
+        and "It stopped before its end" in (out / "README.md").read_text()
+    )
+    assert list((out / "previews").glob(f"main-{step:07d}.png"))
+    found = tmp_path / "found"
+    code, _, words = run(
+        "detect",
+        cohort / "val" / "c",
+        "--model",
+        out,
+        "-o",
+        found,
+        "--threshold",
+        "0.9",
+        "--uncalibrated",
+        "--no-report",
+    )
+    assert f"the training of short has not ended: {1_000_000 - step} steps of main are left" in words and code in (0, 7)
+    code, _, words = run(*common, "--steps", f"main={step + 1}", "--resume")
+    assert code == 0 and not read_info(out).training.left and "main: " in words, words
 
 
 def test_dry_run_then_the_saved_options_make_the_same_model(cohort: Path, tmp_path: Path) -> None:
@@ -207,9 +239,8 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
     code, _, words = begin("further", "--steps", "restore=2", "--set", "lesson.alone=0.5", "--snapshot-every", 2)
     assert code == 0, words
     before, after = (read_info(folder) for folder in (trained, tmp_path / "further"))
-    assert after.preset == "tiny" and after.settings == before.settings | {
-        "lesson": before.settings["lesson"] | {"alone": 0.5}
-    }
+    alone = before.options.lesson.model_copy(update={"alone": 0.5})  # type: ignore[attr-defined]
+    assert after.preset == "tiny" and after.options == before.options.model_copy(update={"lesson": alone})
     assert not same_weights(tmp_path / "further", trained)
     for found in (after, read_info(tmp_path / "further" / "snapshots" / "restore-2")):
         assert set(found.training.cases) == {"a", "b", "c", "d"}, "none of them may calibrate it"

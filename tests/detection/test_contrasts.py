@@ -81,7 +81,9 @@ def test_without_any_calibration_the_user_gives_the_threshold() -> None:
             choose(bare, (FLAIR,), DetectConfig(**options))
     choice = choose(bare, (T2, FLAIR), DetectConfig(threshold=0.2))
     assert choice.threshold == 0.2 and choice.weights[FLAIR] == pytest.approx(0.44 / 0.74)
-    even = choose(bare.model_copy(update={"map": MapOptions()}), (T2, FLAIR), DetectConfig(threshold=0.2))
+    even = choose(
+        ModelInfo(name="m", method="tsgm", preset="tiny", map=MapOptions()), (T2, FLAIR), DetectConfig(threshold=0.2)
+    )
     assert even.weights == {T2: 0.5, FLAIR: 0.5}, "TSGM's weights are TSGM's alone"
 
 

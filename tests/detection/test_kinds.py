@@ -24,6 +24,7 @@ from braincli.imaging.volume import Volume
 from braincli.methods.base import Method, MethodConfig, Prediction, Tick, no_tick
 from braincli.model.folder import LoadedModel
 from braincli.model.info import Calibration, ModelInfo
+from braincli.runtime.progress import Reporter
 from braincli.spec import MapOptions
 
 SHAPE = (40, 48, 16)
@@ -61,8 +62,8 @@ class Toy(Method):
 def toy(gives: str, sequence: int = 1) -> LoadedModel:
     kind = type("Toy", (Toy,), {"sequence": sequence, "gives": gives})
     info = ModelInfo(
-        name="toy", method="toy", preset="tiny", slices=SPEC.model_dump(mode="json"),
-        map=MapOptions(smooth_mm=0, erode_mm=0),
+        name="toy", method="toy", preset="tiny",
+        options=MethodConfig(slices=SPEC, map=MapOptions(smooth_mm=0, erode_mm=0)),
         calibration=Calibration(weights={} if gives == "score" else WEIGHTS, threshold=0.4),
     )  # fmt: skip
     return LoadedModel(info, kind(MethodConfig(), channels=4, size=SPEC.size), Path(), CPU)
@@ -92,6 +93,19 @@ def test_a_score_is_the_map_and_contrasts_do_not_weigh() -> None:
         both.restored_like_input(Contrast.T1).data, restored.restored_like_input(Contrast.T1).data
     )
     assert not np.allclose(restored.anomaly.data, both.anomaly.data)
+
+
+def test_progress_tells_which_sample_is_drawn() -> None:
+    titles: list[str] = []
+
+    class Titles(Reporter):
+        def step(self, name: str, total: int | None = None) -> Any:
+            titles.append(name)
+            return super().step(name, total)
+
+    for sample, samples in ((0, 1), (1, 3)):
+        restore(slices(), toy("score"), case_id="p", sample=sample, samples=samples, reporter=Titles())
+    assert titles == ["restore p", "restore p, sample 2 of 3"]
 
 
 def test_missing_contrasts_of_a_score_are_said_without_weights() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import resource
 import shutil
 from collections.abc import Callable
@@ -180,16 +181,16 @@ DESCRIPTIONS: dict[str, tuple[Mutation, str]] = {
     "a contrast twice": (put("contrasts", value=["t1", "t1", "t2", "flair"]), "contrasts"),
     "an unknown contrast": (put("contrasts", value=["t1", "t1ce", "t2", "dwi"]), "contrasts"),
     "contrasts in another order": (put("contrasts", value=["flair", "t1", "t1ce", "t2"]), "contrasts"),
-    "pixels of 0.0001 mm": (put("slices", "pixel_mm", value=1e-4), "pixel_mm: Value error, 0.0001 mm"),
+    "pixels of 0.0001 mm": (put("slices", "pixel_mm", value=1e-4), "pixel_mm: 0.0001 is not 0.2 to 10 mm"),
     "pixels of -2 mm": (put("slices", "pixel_mm", value=-2.0), "pixel_mm"),
-    "size 0": (put("slices", "size", value=[0, 80]), "0 x 80 is not 4 to 1024"),
-    "a huge canvas": (put("slices", "size", value=[1_000_000, 80]), "1000000 x 80 is not 4 to 1024"),
+    "size 0": (put("slices", "size", value=[0, 80]), "[0, 80] are not 4 to 1024 each"),
+    "a huge canvas": (put("slices", "size", value=[1_000_000, 80]), "[1000000, 80] are not 4 to 1024 each"),
     "half a size": (put("slices", "size", value=[96]), "slices.size"),
     "percentiles upside down": (put("slices", "percentiles", value=[99.0, 1.0]), "percentiles"),
     "unknown normalisation": (put("slices", "normalisation", value="magic"), "normalisation"),
     "slices of 0 mm": (put("slices", "slice_mm", value=0.0), "slice_mm"),
     "a range that ends before it begins": (put("slices", "range", value=[128, 80]), "ends before it begins"),
-    "map weights of 2": (put("map", "weights", value=[0.5, 0.5, 0.5, 0.5]), "sum to 2"),
+    "map weights of 2": (put("map", "weights", value=[0.5, 0.5, 0.5, 0.5]), "sums to 2"),
     "a median of a million": (put("map", "median", value=1_000_001), "map.median"),
     "smoothing over a metre": (put("map", "smooth_mm", value=1000.0), "map.smooth_mm"),
     "unknown residual": (put("map", "residual", value="cubed"), "map.residual"),
@@ -251,6 +252,7 @@ def test_a_description_that_no_model_has_is_refused(fault: str, model: Path) -> 
     with pytest.raises(ModelError) as error:
         read_info(model)
     assert "victim" in error.value.message and text in error.value.message
+    assert not re.search("Input should|Value error|Field required", error.value.message)
     with pytest.raises(ModelError):
         load_model(str(model), CPU)
 

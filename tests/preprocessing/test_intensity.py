@@ -48,6 +48,18 @@ def test_normalised_range(ball: tuple[np.ndarray, np.ndarray]) -> None:
     np.testing.assert_allclose(found[middle], (clean[middle] - low) / (high - low), atol=1e-5)
 
 
+def test_z_scores(ball: tuple[np.ndarray, np.ndarray]) -> None:
+    clean, inside = ball
+    found = intensity.zscore(clean, inside)
+    assert found.dtype == np.float32 and not found[~inside].any()
+    assert found[inside].mean() == pytest.approx(0, abs=1e-5) and found[inside].std() == pytest.approx(1, abs=1e-5)
+    seen = inside & (np.arange(24) < 12)
+    kept = intensity.zscore(clean, seen, inside)
+    assert kept[seen].mean() == pytest.approx(0, abs=1e-5) and kept[inside & ~seen].any(), "the brain is kept"
+    nothing = np.zeros_like(inside)
+    assert not intensity.zscore(clean, nothing).any() and not intensity.zscore(np.full_like(clean, 7), inside).any()
+
+
 def test_negative_values_are_shifted() -> None:
     image = np.array([[[-2.0, 0.0, 3.0]]], np.float32)
     np.testing.assert_array_equal(intensity.positive(image).ravel(), [0, 2, 5])

@@ -42,7 +42,7 @@ def images(axes: str = "LPS", *, fat: float = 1000.0) -> Images:
 
 
 def drawn(path: Path, made: Images, *, case: str = "p01") -> np.ndarray:
-    picture.draw(made, Contrast.T1, path, case=case, figures=FIGURES, in_atlas_space=False)
+    picture.draw(made, Contrast.T1, path, case=case, figures=FIGURES)
     return read(path)
 
 
@@ -92,7 +92,7 @@ def test_the_atlas_and_its_edges_come_where_the_space_is_its(tmp_path: Path) -> 
     brain = atlas.load_atlas(stripped=True)
     mask = brain.with_data(brain.data > 0)
     made = Images({Contrast.T1: brain}, {Contrast.T1: brain}, mask, None)
-    picture.draw(made, Contrast.T1, tmp_path / "a.png", case="p", figures={}, in_atlas_space=True)
+    picture.draw(made, Contrast.T1, tmp_path / "a.png", case="p", figures={}, template=atlas)
     pixels = read(tmp_path / "a.png")
     third = pixels[:, pixels.shape[1] // 2 : 3 * pixels.shape[1] // 4]
     assert ((third[..., 2] > third[..., 0] + 0.3) & (third[..., 1] > 0.4)).sum() > 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from labour import Item, Labour
 
 from braincli.errors import InputError, InternalError, ResourceError, UsageError
-from braincli.runtime import cohort, device
+from braincli.runtime import cohort, device, logs
 from braincli.runtime.cohort import Jobs, Outcome, each, part
 from braincli.runtime.progress import Reporter, Step
 
@@ -189,3 +190,15 @@ def test_the_stream_gives_what_is_there_and_ends_the_rest(tmp_path: Path) -> Non
     assert first.result
     with pytest.raises(ProcessLookupError):
         os.kill(first.result[1], 0)
+
+
+def test_what_libraries_log_in_the_processes_reaches_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    with logs.listening(log):
+        run("log-1 log-2", 2, tmp_path)
+    text = log.read_text()
+    for item in ("log-1", "log-2"):
+        assert f"INFO somebody: working on {item}\n" in text
+        assert re.search(rf"WARNING py.warnings: .*UserWarning: {item} is deprecated", text)
+    run("log-3 log-4", 2, tmp_path)
+    assert log.read_text() == text, "nobody listens any more"

@@ -76,6 +76,25 @@ def test_empty_policy_row_by_row(tmp_path: Path) -> None:
     assert (missing.aggregate["hd95_mm"]["n"], missing.aggregate["hd95_mm"]["mean"]) == (2, 2.0)
 
 
+def test_a_case_whose_mask_was_refused_keeps_the_figures_of_its_map(tmp_path: Path) -> None:
+    """detect leaves the anomaly map alone where it would mark more than half of a brain."""
+    run, ref = cohort(tmp_path)
+    whole = api.score(run, ref, config=ScoreConfig(**FAST))
+    (run / "a" / "a_mask.nii.gz").unlink()
+    report = api.score(run, ref, config=ScoreConfig(**FAST))
+    a = report.cases[0]
+    assert a.error == "No prediction for a_seg.nii.gz. Its anomaly map is scored." and report.failed == (a,)
+    for name in ("auprc", "auroc", "best_dsc"):
+        assert a.values[name] == whole.cases[0].values[name] is not None
+        assert report.aggregate[name] == whole.aggregate[name], "no case is dropped"
+    assert report.pooled["auprc"] == whole.pooled["auprc"]
+    assert "dsc" not in a.values and a.penalties["dsc"] == 0 and report.aggregate["dsc"]["undefined"] == 1
+    assert report.aggregate["dsc"]["mean"] == pytest.approx(whole.aggregate["dsc"]["mean"] - 0.5 / 4)
+    (run / "a" / "a_desc-xanomaly.nii.gz").unlink()
+    gone = api.score(run, ref, config=ScoreConfig(**FAST)).cases[0]
+    assert gone.error == "No prediction for a_seg.nii.gz." and gone.values == {}
+
+
 def test_pooled_figures_count_all_voxels(tmp_path: Path) -> None:
     report = api.score(*cohort(tmp_path), config=ScoreConfig(**FAST))
     lesion = 4 * 4 * 3

@@ -80,9 +80,9 @@ def test_one_step_of_every_stage_and_a_prediction(name: str, preset: str, cohort
     store = cohort.parent / f"store-{key}"  # of all presets that cut their slices alike
     with torch.device("meta"):
         stages = registry.build(name, preset=preset, settings=own, size=spec.size).stages
+    learning: dict[str, Any] = {"steps": dict.fromkeys(stages, 1), "batch": 2} if kind.trained else {}
     config = TrainConfig(
-        method=name, preset=preset, settings=own, steps=dict.fromkeys(stages, 1), batch=2, store=store,
-        device="cpu", threads=1,
+        method=name, preset=preset, settings=own, store=store, device="cpu", threads=1, **learning
     )  # fmt: skip
     info = api.train([cohort], tmp_path / "m", config)
     assert info is not None and info.slices == spec and info.map == registry.options(name, preset).map

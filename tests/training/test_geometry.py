@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_the_preset_says_how_slices_are_cut(cohort: Path, tmp_path: Path) -> Non
 def test_options_overrule_the_preset_one_by_one(cohort: Path, tmp_path: Path) -> None:
     info = train(cohort, tmp_path / "m", store=tmp_path / "slices", **EVERYTHING)
     assert info is not None and info.slices == SliceSpec(pixel_mm=4.0, size=(64, 48), slice_mm=4.0, range=(3, 15))
-    assert "slices" not in info.settings and "map" not in info.settings, "said once"
+    stored = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert "slices" not in stored["settings"] and "map" not in stored["settings"], "said once"
     store = open_store(tmp_path / "slices")
     assert store.image.shape[2:] == (64, 48) and len(store) <= 2 * 13
     again = load(TrainConfig, tmp_path / "m" / "train.toml")
@@ -82,8 +84,8 @@ def test_a_range_that_holds_no_brain_names_case_and_slices(cohort: Path, tmp_pat
         ("--slices", "80", "is neither FIRST:LAST"),
         ("--pixel-mm", "0", "is below 0.2"),
         ("--slice-mm", "thick", "--slice-mm"),
-        ("--slice-mm", "0", "slices.slice_mm"),
-        ("--canvas", "2x2", "slices.size"),
+        ("--slice-mm", "0", "--slice-mm: 0.0 is not 0.2 to 10 mm"),
+        ("--canvas", "2x2", "--canvas: (2, 2) are not 4 to 1024 each"),
     ],
 )
 def test_values_that_make_no_sense(option: str, value: str, why: str, cohort: Path, tmp_path: Path) -> None:

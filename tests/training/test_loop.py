@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import toymethod
-from toymethod import Toy, fresh
+from toymethod import Looker, Toy, fresh
 
 from braincli.errors import InputError, ResourceError, UsageError
 from braincli.runtime.progress import Reporter
@@ -22,9 +22,9 @@ EVERY_STEP = 1e-9  # minutes between checkpoints
 
 
 def train(method: Toy, folder: Path, **options: object) -> bool:
-    """Fit on the toy store; ``stop`` and ``snapshot`` go to the loop, the rest are its options."""
+    """Fit on the toy store; ``stop`` and ``watch`` go to the loop, the rest are its options."""
     folder.mkdir(exist_ok=True)
-    extra = {name: options.pop(name) for name in ("stop", "snapshot") if name in options}
+    extra = {name: options.pop(name) for name in ("stop", "watch") if name in options}
     chosen = LoopOptions(**{"steps": {}, "log_every": 1, **options})  # type: ignore[arg-type]
     return fit(method, toymethod.store(), folder, chosen, Reporter(), **extra)  # type: ignore[arg-type]
 
@@ -174,10 +174,42 @@ def test_snapshots_hold_the_average_and_change_nothing(tmp_path: Path) -> None:
             observed.second.weight.zero_()
 
     train(plain, tmp_path / "plain", snapshot_every=2)
-    train(observed, tmp_path / "observed", snapshot_every=2, snapshot=snapshot)
+    train(observed, tmp_path / "observed", snapshot_every=2, watch=Looker(look=snapshot))
     assert list(taken) == [("play", 2), ("play", 4), ("clean", 2), ("clean", 4)]
     assert not torch.equal(taken["clean", 2], taken["clean", 4])
     assert same(plain, observed)
+
+
+def test_weights_are_shown_when_due_and_where_training_stops(tmp_path: Path) -> None:
+    """A stop is shown the averaged weights that the end would keep, and going on is exact all the same."""
+    whole, parts, again = fresh(), fresh(), fresh(1)
+    shown: dict[str, torch.Tensor] = {}
+
+    def look(stage: str, step: int) -> None:
+        assert not parts.training
+        shown[stage] = parts.second.weight.detach().clone()
+        with torch.no_grad():
+            parts.second.weight.zero_()
+
+    looker = Looker(every=3, look=look)
+    reasons = iter([None] * 7 + ["enough"])
+    assert not train(parts, tmp_path / "parts", watch=looker, stop=lambda: next(reasons))
+    assert looker.seen == [("preview", "play", 3), ("preview", "clean", 3), ("stopped", "clean", 3)]
+    train(whole, tmp_path / "whole")
+    assert train(again, tmp_path / "parts")
+    assert same(whole, again) and shown["clean"].any()
+
+
+def test_a_stage_tells_what_it_came_to(tmp_path: Path) -> None:
+    words: list[str] = []
+    reporter = Reporter()
+    reporter.say = words.append  # type: ignore[method-assign]
+    fit(fresh(), toymethod.store(), tmp_path, LoopOptions(steps={}, log_every=1), reporter)
+    last = {entry["stage"]: entry for entry in iterate_metrics(tmp_path / "metrics.jsonl")}
+    assert words == [
+        f"play: 4 steps, judged {last['play']['judged']:.4g}",
+        f"clean: 5 steps, clean {last['clean']['clean']:.4g}",
+    ]
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

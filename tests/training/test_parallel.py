@@ -16,6 +16,21 @@ from braincli.training.log import iterate_metrics
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_what_fabric_says_is_for_a_log_and_not_for_the_screen(tmp_path: Path) -> None:
+    """In a process of its own: lightning sets up its logger for stderr when it is first imported."""
+    code = (
+        "import sys, torch; from pathlib import Path; from contextlib import nullcontext\n"
+        "from braincli.runtime import logs; from braincli.training import parallel\n"
+        "with logs.listening(Path(sys.argv[1])) if len(sys.argv) > 1 else nullcontext():\n"
+        "    parallel.launch(torch.device('cpu'), torch.bfloat16)\n"
+    )
+    log = tmp_path / "run.log"
+    for arguments in ((), (str(log),)):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "bfloat16 Automatic Mixed Precision" in log.read_text()
+
+
 @pytest.mark.slow
 def test_torchrun_with_two_processes_equals_one_with_twice_the_batch(tmp_path: Path) -> None:
     """Each of two gloo processes takes four slices per step, the single one eight, in two shards."""

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import toymethod
 
 from braincli.methods.base import Prediction
 from braincli.training import log as logs
-from braincli.training.pictures import fixed_rows, restored_slices
+from braincli.training.pictures import as_one, fixed_rows, restored_slices
 
 
 class Board:
@@ -70,3 +71,9 @@ def test_methods_that_only_score_show_slice_and_score(monkeypatch: pytest.Monkey
     picture = dict(restored_slices(method, toymethod.store()))["slice-1"]
     height, width = toymethod.SIZE
     assert picture.shape == (1, 2 * height, 4 * width) and picture[0, height:].max() == 0.5
+
+
+def test_pictures_become_one() -> None:
+    one = as_one([torch.zeros(1, 3, 4), torch.ones(1, 3, 4), torch.full((1, 3, 4), 0.5)])
+    assert one.shape == (3 * 5 - 2, 4) and one.dtype == np.uint8
+    assert (one[5:8] == 255).all() and (one[10:] == 128).all() and not one[:5].any()

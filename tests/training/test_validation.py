@@ -62,7 +62,7 @@ def weights_at(step: int, folder: Path) -> dict[str, torch.Tensor]:
             kept[at] = {name: value.clone() for name, value in method.state_dict().items()}
 
     options = LoopOptions(steps={"play": 2, "clean": 6}, snapshot_every=1)
-    fit(method, toymethod.store(), folder, options, Reporter(), snapshot=snapshot)
+    fit(method, toymethod.store(), folder, options, Reporter(), watch=toymethod.Looker(look=snapshot))
     return kept[step]
 
 

@@ -1,0 +1,32 @@
+"""``model.json`` without the method's class: for lists of models, which load no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from braincli.errors import ModelError
+from braincli.model import earlier
+from braincli.model.facts import FORMAT, Stored
+from braincli.model.search import damaged, read_content, title
+from braincli.parsing import words
+
+
+def read_stored(folder: Path) -> Stored:
+    """``model.json`` of ``folder``, in today's format, with all but the method's options checked.
+
+    Raises:
+        ModelError: it is damaged, holds what no model can have, or is of a newer format.
+    """
+    content = read_content(folder)
+    version = content.get("format")
+    if type(version) is int and version > FORMAT:
+        raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
+    try:
+        return Stored.model_validate_json(json.dumps(earlier.description(content)), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise damaged(folder, f"{where}: {words(first)}".removeprefix(": ")) from None
