@@ -230,17 +230,20 @@ class _Training:
         Raises:
             UsageError: the shared store holds other cases, or slices cut otherwise.
         """
-        tissue = type(self.method).tissue
+        tissue, column = type(self.method).tissue, self.method.column
         if self.first and not is_built(folder):
             with locked(folder), self.reporter.step("cut slices"):
-                build_store(cases, self.spec, folder, stride=self.method.stride, tissue=tissue, reporter=self.reporter)
+                build_store(
+                    cases, self.spec, folder, stride=self.method.stride, tissue=tissue, column=column,
+                    reporter=self.reporter,
+                )  # fmt: skip
         while not is_built(folder):  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)
         advice = "Name another --store, or --overwrite an unfinished training."
-        if (tissue and store.tissue is None) or store.spec != self.spec:
+        if (tissue and store.tissue is None) or column not in ("", store.column) or store.spec != self.spec:
             raise UsageError(f"The slices in {folder.name} are cut for another kind of method.", advice)
-        if self.first and (changed := _changed_case(store.sources, identity(cases))):
+        if self.first and (changed := _changed_case(store.sources, identity(cases, store.column))):
             raise UsageError(f"The slices in {folder.name} are of other cases or scans: {changed}.", advice)
         return store
 
