@@ -26,7 +26,8 @@ def read_manifest(path: Path) -> list[Case]:
     """Cases of a tab-separated table, sorted by id; empty cells and ``n/a`` mean that there is no such file or fact.
 
     A column that is none of :data:`COLUMNS` holds facts (``Case.facts``), unless its name or its cells show that it was
-    meant to be one of them. A line that names a missing file, no scan or an unknown group becomes a case with a problem.
+    meant to be one of them. A line that names a missing file, no scan or an unknown group becomes a case with a
+    problem.
 
     Raises:
         InputError: no such table, a line without an id, or a column that was meant to be another one.

@@ -1,8 +1,8 @@
 """Regression guidance: a slice as it would be if a number that belongs to it were another one (Wolleb et al. 2022, "The
 Swiss Army Knife for image-to-image translation", arXiv:2204.02641, Alg. 1; chapter 8 of Wolleb's thesis).
 
-Stage ``diffusion``: a DDPM with learned variance (hybrid loss). Stage ``guide``: a time-conditioned encoder R learns the
-number y from noised slices, || R(x_t, t) - y ||^2. At test time a slice is encoded for L steps and decoded with
+Stage ``diffusion``: a DDPM with learned variance (hybrid loss). Stage ``guide``: a time-conditioned encoder R learns
+the number y from noised slices, || R(x_t, t) - y ||^2. At test time a slice is encoded for L steps and decoded with
 eps - s_t c sqrt(1 - abar) grad R, s_t = i - R(x_t, t) for the value i that is asked for, or +1 and -1 for more and less
 (:mod:`braincli.methods.families.steered`). (i - R) grad R is the gradient of -(i - R)^2 / 2.
 

@@ -7,9 +7,8 @@ eps + c sqrt(1 - abar) grad H, H the cross-entropy of S(x_t, t) with the mask z 
 (:mod:`braincli.methods.families.steered`): a lesion is painted into z, and what lies outside of it shrinks. Detection
 asks for the empty mask.
 
-Mended: Alg. 2 prints eps - c sqrt(1 - abar) grad H, which raises the cross-entropy and leads away from the mask. (A step
-of DDIM moves along +grad f for eps - k grad f; with an exact model of a number around 0.4 and 0.8 asked for, the printed
-sign gives -0.24, the other one 0.52.)
+Mended: Alg. 2 prints eps - c sqrt(1 - abar) grad H, which raises the cross-entropy and leads away from the mask: a step
+of DDIM moves along +grad f for eps - k grad f.
 
 Presets:
 - ``paper``: L = 400 in 400 steps each way, c = 5, H the mean over all pixels; 113,681,160 + 113,672,065 parameters with

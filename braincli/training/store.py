@@ -173,7 +173,7 @@ def open_store(folder: Path) -> SliceStore:
         content = json.loads((folder / DONE).read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in content["arrays"]}
         spec = SliceSpec.model_validate(content["spec"])
-        told = {name: content[name] for name in ("cases", "sources", "column") if name in content}
+        told = {"cases": content["cases"], "sources": content["sources"], "column": content.get("column", "")}
         return SliceStore(**arrays, spec=spec, **told)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
