@@ -187,7 +187,7 @@ class Method(nn.Module, ABC):
             tick: called once after each network call, :meth:`calls` times in all.
         """
 
-    def translate(self, image: Tensor, brain: Tensor, goal: Tensor, tick: Tick = no_tick) -> Tensor:
+    def steer(self, image: Tensor, brain: Tensor, goal: Tensor, tick: Tick = no_tick) -> Tensor:
         """Slices (B, C, H, W) as they would be at ``goal``; eval mode, no gradient. For methods with ``steered_by``.
 
         Args:
@@ -197,7 +197,7 @@ class Method(nn.Module, ABC):
         raise NotImplementedError
 
     def reading(self, image: Tensor) -> Tensor:
-        """What the guide of :meth:`translate` says of slices: (B,) numbers or (B, 1, H, W) probabilities."""
+        """What the guide of :meth:`steer` says of slices: (B,) numbers or (B, 1, H, W) probabilities."""
         raise NotImplementedError
 
     def doubts(self, goal: float) -> str:

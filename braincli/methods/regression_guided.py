@@ -64,7 +64,7 @@ class RegressionGuidedConfig(SteeredConfig):
 
 
 COMPACT: Preset = STEERED_COMPACT | {
-    "standardised": True, "scale": 20.0,
+    "standardised": True, "scale": 50.0,
     "regressor": {"width": 16, "multipliers": (1, 2, 3), "blocks": 1, "attention": (2,), "head": 16, "patch": 4},
 }  # fmt: skip
 

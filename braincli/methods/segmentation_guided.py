@@ -42,7 +42,7 @@ class SegmentationGuidedConfig(SteeredConfig):
     reduction: Literal["mean", "sum"] = "mean"  # of the cross-entropy over pixels, as a guide
 
 
-COMPACT: Preset = STEERED_COMPACT | {"scale": 0.05, "reduction": "sum"}
+COMPACT: Preset = STEERED_COMPACT | {"scale": 0.5, "reduction": "sum"}
 
 
 class SegmentationGuided(Steered):

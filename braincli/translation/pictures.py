@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,45 +13,69 @@ from braincli.imaging.slices import Slices
 from braincli.imaging.volume import Volume, view_along
 from braincli.reporting.board import LIGHT, Bar, Plane, Row, Words, paint
 from braincli.reporting.figures import MASK, NAMES, SHOWN_BEST_ON, window_of
-from braincli.reporting.planes import AXIAL, Box, View, brain_box, pick_slices
+from braincli.reporting.planes import AXIAL, View, brain_box, pick_slices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from braincli.translation.translate import Translation
-
 ROWS = 3
 
 
-def series(made: Sequence[Translation], title: str, measure: str) -> Image:
+@dataclass(frozen=True)
+class Column:
+    """One translation in a series; volumes on the scan's grid.
+
+    Attributes:
+        title: what the scan was translated to.
+        translated: in [0, 1], of the contrast that is shown.
+        difference: from the scan, >= 0.
+        mask: what was asked for, bool; None where it was a number.
+        reading: what the model's guide says before and after.
+    """
+
+    title: str
+    translated: Volume
+    difference: Volume
+    mask: Volume | None
+    reading: tuple[float, float]
+
+
+def series(
+    images: Mapping[Contrast, Volume], brain: Volume, columns: Sequence[Column], title: str, measure: str
+) -> Image:
     """The scan, and for each goal its translation and their difference; a row per slice, those that change most.
 
     Args:
-        made: translations of one case.
-        measure: what their readings are.
+        measure: what readings are.
     """
-    first = made[0]
-    base = next(contrast for contrast in SHOWN_BEST_ON if contrast in first.images)
-    grid, inside = view_along(first.brain), view_along(first.brain).data
-    scan = view_along(first.images[base]).data
-    differences = [view_along(one.difference).data for one in made]
-    masks = [None if one.goal.mask is None else view_along(one.goal.mask).data for one in made]
-    weight = sum((mask for mask in masks if mask is not None), np.zeros(inside.shape, np.float32)) * inside
-    weight = weight if weight.any() else sum(differences)
-    top = max(float(np.quantile(np.concatenate([d[inside] for d in differences]), 0.999)), 1e-3)
-    columns = [(NAMES[base], np.where(inside, scan, 0), window_of(scan, inside), "gray", None)]
-    for one, difference, mask in zip(made, differences, masks, strict=True):
-        translated = view_along(one.restored(base)).data
-        columns.append((f"to {one.goal.name}", translated, (0.0, 1.0), "gray", mask))
-        columns.append(("difference", difference, (0.0, top), "inferno", None))
+    base, grid = shown_on(images), view_along(brain)
+    inside, scan = grid.data, view_along(images[base]).data
+    differences = [view_along(column.difference).data for column in columns]
+    masks = [None if column.mask is None else view_along(column.mask).data for column in columns]
+    weight = np.zeros(inside.shape, np.float32)
+    for asked in [mask & inside for mask in masks if mask is not None]:
+        weight += asked
+    if not weight.any():
+        weight = np.sum(differences, axis=0)
+    top = max(float(np.quantile(np.concatenate([part[inside] for part in differences]), 0.999)), 1e-3)
     box, rows = brain_box(inside, grid.spacing), []
     for view in _views(weight, grid):
-        planes = [_plane(name, data, window, colours, mask, view, box) for name, data, window, colours, mask in columns]
+        planes = [Plane(NAMES[base], view.of(np.where(inside, scan, 0), box), window_of(scan, inside))]
+        for column, difference, mask in zip(columns, differences, masks, strict=True):
+            outlines = () if mask is None else ((view.of(mask, box), MASK),)
+            translated = view.of(view_along(column.translated).data, box)
+            planes.append(Plane(column.title, translated, outlines=outlines))
+            planes.append(Plane("difference", view.of(difference, box), (0.0, top), "inferno"))
         rows.append(Row(view.words(grid), planes, view.aspect(grid.spacing), view.ends))
-    told = "; ".join(f"to {one.goal.name}: {one.reading[0]:.3g} -> {one.reading[1]:.3g}" for one in made)
+    told = "; ".join(f"{c.title}: {c.reading[0]:.3g} -> {c.reading[1]:.3g}" for c in columns)
     foot = ((f"{measure[0].upper()}{measure[1:]}, before -> after. {told}", LIGHT),)
     notes = (("asked for", MASK),) if any(mask is not None for mask in masks) else ()
     return paint(rows, Words(title, notes, foot), Bar("difference", top))
+
+
+def shown_on(images: Mapping[Contrast, Volume]) -> Contrast:
+    """The contrast that pictures show."""
+    return next(contrast for contrast in SHOWN_BEST_ON if contrast in images)
 
 
 def maps(
@@ -68,8 +93,8 @@ def maps(
         values: (S,) what it says of each of ``slices``; ``name`` says what that is.
         shown: maps by title.
     """
-    base = next(contrast for contrast in SHOWN_BEST_ON if contrast in images)
-    grid, inside = view_along(brain), view_along(brain).data
+    base, grid = shown_on(images), view_along(brain)
+    inside = grid.data
     scan = np.where(inside, view_along(images[base]).data, 0)
     numbers = slices.numbers(np.arange(grid.shape[2]))
     said = dict(zip(slices.index.tolist(), values.tolist(), strict=True))
@@ -78,8 +103,8 @@ def maps(
         weight[:, :, plane] = inside[:, :, plane].any() * (said[int(numbers[plane])] - values.min() + 1e-6)
     box, rows = brain_box(inside, grid.spacing), []
     for view in _views(weight, grid):
-        planes = [_plane(NAMES[base], scan, window_of(scan, inside), "gray", None, view, box)]
-        planes += [_plane(t, view_along(v).data, (0.0, 1.0), "inferno", None, view, box) for t, v in shown.items()]
+        planes = [Plane(NAMES[base], view.of(scan, box), window_of(scan, inside))]
+        planes += [Plane(t, view.of(view_along(v).data, box), colours="inferno") for t, v in shown.items()]
         label = f"{view.words(grid)}: {said[int(numbers[view.index])]:.3g}"
         rows.append(Row(label, planes, view.aspect(grid.spacing), view.ends))
     foot = ((f"Below each slice: {name}. Maps are shares of their largest value in the case.", LIGHT),)
@@ -89,16 +114,3 @@ def maps(
 def _views(weight: np.ndarray, grid: Volume) -> list[View]:
     chosen = pick_slices(weight, grid.spacing[AXIAL], ROWS) or [weight.shape[2] // 2]
     return [View(AXIAL, index) for index in chosen]
-
-
-def _plane(
-    title: str,
-    data: np.ndarray,
-    window: tuple[float, float],
-    colours: str,
-    mask: np.ndarray | None,
-    view: View,
-    box: Box,
-) -> Plane:
-    outlines = () if mask is None else ((view.of(mask, box), MASK),)
-    return Plane(title, view.of(data, box), window, colours, outlines)

@@ -1,4 +1,5 @@
-"""``translate``: prepared cases in, counterfactual scans on their own grids out (Wolleb et al. 2022, arXiv:2204.02641)."""
+"""``translate``: prepared cases in, counterfactual scans on their own grids out (Wolleb et al. 2022,
+arXiv:2204.02641)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from braincli.runtime import cohort
 from braincli.runtime.device import precision
 from braincli.runtime.progress import Reporter
 from braincli.translation.options import TranslateConfig
-from braincli.translation.pictures import series
+from braincli.translation.pictures import Column, series, shown_on
 from braincli.translation.work import Done, Job, Ready, inputs_of, refuse_model
 
 SURE = 0.5  # probability above which the guide sees a lesion
@@ -144,18 +145,17 @@ class TranslateJob(Job):
                     outputs.volume(one.difference, f"to-{one.goal.name}_difference.nii.gz")
                 if self.config.figure:
                     title = f"{case.id}  (model {self.model.info.name})"
-                    outputs.picture(series(made, title, self._measure), "translate.png")
+                    outputs.picture(
+                        series(ready.images, ready.brain, _columns(made), title, self._measure), "translate.png"
+                    )
             outputs.transaction.finish()
         return Done(case.id, "done", outputs.folder, readings, list(record.warnings))
 
     @property
     def _measure(self) -> str:
         """What readings are."""
-        words = {
-            "number": "mean over slices of the guide's own estimate",
-            "mask": "Dice of the guide's own segmentation",
-        }
-        return words[type(self.model.method).steered_by or "number"]
+        painted = type(self.model.method).steered_by == "mask"
+        return "Dice of the guide's own segmentation" if painted else "mean over slices of the guide's own estimate"
 
     def _goals(self, ready: Ready) -> tuple[list[Goal], list[str]]:
         """All goals of a case, and what speaks against them."""
@@ -185,9 +185,8 @@ class TranslateJob(Job):
                     "Draw it inside the brain, or widen --slices.",
                 )
             outside = 1 - float((mask.data & ready.brain.data).sum() / mask.data.sum())
-            notes += (
-                [f"{outside:.0%} of {path.name} lie outside the brain, and are left out"] if outside > OUTSIDE else []
-            )
+            if outside > OUTSIDE:
+                notes.append(f"{outside:.0%} of {path.name} lie outside the brain, and are left out")
         return Goal(_safe(stem(path)), values.astype(np.float32), mask), notes
 
     def _translated(self, case: Case, ready: Ready, goal: Goal) -> Translation:
@@ -195,7 +194,7 @@ class TranslateJob(Job):
         method = model.method
 
         def ask(given: Given, rows: np.ndarray, tick: Tick) -> dict[str, Tensor | None]:
-            restored = method.translate(given["image"], given["brain"], given["goal"], tick)
+            restored = method.steer(given["image"], given["brain"], given["goal"], tick)
             return {"restored": restored, "before": method.reading(given["image"]), "after": method.reading(restored)}
 
         parts, where = over_slices(
@@ -210,6 +209,14 @@ class TranslateJob(Job):
 
 
 STAGES = ("before", "after")
+
+
+def _columns(made: Sequence[Translation]) -> list[Column]:
+    """What the picture shows of each translation."""
+    base = shown_on(made[0].images)
+    return [
+        Column(f"to {one.goal.name}", one.restored(base), one.difference, one.goal.mask, one.reading) for one in made
+    ]
 
 
 def _dice(probability: np.ndarray, goal: Goal, brain: np.ndarray) -> float:

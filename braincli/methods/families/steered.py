@@ -83,9 +83,9 @@ class Steered(Encoding):
         tick: Tick = no_tick,
     ) -> Prediction:
         """The translation to :meth:`health`."""
-        return Prediction(restored=self.translate(image, brain, self.health(image), tick))
+        return Prediction(restored=self.steer(image, brain, self.health(image), tick))
 
-    def translate(self, image: Tensor, brain: Tensor, goal: Tensor, tick: Tick = no_tick) -> Tensor:
+    def steer(self, image: Tensor, brain: Tensor, goal: Tensor, tick: Tick = no_tick) -> Tensor:
         c, shown = self.config, brain & present(image)
         if not c.level:
             return image * shown
