@@ -60,7 +60,7 @@ def train_cases(
     Raises:
         UsageError: ``out`` holds a model, an unfinished training without ``resume``, or something else; another
             training writes there; the data changed since it began; an option that does not fit.
-        InputError: no usable cases.
+        InputError: no usable cases, or one without the number that is to be learnt.
         ModelError: the model that is complete there, or the one to begin with, is damaged.
         ResourceError: a loss or gradient is not finite; the last checkpoint is kept.
     """
@@ -126,6 +126,8 @@ class _Training:
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
         self.cases, self.output, self.stop = cases, output, stop
         self.judging = validation
+        if column := self.method.column:
+            _ = [case.number(column) for case in (*cases, *validation)]  # refuse before slices are cut
         self.out, self.work = output.folder, output.work
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()

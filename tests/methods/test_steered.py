@@ -279,7 +279,7 @@ def test_unsure_tissue_and_unknown_slices_do_not_teach_the_segmenter() -> None:
 def test_options_that_do_not_go_together() -> None:
     with pytest.raises(UsageError, match="label_dropout"):
         build("regression-guided", label_dropout=0.0)
-    with pytest.raises(UsageError, match="lesson.plant"):
+    with pytest.raises(UsageError, match=r"lesson\.plant"):
         build("segmentation-guided", lesson={"plant": 0.5})
     with pytest.raises(UsageError, match="aim"):
         build("regression-guided", aim=float("nan"))

@@ -48,7 +48,7 @@ def test_maps_lie_on_the_scan(given: Path, tmp_path: Path) -> None:
     for kind in ("saliency", "cam"):
         made = load(folder / f"p01_{kind}.nii.gz")
         assert made.shape == scan.shape and np.allclose(made.affine, scan.affine, atol=1e-5)
-        assert 0 <= made.data.min() and 0.5 < made.data.max() <= 1 + 1e-5 and not made.data[scan.data == 0].any()
+        assert made.data.min() >= 0 and 0.5 < made.data.max() <= 1 + 1e-5 and not made.data[scan.data == 0].any()
     rows = [line.split("\t") for line in (folder / "p01_explain.tsv").read_text().splitlines()]
     assert rows[0] == ["slice", "log-odds of a lesion"] and len(rows) > 5
     values = {int(number): float(value) for number, value in rows[1:]}
