@@ -34,8 +34,9 @@ def own_outputs(folder: Path) -> set[Path]:
     volumes = [path for path in paths if is_nifti(path)]
     named = {stem(path): path for path in volumes}
     own: set[Path] = set()
+    kinds: str | None
     for record in records:
-        prefix = record.name.removesuffix(RECORD)
+        prefix, kinds = record.name.removesuffix(RECORD), None
         command = next((name for name in MAPS if record.name.endswith(f"_{name}{RECORD}")), "")
         if command and _command(record) in (command, ""):
             prefix, kinds = prefix.removesuffix(f"_{command}"), MAPS[command]
