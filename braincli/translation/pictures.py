@@ -55,16 +55,18 @@ def series(
     weight = np.zeros(inside.shape, np.float32)
     for asked in [mask & inside for mask in masks if mask is not None]:
         weight += asked
+    change = np.sum(differences, axis=0)
+    if (translated := change.any(axis=(0, 1))).any():
+        weight[:, :, ~translated] = 0
     if not weight.any():
-        weight = np.sum(differences, axis=0)
+        weight = change
     top = max(float(np.quantile(np.concatenate([part[inside] for part in differences]), 0.999)), 1e-3)
     box, rows = brain_box(inside, grid.spacing), []
     for view in _views(weight, grid):
         planes = [Plane(NAMES[base], view.of(np.where(inside, scan, 0), box), window_of(scan, inside))]
         for column, difference, mask in zip(columns, differences, masks, strict=True):
             outlines = () if mask is None else ((view.of(mask, box), MASK),)
-            translated = view.of(view_along(column.translated).data, box)
-            planes.append(Plane(column.title, translated, outlines=outlines))
+            planes.append(Plane(column.title, view.of(view_along(column.translated).data, box), outlines=outlines))
             planes.append(Plane("difference", view.of(difference, box), (0.0, top), "inferno"))
         rows.append(Row(view.words(grid), planes, view.aspect(grid.spacing), view.ends))
     told = "; ".join(f"{c.title}: {c.reading[0]:.3g} -> {c.reading[1]:.3g}" for c in columns)
