@@ -64,7 +64,7 @@ class RegressionGuidedConfig(SteeredConfig):
 
 
 COMPACT: Preset = STEERED_COMPACT | {
-    "standardised": True, "scale": 50.0,
+    "standardised": True, "scale": 500.0,
     "regressor": {"width": 16, "multipliers": (1, 2, 3), "blocks": 1, "attention": (2,), "head": 16, "patch": 4},
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ class RegressionGuided(Steered):
         "paper": {"slices": BRATS_256},
         "compact": COMPACT,
         "tiny": COMPACT | ADM_TINY | {
-            "steps": 2, "train_steps": {"diffusion": 4, "guide": 4},
+            "steps": 2, "scale": 50.0, "train_steps": {"diffusion": 4, "guide": 4},
             "regressor": {"width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (1,), "head": 8, "patch": 2},
         },
     }  # fmt: skip
