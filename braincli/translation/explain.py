@@ -16,6 +16,7 @@ from braincli.imaging.slices import Slices
 from braincli.imaging.volume import Volume
 from braincli.methods import registry
 from braincli.methods.base import Method, Tick, Verdict
+from braincli.model.folder import LoadedModel
 from braincli.networks.attribution import attributions
 from braincli.runtime import cohort
 from braincli.runtime.progress import Reporter
@@ -45,15 +46,20 @@ class Explanation:
     largest: dict[str, float]
 
 
-def explain_cases(cases: Sequence[Case], out: Path, config: ExplainConfig, reporter: Reporter) -> list[Done]:
+def explain_cases(
+    cases: Sequence[Case], out: Path, config: ExplainConfig, reporter: Reporter, *, model: LoadedModel | None = None
+) -> list[Done]:
     """Explain ``cases``; each gets a folder below ``out``.
+
+    Args:
+        model: in memory, instead of the one that ``config`` names.
 
     Raises:
         UsageError: an output exists.
         ModelError: no such model, or one that holds no classifier.
         CohortError: several cases, some of which failed; it lists them, ``outcomes`` holds what came of each.
     """
-    job = ExplainJob(config, reporter)
+    job = ExplainJob(config, reporter, model)
     job.verdict()
     return cohort.results(cohort.each(cases, lambda case: job.run(case, out), reporter))
 

@@ -4,7 +4,8 @@ arXiv:2204.02641)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from braincli.imaging.slices import SliceSpec
 from braincli.imaging.volume import Volume
 from braincli.methods import registry
 from braincli.methods.base import Tick
+from braincli.model.folder import LoadedModel
 from braincli.runtime import cohort
 from braincli.runtime.device import precision
 from braincli.runtime.progress import Reporter
@@ -72,21 +74,29 @@ class Translation(OnGrid):
 
 
 def translate_cases(
-    cases: Sequence[Case], out: Path, config: TranslateConfig, reporter: Reporter, *, masks: Sequence[Path] = ()
+    cases: Sequence[Case],
+    out: Path,
+    config: TranslateConfig,
+    reporter: Reporter,
+    *,
+    masks: Sequence[Path] = (),
+    model: LoadedModel | None = None,
 ) -> list[Done]:
     """Translate ``cases`` to every goal; each gets a folder below ``out``.
 
     Args:
         masks: of the only case, on its grid: one translation for each, all of the scan as it is.
+        model: in memory, instead of the one that ``config`` names; it is left as it is.
 
     Raises:
         UsageError: no goal, one of another kind than the model's, masks for several cases, or an output exists.
         ModelError: no such model, or one that translates nothing.
         CohortError: several cases, some of which failed; it lists them, ``outcomes`` holds what came of each.
     """
-    job = TranslateJob(config, reporter, tuple(masks))
+    job = TranslateJob(config, reporter, model, tuple(masks))
     job.refuse(len(cases))
-    return cohort.results(cohort.each(cases, lambda case: job.run(case, out), reporter))
+    with job.own_strength():
+        return cohort.results(cohort.each(cases, lambda case: job.run(case, out), reporter))
 
 
 @dataclass
@@ -98,8 +108,7 @@ class TranslateJob(Job):
 
     def refuse(self, cases: int) -> None:
         """Raise where no case could be translated: see :func:`translate_cases`."""
-        method, numbers = self.model.method, self.config.to
-        wanted = type(method).steered_by
+        numbers, wanted = self.config.to, type(self.model.method).steered_by
         if wanted is None:
             able = [name for name in registry.METHODS if registry.method_class(name).steered_by]
             raise refuse_model(self.model, "translates nothing", able)
@@ -110,8 +119,17 @@ class TranslateJob(Job):
             raise UsageError(f"{self.model.info.name} translates to {what}.", f"Say which: {right}.")
         if self.masks and cases > 1:
             raise UsageError(f"Masks lie on one case's grid; there are {cases} cases.", "Name one case.")
-        changed = {"level": self.config.level, "scale": self.config.scale}
-        method.config = method.config.model_copy(update={k: v for k, v in changed.items() if v is not None})
+
+    @contextmanager
+    def own_strength(self) -> Iterator[None]:
+        """The model noises as far and pulls as hard as the options say, meanwhile."""
+        method, changed = self.model.method, {"level": self.config.level, "scale": self.config.scale}
+        before = method.config
+        method.config = before.model_copy(update={k: v for k, v in changed.items() if v is not None})
+        try:
+            yield
+        finally:
+            method.config = before
 
     def run(self, case: Case, out: Path) -> Done:
         """Translate one case, or skip it where ``resume`` finds it complete."""

@@ -75,6 +75,7 @@ class Job:
 
     config: TranslateConfig | ExplainConfig
     reporter: Reporter
+    loaded: LoadedModel | None = None  # instead of the one that the options name
 
     @cached_property
     def model(self) -> LoadedModel:
@@ -83,6 +84,8 @@ class Job:
         Raises:
             UsageError: none is named. ModelError: it is missing or damaged.
         """
+        if self.loaded is not None:
+            return self.loaded
         if self.config.model is None:
             raise UsageError("Which model?", "Add --model NAME; braincli models lists them.")
         return load_model(self.config.model, device.prepare(self.config.device, self.config.threads))

@@ -13,6 +13,7 @@ from tinymodels import write_model
 from typer.testing import CliRunner, Result
 
 from braincli.cli import app
+from braincli.errors import UsageError
 from braincli.imaging.volume import load
 from braincli.methods import registry
 
@@ -170,3 +171,23 @@ def test_what_lies_beyond_the_cohort_is_said(given: Path, tmp_path: Path) -> Non
     save_model(tmp_path / "known", model.method, model.info.model_copy(update={"name": "known"}))
     result = translate("p01", "-o", tmp_path / "out", "--to", "0.9", "--no-figure", model=str(tmp_path / "known"))
     assert result.exit_code == 0 and "was 0 to 0.2 in training: what 0.9 looks like was never seen" in result.stderr
+
+
+def test_in_python_scans_masks_and_the_model_may_lie_in_memory(given: Path, tmp_path: Path) -> None:
+    import nibabel as nib
+
+    import braincli
+    from braincli import api
+
+    model = braincli.load_model(str(given / "models" / "segmentation-guided"), device="cpu", threads=1)
+    before = model.method.config
+    scan = nib.load(given / "p01" / "p01_flair.nii.gz")
+    mask = (np.asarray(nib.load(given / "large.nii.gz").dataobj) > 0, scan.affine)
+    (done,) = api.translate(
+        {"flair": scan}, tmp_path, model=model, masks=[mask, given / "small.nii.gz"], scale=2.0, slices="6:8",
+        figure=False,
+    )  # fmt: skip
+    assert set(done.readings) == {"mask-1", "small"} and len(list(done.folder.glob("*_to-mask-1_*.nii.gz"))) == 2
+    assert model.method.config == before, "a model that was lent is left as it was"
+    with pytest.raises(UsageError, match="Unknown option"):
+        api.translate("p01", tmp_path / "x", model=model, strength=3)
