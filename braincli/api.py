@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 from braincli.config import CheckConfig, DetectConfig, PreprocessConfig, ScoreConfig, SynthConfig
 from braincli.keywords import configured, contrasts, kept, takes
 from braincli.learning import calibrate, calibrate_all, load_model, split, train
+from braincli.whatif import explain as explain
+from braincli.whatif import translate as translate
 
 if TYPE_CHECKING:
     from braincli.detection.report import DetectReport

@@ -184,7 +184,7 @@ def _canvas(value: object) -> object:
     return int(match[1]), int(match[2] or match[1])
 
 
-def _first_and_last(value: object) -> object:
+def first_and_last(value: object) -> object:
     """``80:128`` as (first, last); ``all`` as it is."""
     if not isinstance(value, str) or value == "all":
         return value
@@ -206,7 +206,7 @@ class TrainConfig(Options):
     pixel_mm: float | None = Field(default=None, ge=PIXEL_MM[0], le=PIXEL_MM[1])
     canvas: Annotated[tuple[int, int], BeforeValidator(_canvas)] | None = None  # rows, columns
     slice_mm: float | Literal["own"] | None = None  # distance of slices; own: the scan's
-    slices: Annotated[tuple[int, int] | Literal["all"], BeforeValidator(_first_and_last)] | None = None  # looked at
+    slices: Annotated[tuple[int, int] | Literal["all"], BeforeValidator(first_and_last)] | None = None  # looked at
     steps: dict[str, Annotated[int, Field(ge=0)]] = {}  # per stage; empty: the preset's own
     batch: int | None = Field(default=None, ge=1)  # slices per step, of all processes together
     shards: int | None = Field(default=None, ge=1)  # parts of a batch, computed one by one; None: one per process

@@ -201,3 +201,18 @@ AlreadyStripped = Annotated[
     bool | None, option("The scans show the brain only; this is not checked.", "--already-stripped")
 ]
 AssumeSkull = Annotated[bool | None, option("The scans show the skull; this is not guessed.", "--assume-skull")]
+
+# of translate and explain
+Trained = Annotated[
+    str | None, option("Name or folder of a trained model.", "--model", "-m", metavar="MODEL", autocompletion=models)
+]
+Planes = Annotated[
+    str | None,
+    option("First and last slice that is looked at, from 0 at the bottom, e.g. 60:90.", metavar="FIRST:LAST"),
+]
+Figure = Annotated[bool | None, option("Draw a picture.", "--figure/--no-figure", default="figure")]
+OnOom = Annotated[str | None, option("When memory runs out.", default="halve", choices=choices.OnOom)]
+Prepared = Annotated[
+    list[Path], typer.Argument(metavar="INPUTS", help="Prepared cases: folders, cohorts or .tsv manifests.")
+]
+Below = Annotated[Path, typer.Option("--output", "-o", help="Folder; each case gets one below it.", metavar="PATH")]

@@ -13,15 +13,14 @@ from braincli.config import DetectConfig
 from braincli.detection.contrasts import choose
 from braincli.detection.lesions import Lesion, Space, label_lesions, lesion_table
 from braincli.detection.maps import channels, core, counting, fuse, rise, segment, share_out
-from braincli.detection.residuals import residual
+from braincli.detection.ongrid import OnGrid
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
 from braincli.errors import UsageError
-from braincli.imaging.box import bounding_box, percentiles, values_in
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.coverage import about_unused, cover
-from braincli.imaging.slices import Slices, SliceSpec, from_volumes, normalise, on_one_grid
-from braincli.imaging.volume import Volume, view_along, view_onto
+from braincli.imaging.slices import Slices, SliceSpec, from_volumes, on_one_grid
+from braincli.imaging.volume import Volume, view_onto
 from braincli.model.folder import LoadedModel
 from braincli.runtime.device import precision
 from braincli.runtime.overlap import Steps, in_one_go
@@ -35,7 +34,7 @@ LARGE_SHARE = 0.3  # of the brain: no tumour of BraTS reaches it
 
 
 @dataclass(frozen=True)
-class Findings:
+class Findings(OnGrid):
     """What was found in a case. All volumes lie on the grid of ``images``.
 
     Attributes:
@@ -77,94 +76,6 @@ class Findings:
     def share(self) -> float:
         """Of the brain that the mask covers."""
         return float(self.mask.data.sum() / max(int(self.brain.data.sum()), 1))
-
-    @property
-    def has_restoration(self) -> bool:
-        """Whether the method gave one; the next three need it."""
-        return self.restoration.restored is not None and self.restoration.restores
-
-    def restored(self, contrast: Contrast) -> Volume:
-        """The restoration on the model's scale: 0 and 1 are the image's 1st and 99th percentile in the brain.
-
-        The network's change, made at its pixel size, is added to the scan: detail that it left alone stays sharp. What
-        was redrawn takes the place of the scan, whose finer detail would stay as a ghost of the lesion.
-        """
-        image = self.images[contrast]
-        restored = image.with_data(normalise(image.data, self._shown(contrast), self.spec))
-        self._add_change(contrast, restored)
-        box = bounding_box(self.brain.data)
-        inside = restored.data[box]
-        np.clip(inside, 0, 1, out=inside)
-        inside *= self.brain.data[box]
-        return restored
-
-    def restored_like_input(self, contrast: Contrast) -> Volume:
-        """The restoration in the input's own units, as a viewer expects; outside the brain, the input."""
-        image = self.images[contrast]
-        inside = values_in(image.data, self._shown(contrast))
-        units = image.with_data(image.data.astype(np.float32))
-        if self.spec.normalisation == "equalise":
-            scan, restored = normalise(image.data, self._shown(contrast), self.spec), self.restored(contrast).data
-            changed = (restored != scan) & self.brain.data
-            units.data[changed] = quantiles(inside, restored[changed])
-        else:
-            low, high = percentiles(inside, self.spec.percentiles)
-            self._add_change(contrast, units, low, high - low)
-        return units
-
-    def _shown(self, contrast: Contrast) -> np.ndarray:
-        """(X, Y, Z) bool on the input's grid: the brain, where the contrast shows it."""
-        slices = self.restoration.slices
-        if contrast not in slices.hidden:
-            return self.brain.data
-        hidden = view_onto(slices.ras.with_data(slices.hidden[contrast]), slices.grid)
-        return self.brain.data & ~hidden.data
-
-    def _add_change(self, contrast: Contrast, scan: Volume, low: float = 0.0, unit: float = 1.0) -> None:
-        """Turn ``scan``, float32 on the input's grid, into its restoration, in place; its background stays.
-
-        Added is restoration minus input at the network's pixel size; where the slice was redrawn, what turns the scan
-        into that. Only the part of the head that anything was changed in is enlarged.
-
-        Args:
-            low, unit: of the scan, where the model has 0, and what it counts as 1.
-        """
-        slices, (image, restored) = self.restoration.slices, self._pair(contrast)
-        within = slices.brain[:, 0]
-        changed = (restored != image) & within
-        if not changed.any():
-            return
-        box, change = slices.to_box((restored - image) * within, changed)
-        target = view_along(scan).data[box]  # written to: scan
-        if self.restoration.suspicion is not None:
-            redrawn, fresh, inside = (slices.to_box(each, changed)[1] for each in (restored != image, restored, within))
-            np.maximum(inside, 0.25, out=inside)  # at the edge a voxel has less brain around it, and is no darker
-            share, fresh = np.minimum(redrawn / inside, 1, out=redrawn), np.divide(fresh, inside, out=fresh)
-            fresh -= (target - low) / max(unit, 1e-6)
-            fresh -= change
-            fresh *= share
-            change += fresh
-        change *= unit
-        target += change
-
-    def residual(self, contrast: Contrast) -> Volume:
-        """|input - restoration| in shares of the intensity range, 0 outside the brain."""
-        slices = self.restoration.slices
-        return slices.to_volume(residual(*self._pair(contrast)) * slices.brain[:, 0])
-
-    def _pair(self, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
-        """Input and restoration of a contrast on the canvas."""
-        slices, restored, channel = self.restoration.slices, self.restoration.restored, CONTRASTS.index(contrast)
-        assert restored is not None
-        return slices.image[:, channel], restored[:, channel]
-
-
-def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The quantiles of ``values`` (N,) at ``shares`` (M,) in [0, 1], float64, interpolated linearly.
-
-    What ``np.quantile`` gives, which takes minutes where there are a million shares: it partitions once for each.
-    """
-    return np.interp(shares.astype(np.float64) * (values.size - 1), np.arange(values.size), np.sort(values))
 
 
 def search(

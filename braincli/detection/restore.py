@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,11 +13,14 @@ from torch import Tensor
 
 from braincli.errors import ModelError, ResourceError, UsageError
 from braincli.imaging.slices import Slices
-from braincli.methods.base import Method
+from braincli.methods.base import Method, Tick
 from braincli.model.folder import LoadedModel
 from braincli.runtime.progress import Reporter
 
 M = TypeVar("M", bound=torch.nn.Module)
+Given = dict[str, Tensor]
+Parts = Mapping[str, Tensor | None]
+Ask = Callable[[Given, np.ndarray, Tick], Parts]  # slices on the device, their numbers, what to call after a call
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,7 @@ def restore(
         case_id: part of the noise seed.
         sample: which of several restorations of a stochastic method; part of the noise seed.
         samples: how many there will be, for the eyes.
-        batch: slices per network call; no result depends on it. Sequence models get whole runs of slices.
-        on_oom: when memory runs out, ``halve`` the batch (then fail), go on with the ``cpu``, or ``fail``.
-        dtype: autocast type or None for float32.
+        batch, on_oom, dtype, reporter: see :func:`over_slices`. Sequence models get whole runs of slices.
         needs_restored: a restoration was asked for.
 
     Raises:
@@ -83,25 +85,75 @@ def restore(
         ResourceError: out of memory.
         UsageError: a restoration was asked for and the method gives none.
     """
+    method = model.method
+    height = slices.index - slices.index[0]  # above the lowest slice with brain: cropping the scan changes no noise
+
+    def predict(given: Given, rows: np.ndarray, tick: Tick) -> Parts:
+        noise = [generator(seed, case_id, int(i), sample) for i in height[rows]]
+        parts = method.predict(given["image"], given["brain"], noise, tick)._asdict()
+        if needs_restored and not (method.restores and parts["restored"] is not None):
+            raise UsageError(
+                f"The method {model.info.method} gives a score and no restoration.",
+                "Leave out --restored and --residual; --anomaly-map writes the score.",
+            )
+        return parts
+
+    title = f"restore {case_id}" + (f", sample {sample + 1} of {samples}" if samples > 1 else "")
+    parts, device = over_slices(
+        slices, model, predict, title=title, calls=method.calls(), batch=batch, on_oom=on_oom,
+        dtype=dtype, reporter=reporter,
+    )  # fmt: skip
+    restored = parts.get("restored")
+    return Restoration(
+        slices, None if restored is None else where_shown(slices, restored), parts.get("score"), device,
+        parts.get("suspicion"), method.restores,
+    )  # fmt: skip
+
+
+def over_slices(
+    slices: Slices,
+    model: LoadedModel,
+    ask: Ask,
+    *,
+    title: str,
+    calls: int = 1,
+    more: Mapping[str, np.ndarray] | None = None,
+    batch: int = 16,
+    on_oom: str = "halve",
+    dtype: torch.dtype | None = None,
+    reporter: Reporter | None = None,
+) -> tuple[dict[str, np.ndarray], str]:
+    """What ``ask`` gives for all slices, part by part, and the device that it was computed on in the end.
+
+    Args:
+        ask: gets slices on the device (``image``, ``brain`` and whatever ``more`` holds), their numbers, and what to
+            call after each network call; eval mode, no gradient. Slices are asked for again where memory ran out.
+        title: of the progress. calls: network calls for a slice.
+        more: (S, ...) for all slices.
+        batch: slices per network call; no result depends on it.
+        on_oom: when memory runs out, ``halve`` the batch (then fail), go on with the ``cpu``, or ``fail``.
+        dtype: autocast type or None for float32.
+
+    Raises:
+        ModelError: a part is not finite.
+        ResourceError: out of memory.
+    """
     reporter = reporter or Reporter()
     method = channels_last(model.method)
     device = next((p.device for p in method.parameters()), model.device)  # an earlier case may have fled to the CPU
     order = in_runs(len(slices.index), method.sequence)
-    height = slices.index - slices.index[0]  # above the lowest slice with brain: cropping the scan changes no noise
     batch = whole_runs(batch, method.sequence)
-    given = {"image": torch.from_numpy(slices.image).to(device), "brain": torch.from_numpy(slices.brain).to(device)}
+    arrays = {"image": slices.image, "brain": slices.brain, **(more or {})}
+    given = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop
     done = 0
-    title = f"restore {case_id}" + (f", sample {sample + 1} of {samples}" if samples > 1 else "")
-    with reporter.step(title, total=len(order) * method.calls()) as bar:
+    with reporter.step(title, total=len(order) * calls) as bar:
 
-        def predict(rows: np.ndarray) -> None:
-            noise = [generator(seed, case_id, int(i), sample) for i in height[rows]]
+        def work(rows: np.ndarray) -> None:
             chosen = torch.from_numpy(rows).to(device)
-            image, brain = given["image"][chosen], given["brain"][chosen]
+            those = {name: part[chosen] for name, part in given.items()}
             with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                prediction = method.predict(image, brain, noise, lambda: bar.advance(len(rows)))
-                for name, part in prediction._asdict().items():
+                for name, part in ask(those, rows, lambda: bar.advance(len(rows))).items():
                     if part is not None:
                         if name not in stacks:
                             stacks[name] = part.new_zeros((len(slices.index), *part.shape[1:]), dtype=torch.float32)
@@ -110,31 +162,26 @@ def restore(
         while done < len(order):
             rows = order[done : done + batch]
             try:
-                predict(rows)
+                work(rows)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
                 batch, device = _retreat(batch, device, on_oom, reporter, method)
                 given, stacks = ({k: v.to(device) for k, v in d.items()} for d in (given, stacks))
                 continue
-            if needs_restored and not (method.restores and "restored" in stacks):
-                raise UsageError(
-                    f"The method {model.info.method} gives a score and no restoration.",
-                    "Leave out --restored and --residual; --anomaly-map writes the score.",
-                )
             done += len(rows)
     parts = {name: stack.cpu().numpy() for name, stack in stacks.items()}
     if not all(np.isfinite(part).all() for part in parts.values()):
         raise ModelError(
-            f"The network of {model.info.name} gave values that are not finite for {case_id}.",
+            f"The network of {model.info.name} gave values that are not finite: {title}.",
             "Try --precision fp32; if that does not help, its weights are damaged: train or fetch the model again.",
         )
-    restored = parts.get("restored")
-    if restored is not None and slices.shown is not None:
-        restored = np.where(slices.shown | ~slices.brain, restored, np.float32(0))
-    return Restoration(
-        slices, restored, parts.get("score"), str(device), parts.get("suspicion"), method.restores
-    )  # fmt: skip
+    return parts, str(device)
+
+
+def where_shown(slices: Slices, restored: np.ndarray) -> np.ndarray:
+    """``restored`` (S, C, H, W), 0 in the brain where a contrast shows nothing."""
+    return restored if slices.shown is None else np.where(slices.shown | ~slices.brain, restored, np.float32(0))
 
 
 def channels_last(method: M) -> M:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Case:
         problem: why nothing can be done with it (two files for one contrast, an unreadable folder ...); what is found
             of it is kept all the same.
         volumes: which volume of its file (from 0) a contrast is, where several share a 4-D file.
+        facts: what else a manifest says of it, by column (``age``).
         aside: files that lie beside the images and are known to be no scan and no mask with a meaning (``x_roi``).
     """
 
@@ -39,6 +41,25 @@ class Case:
     volumes: dict[Contrast, int] = field(default_factory=dict)
     aside: tuple[Path, ...] = ()
     unsure: Path | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def number(self, name: str) -> float:
+        """The fact ``name``, which is to be a number.
+
+        Raises:
+            InputError: there is none, or it is no finite number.
+        """
+        hint = f"Every case needs one: a column {name} in the manifest (.tsv)."
+        text = self.facts.get(name)
+        if text is None:
+            raise InputError(f"{self.id} has no {name}.", hint)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{self.id}: the {name} {text!r} is not a number.", hint)
+        return value
 
 
 def left_aside(cases: Iterable[Case]) -> list[str]:

@@ -5,25 +5,32 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from braincli.errors import InputError
 from braincli.imaging.case import Case, dangling, one_per_id
-from braincli.imaging.names import CONTRASTS, TISSUES, legible
+from braincli.imaging.names import CONTRASTS, TISSUES, is_nifti, legible
 
 GROUPS = ("healthy", "diseased")
 MASKS = ("brain", "lesion", "unsure")
 COLUMNS = ("id", *CONTRASTS, *MASKS, *TISSUES, "group")
-HINT = f"Columns, separated by tabs: {', '.join(COLUMNS)}; paths relative to the manifest."
+HINT = (
+    f"Columns, separated by tabs: {', '.join(COLUMNS)}; paths relative to the manifest. Others may hold facts, such as "
+    "an age, but no files."
+)
+ALIKE = 0.85  # of a column's name, from which on it is a slip of the pen
 
 
 def read_manifest(path: Path) -> list[Case]:
-    """Cases of a tab-separated table, sorted by id; empty cells and ``n/a`` mean that there is no such file.
+    """Cases of a tab-separated table, sorted by id; empty cells and ``n/a`` mean that there is no such file or fact.
 
-    A line that names a missing file, no scan or an unknown group becomes a case with a problem.
+    A column that is none of :data:`COLUMNS` holds facts (``Case.facts``), unless its name or its cells show that it was
+    meant to be one of them. A line that names a missing file, no scan or an unknown group becomes a case with a
+    problem.
 
     Raises:
-        InputError: no such table, or a line without an id.
+        InputError: no such table, a line without an id, or a column that was meant to be another one.
     """
     name = legible(path.name)
     try:
@@ -32,8 +39,9 @@ def read_manifest(path: Path) -> list[Case]:
             rows, columns = list(reader), list(reader.fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{name} is no table in UTF-8 text ({error}).", HINT) from None
-    if unknown := [column for column in columns if column not in COLUMNS]:
-        raise InputError(f"{name}: unknown column {unknown[0]!r}.", HINT)
+    for column in (column for column in columns if column not in COLUMNS):
+        if meant := _meant(column, [row.get(column) or "" for row in rows]):
+            raise InputError(f"{name}: unknown column {column!r}.", f"{meant}{HINT}")
     if "id" not in columns or not rows:
         raise InputError(f"{name} has no {'rows' if 'id' in columns else 'column id'}.", HINT)
     cases = [_from_row(path, number, row) for number, row in enumerate(rows, 2)]
@@ -46,8 +54,10 @@ def as_manifest(cases: Iterable[Case], folder: Path) -> str:
     Raises:
         InputError: a contrast is one volume of a 4-D file, which a table cannot say.
     """
+    cases = list(cases)
     rows = [_row(case, folder) for case in cases]
-    columns = [column for column in COLUMNS if column == "id" or any(column in row for row in rows)]
+    facts = dict.fromkeys(fact for case in cases for fact in case.facts)
+    columns = [column for column in (*COLUMNS, *facts) if column == "id" or any(column in row for row in rows)]
     lines = [columns, *([row.get(column, "n/a") for column in columns] for row in rows)]
     return "".join("\t".join(line) + "\n" for line in lines)
 
@@ -56,10 +66,10 @@ def _row(case: Case, folder: Path) -> dict[str, str]:
     if case.volumes:
         raise InputError(f"{case.id} is a 4-D file.", "Write its volumes to files of their own first.")
     files: dict[str, Path | None] = {str(contrast): path for contrast, path in case.images.items()}
-    files |= {"brain": case.brain, "lesion": case.lesion, **case.tissue}
+    files |= {"brain": case.brain, "lesion": case.lesion, "unsure": case.unsure, **case.tissue}
     # not resolved: of a link the name counts, not what it leads to
     paths = {key: os.path.relpath(path.absolute(), folder.absolute()) for key, path in files.items() if path}
-    return {"id": case.id, **paths, **({"group": case.group} if case.group else {})}
+    return {"id": case.id, **paths, **({"group": case.group} if case.group else {}), **case.facts}
 
 
 def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
@@ -80,5 +90,15 @@ def _from_row(manifest: Path, number: int, row: dict[str, str | None]) -> Case:
         problem = InputError(f"{where}: group is {group!r}.", "Write healthy, diseased, or leave it empty.")
     tissue = {name: files[name] for name in TISSUES if name in files}
     return Case(
-        cells["id"], images, files.get("brain"), files.get("lesion"), group, tissue, problem, unsure=files.get("unsure")
+        cells["id"], images, files.get("brain"), files.get("lesion"), group, tissue, problem,
+        unsure=files.get("unsure"), facts={key: cell for key, cell in cells.items() if key not in COLUMNS},
     )  # fmt: skip
+
+
+def _meant(column: str, cells: Iterable[str]) -> str:
+    """Why ``column`` holds no facts; empty where it does."""
+    if not column.strip():
+        return "A column has no name. "
+    if close := get_close_matches(column.lower(), COLUMNS, n=1, cutoff=ALIKE):
+        return f"Did you mean {close[0]}? "
+    return "It names files. " if any(is_nifti(Path(cell.strip())) for cell in cells) else ""

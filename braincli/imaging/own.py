@@ -17,8 +17,14 @@ KINDS = (  # of volumes that detect writes; scans and restorations in another sp
 )
 
 
+MAPS = {  # of other commands: what is no scan; translations are scans like others
+    "translate": r"_to-.+_difference", "explain": r"_(?:saliency|cam)",
+}  # fmt: skip
+
+
 def own_outputs(folder: Path) -> set[Path]:
-    """The volumes in ``folder`` that ``detect`` wrote, by the records beside them (an incomplete one counts, too).
+    """The volumes in ``folder`` that ``detect`` wrote, and the maps of ``translate`` and ``explain``, by the records
+    beside them (an incomplete one counts, too).
 
     Raises:
         OSError: the folder cannot be read.
@@ -28,9 +34,13 @@ def own_outputs(folder: Path) -> set[Path]:
     volumes = [path for path in paths if is_nifti(path)]
     named = {stem(path): path for path in volumes}
     own: set[Path] = set()
+    kinds: str | None
     for record in records:
-        prefix = record.name.removesuffix(RECORD)
-        if record.name.endswith(RECORD):
+        prefix, kinds = record.name.removesuffix(RECORD), None
+        command = next((name for name in MAPS if record.name.endswith(f"_{name}{RECORD}")), "")
+        if command and _command(record) in (command, ""):
+            prefix, kinds = prefix.removesuffix(f"_{command}"), MAPS[command]
+        elif record.name.endswith(RECORD):
             kinds = KINDS if _command(record) in ("detect", "") else None
         else:  # of a mask that was named: its own name, and maps called after it
             prefix = record.name.removesuffix(".json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -22,7 +22,8 @@ from braincli.methods.lesson import Lesson as Lesson
 from braincli.spec import MapOptions, SliceSpec
 
 Losses = Iterator[tuple[str, Tensor, dict[str, Tensor]]]
-Sampling = Literal["healthy", "balanced", "any"]  # of training slices: healthy, as many of each kind, all labelled
+Sampling = Literal["healthy", "balanced", "any", "all"]  # training slices: healthy, half of each kind, labelled, all
+Goal = Literal["number", "mask"]
 
 
 class PlainConfig(BaseModel):
@@ -85,6 +86,18 @@ class Prediction(NamedTuple):
     suspicion: Tensor | None = None
 
 
+class Verdict(NamedTuple):
+    """What a network says of whole slices, for those who want to know why.
+
+    ``name``: what the value is; ``value``: (B, C, H, W) in [0, 1] -> (B,), higher for what ``name`` says;
+    ``features``: the module whose output (R, K, h, w) the value rests on, R being B or B times the contrasts.
+    """
+
+    name: str
+    value: Callable[[Tensor], Tensor]
+    features: nn.Module
+
+
 class Method(nn.Module, ABC):
     """Base of every method.
 
@@ -106,6 +119,8 @@ class Method(nn.Module, ABC):
     renamed_weights: ClassVar[dict[str, str]] = {}  # earlier prefix of parameters -> today's
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
     sequence: ClassVar[int] = 1  # rows come as runs of so many adjacent slices of one case
+    steered_by: ClassVar[Goal | None] = None  # what a slice can be translated to; None: to nothing
+    looks_at: ClassVar[int] = 0  # slices of the cohort that it meets before training
     stages: tuple[str, ...] = ("main",)
     stride: int = 1
 
@@ -180,6 +195,39 @@ class Method(nn.Module, ABC):
             generators: one CPU generator per row; row i depends only on ``image[i]`` and ``generators[i]`` (with
                 ``sequence`` > 1: on the rows of its run, of which the first is at a multiple of ``sequence``).
             tick: called once after each network call, :meth:`calls` times in all.
+        """
+
+    def steer(self, image: Tensor, brain: Tensor, goal: Tensor, tick: Tick = no_tick) -> Tensor:
+        """Slices (B, C, H, W) as they would be at ``goal``; eval mode, no gradient. For methods with ``steered_by``.
+
+        Args:
+            image, brain, tick: as for :meth:`predict`.
+            goal: ``number``: (B,), inf and -inf are more and less than now; ``mask``: (B, 1, H, W) in [0, 1].
+        """
+        raise NotImplementedError
+
+    def reading(self, image: Tensor) -> Tensor:
+        """What the guide of :meth:`steer` says of slices: (B,) numbers or (B, 1, H, W) probabilities."""
+        raise NotImplementedError
+
+    def doubts(self, goal: float) -> str:
+        """Why a number is no goal to trust; empty where nothing speaks against it."""
+        return ""
+
+    def verdict(self) -> Verdict | None:
+        """The classifier or regressor of whole slices that this method holds; None: it holds none."""
+        return None
+
+    @property
+    def column(self) -> str:
+        """Column of the manifest with the number that training needs for every case; empty for none."""
+        return ""
+
+    def meet(self, sample: Batch) -> None:
+        """Learn, before training, what the cohort is like: :attr:`looks_at` slices, spread evenly over it.
+
+        Raises:
+            InputError: nothing can be learnt from such a cohort.
         """
 
     @property

@@ -25,6 +25,7 @@ class Batch:
         tissue: (B, 3, H, W) float32 in [0, 1], probabilities of grey matter, white matter and fluid, which sum to 1
             in the brain; None unless the method asks for it (``Method.tissue``).
         unsure: (B, 1, H, W) bool, tissue that may be diseased or not; None where the cohort names none.
+        number: (B,) float32, what the cohort says of the slice's case under ``Method.column``; None unless asked for.
     """
 
     image: Tensor
@@ -34,6 +35,7 @@ class Batch:
     position: Tensor
     tissue: Tensor | None = None
     unsure: Tensor | None = None
+    number: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)

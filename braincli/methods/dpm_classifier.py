@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from braincli.diffusion import draws, guidance
 from braincli.diffusion.samplers import Denoise
-from braincli.methods.base import Losses, Task, Tick
+from braincli.methods.base import Losses, Task, Tick, Verdict
 from braincli.methods.families.adm import random_times
 from braincli.methods.families.guided import DISEASED, HEALTHY, NULL, Guided, GuidedConfig
 from braincli.methods.lengths import Length
@@ -144,6 +144,17 @@ class DPMClassifier(Guided):
     def log_healthy(self, x: Tensor, t: Tensor) -> Tensor:
         """log C(healthy | x_t, t): (R, C, H, W), (R,) -> (R,)."""
         return F.log_softmax(self.classifier(x.float(), t), dim=1)[:, HEALTHY]
+
+    def verdict(self) -> Verdict:
+        """How much likelier than healthy a clean slice is to be diseased."""
+
+        def log_odds(image: Tensor) -> Tensor:
+            x = self.config.scaled(self.fold(image)).float()
+            logits = self.classifier(x, torch.ones(len(x), device=x.device)).float()
+            odds = logits[:, DISEASED] - logits[:, HEALTHY]
+            return self.unfold(odds[:, None, None, None]).mean(dim=(1, 2, 3))
+
+        return Verdict("log-odds of a lesion", log_odds, self.classifier.middle)
 
     def restore_ddpm(self, x: Tensor, noise: Tensor, generators: Sequence[torch.Generator], tick: Tick) -> Tensor:
         """As Dhariwal and Nichol 2021, Alg. 1, where the variance is learned."""

@@ -90,6 +90,11 @@ GUIDED_COMPACT: Preset = ADM_COMPACT | {
     "balanced": True,
     "lesson": LEFT_OUT | {"plant": 1.0, "transplant": 0.5}, "level": 600, "steps": 4, "map": COMPACT_MAP,
 }  # fmt: skip
+# translation to a goal (families.steered)
+STEERED_COMPACT: Preset = ADM_COMPACT | {
+    "balanced": True, "level": 600, "steps": 8, "refine": 1, "map": COMPACT_MAP,
+    "train_steps": {"diffusion": 900, "guide": 600},
+}  # fmt: skip
 
 # segmenters (families.segmenter)
 SEGMENTER_COMPACT: Preset = STACKED | {

@@ -24,6 +24,7 @@ class Need(StrEnum):
     FEW_MASKS = "a few lesion masks"
     TISSUE_MAPS = "tissue maps"
     IMAGENET = "ImageNet weights"
+    NUMBERS = "a number per case"
 
 
 class MaskUse(StrEnum):
@@ -222,6 +223,18 @@ METHODS: dict[str, MethodSpec] = {
         "Sanchez et al. 2022, arXiv:2207.12268",
         LABELS,
         ("paper", "wang", "compact", "tiny"),
+    ),
+    "regression-guided": MethodSpec(
+        "regression_guided:RegressionGuided",
+        "translates slices to another age, lesion size or other number, led by a regressor's gradient",
+        "Wolleb et al. 2022, arXiv:2204.02641",
+        Supervision((Need.LESION_MASKS,), option=("number=age", (Need.NUMBERS,))),
+    ),
+    "segmentation-guided": MethodSpec(
+        "segmentation_guided:SegmentationGuided",
+        "translates slices to a lesion inside a given mask, led by a segmenter's gradient",
+        "Wolleb et al. 2022, arXiv:2204.02641",
+        Supervision((Need.LESION_MASKS,), outlines=True),
     ),
     "diffseg": MethodSpec(
         "diffseg:DiffSeg",

@@ -39,7 +39,7 @@ class Source:
         image = parts["image"].float() / 255 * parts["brain"]
         tissue = parts["tissue"].float() / 255 if "tissue" in parts else None
         given = parts["brain"], parts["label"].long(), parts["lesion"], parts["position"]
-        return Batch(image, *given, tissue, parts.get("unsure"))
+        return Batch(image, *given, tissue, parts.get("unsure"), parts.get("number"))
 
     def _read(self, name: str, rows: np.ndarray) -> Tensor:
         part = torch.from_numpy(np.ascontiguousarray(getattr(self.store, name)[rows]))
@@ -108,6 +108,8 @@ def pools(store: SliceStore, sampling: Sampling, stage: str) -> list[np.ndarray]
     Raises:
         InputError: the store holds none of the kind that ``sampling`` asks for.
     """
+    if sampling == "all":
+        return [np.arange(len(store))]
     labels: dict[Sampling, list[int | None]] = {"healthy": [0], "balanced": [0, 1], "any": [None]}
     words = {"healthy": "healthy slices", "balanced": "healthy and diseased slices", "any": "labelled slices"}
     label = np.asarray(store.label)
@@ -121,6 +123,11 @@ def pools(store: SliceStore, sampling: Sampling, stage: str) -> list[np.ndarray]
             "Put lesion masks (*_seg.nii.gz) beside the scans, or mark healthy cases in a manifest (group = healthy).",
         )
     return drawn_from
+
+
+def spread(store: SliceStore, count: int) -> np.ndarray:
+    """At most ``count`` slice indices, evenly over the whole store."""
+    return np.unique(np.linspace(0, len(store) - 1, min(count, len(store))).round().astype(int))
 
 
 def choose(pools: list[np.ndarray], size: int, generator: torch.Generator, run: int = 1) -> np.ndarray:

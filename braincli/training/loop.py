@@ -93,7 +93,7 @@ def fit(
 
     Raises:
         UsageError: a stage that the method does not have; a batch that does not split; a checkpoint that does not fit.
-        InputError: the store holds no slices of the kind that a stage needs.
+        InputError: the store holds no slices of the kind that a stage needs, or what a method meets teaches nothing.
         ModelError: every checkpoint is damaged.
         ResourceError: a loss or gradient is not finite; the last checkpoint is kept.
     """
@@ -140,6 +140,8 @@ class _Run:
         method.held = store.held
         self.fabric, self.log, self.stop, self.watch = fabric, log, stop, watch
         self.source = data.Source(store, fabric.device)
+        if method.looks_at:
+            method.meet(self.source.batch(data.spread(store, method.looks_at)))
         if fabric.device.type == "cuda":
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as tensor cores want it
         self.batch = options.batch or method.config.train_batch

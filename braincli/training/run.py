@@ -59,7 +59,7 @@ def train_cases(
     Raises:
         UsageError: ``out`` holds a model, an unfinished training without ``resume``, or something else; another
             training writes there; the data changed since it began; an option that does not fit.
-        InputError: no usable cases.
+        InputError: no usable cases, or one without the number that is to be learnt.
         ModelError: the model that is complete there, or the one to begin with, is damaged.
         ResourceError: a loss or gradient is not finite; the last checkpoint is kept.
     """
@@ -129,6 +129,8 @@ class _Training:
             parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
         self.cases, self.output, self.stop = cases, output, stop
         self.judging = validation
+        if column := self.method.column:
+            _ = [case.number(column) for case in (*cases, *validation)]  # refuse before slices are cut
         self.out, self.work = output.folder, output.work
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()
@@ -238,17 +240,20 @@ class _Training:
         Raises:
             UsageError: the shared store holds other cases, or slices cut otherwise.
         """
-        tissue = type(self.method).tissue
+        tissue, column = type(self.method).tissue, self.method.column
         if self.first and not is_built(folder):
             with locked(folder), self.reporter.step("cut slices"):
-                build_store(cases, self.spec, folder, stride=self.method.stride, tissue=tissue, reporter=self.reporter)
+                build_store(
+                    cases, self.spec, folder, stride=self.method.stride, tissue=tissue, column=column,
+                    reporter=self.reporter,
+                )  # fmt: skip
         while not is_built(folder):  # a barrier would give up after some minutes
             time.sleep(0.2)
         store = open_store(folder)
         advice = "Name another --store, or --overwrite an unfinished training."
-        if (tissue and store.tissue is None) or store.spec != self.spec:
+        if (tissue and store.tissue is None) or column not in ("", store.column) or store.spec != self.spec:
             raise UsageError(f"The slices in {folder.name} are cut for another kind of method.", advice)
-        if self.first and (changed := _changed_case(store.sources, identity(cases))):
+        if self.first and (changed := _changed_case(store.sources, identity(cases, store.column))):
             raise UsageError(f"The slices in {folder.name} are of other cases or scans: {changed}.", advice)
         return store
 

@@ -22,7 +22,7 @@ from braincli.runtime.provenance import fingerprint
 DONE = "store.json"  # written last
 BEGUN = ".braincli-store.json"  # written first, removed at the end: what lies beside it is braincli's
 ARRAYS = ("image", "brain", "lesion", "label", "case", "position")  # of a slice store, one .npy each
-OPTIONAL = ("tissue", "unsure")  # those that not every store has
+OPTIONAL = ("tissue", "unsure", "number")  # those that not every store has
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class SliceStore:
         spec: how the slices were cut.
         tissue: (N, 3, H, W) uint8, 255 = 1.0, tissue probabilities (imaging.tissue); None where not asked for.
         unsure: (N, 1, H, W) bool, what may be a lesion or not (``Case.unsure``); None where no case has such a mask.
+        number: (N,) float32, what the manifest says of each slice's case under ``column``; None where not asked for.
         sources: what the slices depend on, see :func:`identity`.
     """
 
@@ -50,6 +51,8 @@ class SliceStore:
     spec: SliceSpec = field(default_factory=SliceSpec)
     tissue: np.ndarray | None = None
     unsure: np.ndarray | None = None
+    number: np.ndarray | None = None
+    column: str = ""
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -74,6 +77,7 @@ def build_store(
     *,
     stride: int = 1,
     tissue: bool = False,
+    column: str = "",
     reporter: Reporter | None = None,
 ) -> SliceStore:
     """Write the store of ``cases`` to ``folder`` and open it.
@@ -82,17 +86,19 @@ def build_store(
 
     Args:
         tissue: keep tissue probabilities, too; some seconds per case without maps of its own.
+        column: keep this number of each case, too, from the manifest.
         reporter: is told what is odd about the scans.
 
     Raises:
         UsageError: the folder holds anything else.
-        InputError: a file is unusable, or the grids differ.
+        InputError: a file is unusable, the grids differ, or a case has no such number.
     """
+    numbers = [case.number(column) if column else 0.0 for case in cases]
     _claim(folder)
-    kept = {"tissue": tissue, "unsure": any(case.unsure for case in cases)}
+    kept = {"tissue": tissue, "unsure": any(case.unsure for case in cases), "number": bool(column)}
     names = (*ARRAYS, *(name for name in OPTIONAL if kept[name]))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    sources = identity(cases)  # before they are read: what changes meanwhile is noticed the next time
+    sources = identity(cases, column)  # before they are read: what changes meanwhile is noticed the next time
     for number, case in enumerate(cases):
         try:
             slices, lesion = load_case(case, spec, stride=stride)
@@ -103,6 +109,8 @@ def build_store(
         rows = _rows(case, number, slices, lesion, spec)
         if tissue:
             rows["tissue"] = np.rint(_fit(of_case(case, slices, spec, lesion), spec.size) * 255).astype(np.uint8)
+        if column:
+            rows["number"] = np.full(len(slices.index), numbers[number], np.float32)
         if kept["unsure"]:
             rows |= _unsure(case, rows, slices, spec)
         for name in names:
@@ -111,15 +119,15 @@ def build_store(
         with files.atomic_path(folder / f"{name}.npy") as temporary:
             np.save(temporary, np.concatenate(stacks))
     hashes = {case.id: [sources[case.id][contrast] for contrast in case.images] for case in cases}
-    content = {"cases": hashes, "spec": spec.model_dump(), "arrays": names, "sources": sources}
+    content = {"cases": hashes, "spec": spec.model_dump(), "arrays": names, "sources": sources, "column": column}
     files.write_json(folder / DONE, content)
     (folder / BEGUN).unlink()
     return open_store(folder)
 
 
-def identity(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
+def identity(cases: Sequence[Case], column: str = "") -> dict[str, dict[str, str]]:
     """What the slices of ``cases`` depend on: by id, SHA-256 by role (contrast, ``brain``, ``lesion``, ``unsure``,
-    tissue maps), and the group."""
+    tissue maps), the group, and the number under ``column``."""
     known: dict[str, dict[str, str]] = {}
     for case in cases:
         paths: dict[str, Path | None] = {str(contrast): path for contrast, path in case.images.items()}
@@ -128,7 +136,7 @@ def identity(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
             known[case.id] = {role: files.sha256(path) for role, path in paths.items() if path is not None}
         except OSError as error:
             raise InputError(f"A file of {case.id} cannot be read: {error.strerror}.") from None
-        known[case.id]["group"] = case.group or ""
+        known[case.id] |= {"group": case.group or "", **({column: case.facts.get(column, "")} if column else {})}
     return known
 
 
@@ -165,7 +173,8 @@ def open_store(folder: Path) -> SliceStore:
         content = json.loads((folder / DONE).read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in content["arrays"]}
         spec = SliceSpec.model_validate(content["spec"])
-        return SliceStore(**arrays, cases=content["cases"], spec=spec, sources=content["sources"])
+        told = {"cases": content["cases"], "sources": content["sources"], "column": content.get("column", "")}
+        return SliceStore(**arrays, spec=spec, **told)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"The slices in {folder.name} cannot be used ({type(error).__name__}: {error}).",

@@ -27,18 +27,19 @@ from braincli.config import (
 )
 from braincli.imaging.cases import CONTRASTS, Case
 from braincli.phantom import run as phantom
+from braincli.translation.options import ExplainConfig, TranslateConfig
 
 CONFIGS: dict[str, type[config.Options]] = {
     "calibrate": CalibrateConfig, "check": CheckConfig, "demo": DemoConfig, "detect": DetectConfig,
     "preprocess": PreprocessConfig, "score": ScoreConfig, "split": SplitConfig,
-    "synth": SynthConfig, "train": TrainConfig,
+    "synth": SynthConfig, "train": TrainConfig, "translate": TranslateConfig, "explain": ExplainConfig,
 }  # fmt: skip
 # what a command takes beside its configuration: what it works on, where it writes, how it speaks
 OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "verbose", "log_file", "help", "contrast"}
 MORE = {
     "calibrate": {"healthy", "all_contrasts"}, "train": {"validation"},
     "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
-    "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"},
+    "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"}, "translate": {"mask"},
 }  # fmt: skip
 FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
 EVERYWHERE = {
@@ -178,6 +179,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Any:
 NEEDED = {
     "calibrate": ["--data", "x"], "check": ["x"], "demo": [], "detect": ["x", "-o", "y"], "preprocess": ["x"],
     "score": ["x", "y"], "split": ["x", "-o", "y"], "synth": ["x", "-o", "y"], "train": ["--data", "x", "-o", "y"],
+    "translate": ["x", "-o", "y"], "explain": ["x", "-o", "y"],
 }  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def test_every_option_reaches_the_configuration(command: str, name: str, configu
     assert {key for key, value in changed if value != getattr(CONFIGS[command](), key)} == {name}
 
 
-@pytest.mark.parametrize("command", [c for c, kind in CONFIGS.items() if "device" in kind.model_fields])
+@pytest.mark.parametrize("command", [c for c, kind in CONFIGS.items() if {"device", "seed"} <= set(kind.model_fields)])
 def test_flag_wins_over_environment_over_file_over_default(
     command: str, configured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

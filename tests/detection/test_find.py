@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from braincli.detection.find import Findings, quantiles
+from braincli.detection.find import Findings
+from braincli.detection.ongrid import quantiles
 from braincli.detection.restore import Restoration
 from braincli.imaging.cases import Contrast
 from braincli.imaging.slices import from_volumes

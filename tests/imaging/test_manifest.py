@@ -9,6 +9,7 @@ from phantoms import touch
 
 from braincli.errors import InputError
 from braincli.imaging.cases import Contrast, find_cases
+from braincli.imaging.manifest import as_manifest
 
 T1, FLAIR = Contrast.T1, Contrast.FLAIR
 
@@ -41,9 +42,33 @@ def test_a_line_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> 
     assert "line 3: no such file: gone.nii.gz" in problems["b"] and "the id f occurs twice" in problems["f"]
 
 
+def test_other_columns_hold_facts(tmp_path: Path) -> None:
+    rows = ["id\tt1\tage\tbrain_ml\tsite", "a\timg/a.nii.gz\t63.5\tn/a\tIXI", "b\timg/b.nii.gz\told\tnan\t"]
+    a, b = find_cases(manifest(tmp_path, *rows))
+    assert a.facts == {"age": "63.5", "site": "IXI"} and a.number("age") == 63.5
+    for case, name, words in ((a, "brain_ml", "a has no brain_ml"), (b, "age", "b: the age 'old' is not a number"),
+                              (b, "brain_ml", "'nan' is not a number")):  # fmt: skip
+        with pytest.raises(InputError, match=words) as raised:
+            case.number(name)
+        assert f"a column {name} in the manifest" in raised.value.hint
+
+
+def test_a_written_manifest_says_all_that_the_read_one_did(tmp_path: Path) -> None:
+    rows = ["id\tt1\tunsure\tage", "a\timg/a.nii.gz\timg/m.nii.gz\t63.5", "b\timg/b.nii.gz\t\t"]
+    cases = find_cases(manifest(tmp_path, *rows))
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "b.tsv").write_text(as_manifest(cases, tmp_path / "part"), encoding="utf-8")
+    again = find_cases(tmp_path / "part" / "b.tsv")
+    assert [case.facts for case in again] == [{"age": "63.5"}, {}]
+    assert [case.unsure and case.unsure.resolve() for case in again] == [tmp_path / "img" / "m.nii.gz", None]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
+        (["id\tt1\tgrup", "a\timg/a.nii.gz\thealthy"], "unknown column 'grup'"),
+        (["id\tt1\tmask", "a\timg/a.nii.gz\timg/m.nii.gz"], "unknown column 'mask'"),
+        (["id\tt1\t", "a\timg/a.nii.gz\t"], "unknown column ''"),
         (["id\tT1w", "a\timg/a.nii.gz"], "unknown column 'T1w'"),
         (["t1", "img/a.nii.gz"], "no column id"),
         (["id\tt1"], "has no rows"),

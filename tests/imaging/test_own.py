@@ -10,7 +10,7 @@ from phantoms import touch
 
 from braincli.errors import InputError
 from braincli.imaging.cases import Contrast, find_cases
-from braincli.imaging.own import folders_below
+from braincli.imaging.own import folders_below, own_outputs
 
 FLAIR = Contrast.FLAIR
 
@@ -48,3 +48,12 @@ def test_folders_below_follow_links_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/b/x.txt", ".hidden/x.txt")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in folders_below(tmp_path)] == [".", "a", "a/b"]
+
+
+def test_maps_of_translate_and_explain_are_known_and_translations_are_scans(tmp_path: Path) -> None:
+    for command in ("translate", "explain"):
+        content = {"braincli": "1", "command": command, "status": "done"}
+        (tmp_path / f"p_{command}_record.json").write_text(json.dumps(content), encoding="utf-8")
+    mine = ["p_to-0.5_difference.nii.gz", "p_saliency.nii.gz", "p_cam.nii.gz"]
+    touch(tmp_path, *mine, "p_to-0.5_flair.nii.gz", "p_flair.nii.gz", "q_cam.nii.gz")
+    assert {path.name for path in own_outputs(tmp_path)} == set(mine)

@@ -48,7 +48,9 @@ OURS = ("compact", "standard", "tiny")
 PUBLISHED = [(name, p) for name, spec in registry.METHODS.items() for p in spec.presets if p not in OURS]
 AVERAGED = {
     ("tsgm", "paper"): 0.999, ("dpm-classifier", "paper"): 0.9999, ("dpm-classifier-free", "paper"): 0.9999,
-    ("diffseg", "paper"): 0.9999, ("dpm-classifier-free", "wang"): 0.9999, ("anoddpm", "original"): 0.9999,
+    ("diffseg", "paper"): 0.9999, ("regression-guided", "paper"): 0.9999, ("segmentation-guided", "paper"): 0.9999,
+    ("dpm-classifier-free", "wang"): 0.9999,
+    ("anoddpm", "original"): 0.9999,
 }  # fmt: skip
 CLIPPED = {("tsgm", "reference"), ("anoddpm", "original")}  # by their published code
 

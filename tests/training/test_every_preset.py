@@ -46,6 +46,8 @@ NARROW: dict[str, dict[str, Any]] = {
         "steps": 2, "classifier_width": 8, "classifier_blocks": 1, "classifier_head": 8,
     },
     "itermask": UNET | {"steps": 2},
+    "regression-guided": UNET | {"steps": 2, "regressor": {"width": 8, "blocks": 1, "head": 8}},
+    "segmentation-guided": UNET | {"steps": 2},
     "dpm-classifier-free": UNET | {"steps": 2}, "diffseg": UNET | {"steps": 2, "ensemble": 1},
 }  # fmt: skip
 

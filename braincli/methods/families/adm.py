@@ -43,8 +43,12 @@ class ADMConfig(MethodConfig):
 
     def network(self, inputs: int, noised: int, classes: int = 0) -> UNet:
         """The U-Net for ``noised`` channels (of ``inputs``), with a variance for each where it is learned."""
+        return self.unet(inputs, noised * (1 + self.learned_variance), classes)
+
+    def unet(self, inputs: int, outputs: int, classes: int = 0) -> UNet:
+        """The U-Net with any outputs."""
         return UNet(
-            inputs, noised * (1 + self.learned_variance), width=self.width, multipliers=self.multipliers,
+            inputs, outputs, width=self.width, multipliers=self.multipliers,
             blocks=self.blocks, attention=self.attention, injection=self.injection,
             resampling=self.resampling, classes=classes, dropout=self.dropout, patch=self.patch,
         )  # fmt: skip

@@ -19,29 +19,24 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from braincli.diffusion import draws, samplers
 from braincli.diffusion.noise import gaussian
 from braincli.diffusion.samplers import Denoise
-from braincli.diffusion.vp import Network
-from braincli.methods.base import Losses, Method, Prediction, Sampling, Task, Tick, masked_mean, no_tick, present
-from braincli.methods.families.adm import ADMConfig, random_times
+from braincli.methods.base import Losses, Prediction, Task, Tick, masked_mean, no_tick, present
+from braincli.methods.families.adm import random_times
+from braincli.methods.families.encoding import DISEASED as DISEASED
+from braincli.methods.families.encoding import HEALTHY as HEALTHY
+from braincli.methods.families.encoding import NULL as NULL
+from braincli.methods.families.encoding import Encoding, EncodingConfig
 
-HEALTHY, DISEASED, NULL = 0, 1, -1
 
+class GuidedConfig(EncodingConfig):
+    """Options of the chain beside those of :class:`EncodingConfig`."""
 
-class GuidedConfig(ADMConfig):
-    """Options of training and chain beside those of network and process."""
-
-    balanced: bool = False  # half of a batch is diseased; else slices come as the cohort has them
-    label_dropout: float = Field(default=0.0, ge=0, le=1)  # rows whose class is hidden from the network
-    # restoration
     chain: Literal["ddim", "ddpm"] = "ddim"  # encode and decode; or noise and denoise at random
-    level: int = Field(default=500, ge=1, le=1000)  # the noisiest t, of 1,000
-    steps: int = Field(default=500, ge=1)  # levels from there to 0, spread evenly
-    refine: int = Field(default=0, ge=0)  # iterations that make each step of the encoder exact; few steps need them
 
     @property
     def stochastic(self) -> bool:
@@ -55,22 +50,10 @@ class GuidedConfig(ADMConfig):
         return self
 
 
-class Guided(Method):
-    """A class-conditional diffusion model, encoder and decoder; how it is guided is left to the methods."""
+class Guided(Encoding):
+    """Encoder and decoder that lead to health; how they are guided is left to the methods."""
 
     config: GuidedConfig
-
-    def __init__(self, config: GuidedConfig, *, channels: int, size: tuple[int, int]) -> None:
-        super().__init__(config, channels=channels, size=size)
-        self.process = config.process()
-        self.net = config.network(self.folded, self.folded, classes=2)
-        self.stride = self.net.stride
-
-    def sampling(self, stage: str) -> Sampling:
-        return "balanced" if self.config.balanced else "any"
-
-    def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
-        return {"net": self.config.optimizer(self.net.parameters())}
 
     def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
         """Hybrid or simple loss at a random level per row, given the slice's class."""
@@ -119,13 +102,9 @@ class Guided(Method):
         restored = c.unscaled(self.unfold(x.float()))
         return Prediction(restored=restored.clamp(0, 1) * (brain & present(image)))
 
-    def encode(self, x: Tensor, tick: Tick = no_tick) -> Tensor:
-        """``x`` (R, C, H, W), in the range that is noised, at the noisiest level (Wolleb et al., Eq. 6); float64."""
-        return samplers.encode(self.encoder(), x, self.sigmas(), tick=tick, refine=self.config.refine)
-
     def decode(self, x: Tensor, tick: Tick = no_tick) -> Tensor:
         """The way back, guided."""
-        return samplers.ddim(self.decoder(), x, self.sigmas(), generators=(), tick=tick)
+        return self.led_back(self.decoder(), x, tick)
 
     def restore_ddpm(self, x: Tensor, noise: Tensor, generators: Sequence[torch.Generator], tick: Tick) -> Tensor:
         """``x`` (R, C, H, W) noised at random and denoised with noise at every step; one generator per row."""
@@ -134,30 +113,8 @@ class Guided(Method):
         return samplers.ancestral(self.decoder(), start, sigmas, generators=generators, tick=tick)
 
     @abstractmethod
-    def encoder(self) -> Denoise:
-        """The denoiser that slices are encoded with."""
-
-    @abstractmethod
     def decoder(self) -> Denoise:
         """The guided denoiser."""
 
-    def conditioned(self, label: int) -> Network:
-        """The network with one class for all rows (NULL: none)."""
-
-        def network(x: Tensor, t: Tensor) -> Tensor:
-            output: Tensor = self.net(x, t, label=torch.full((len(x),), label, device=x.device))
-            return output
-
-        return network
-
-    def times(self) -> list[int]:
-        """Levels that the chain visits, descending."""
-        return self.process.schedule.spaced(self.config.steps, last=self.config.level)
-
-    def sigmas(self) -> Tensor:
-        """The same as the samplers want them."""
-        return self.process.schedule.sigmas(self.times())
-
     def calls(self) -> int:
-        c, levels = self.config, len(self.times())
-        return levels if c.chain == "ddpm" else levels * (2 + c.refine)
+        return len(self.times()) if self.config.chain == "ddpm" else super().calls()
