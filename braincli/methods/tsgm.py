@@ -289,10 +289,10 @@ class TSGM(Translation):
     ) -> Prediction:
         """What the score network suspects is drawn anew from what lies around; the rest stays as it is."""
         assert self.config.redraw is not None
-        c, sigma = self.config.redraw, self.config.sigma_max
-        level, logit = image.new_full((1,), sigma), image.new_zeros(())
+        c, sigma, logit = self.config.redraw, self.config.sigma_max, image.new_zeros(())
         for _ in range(c.looks):
-            logit = logit + self._denoise(samplers.start(image, sigma, generators), level, image)[1].float() / c.looks
+            x, level = samplers.start(image, sigma, generators), image.new_full((1,), sigma)
+            logit = logit + self._denoise(x, level, image)[1].float() / c.looks
             tick()
         suspicion = logit.sigmoid() * brain
         around = 2 * c.margin + 1
@@ -392,9 +392,7 @@ def hide(task: Task, generator: torch.Generator) -> Task:
     lesion = (task.planted > 0.1 + 0.4 * level).float()
     for step in range(4):
         lesion = torch.where(size * 4 > step, F.max_pool2d(lesion, 3, stride=1, padding=1), lesion)
-    elsewhere = hiding.apply(
-        task.brain, hiding.draw(tuple(task.image.shape), generator, share=(0.01, 0.4), frayed=0.1)
-    )  # fmt: skip
+    elsewhere = hiding.apply(task.brain, hiding.draw(tuple(task.image.shape), generator, share=(0.01, 0.4), frayed=0.1))
     alone = (which < 0.5) & lesion.flatten(1).any(dim=1)[:, None, None, None]
     hidden = ((lesion > 0) & (which < 0.8)) | (elsewhere & ~alone)
     hidden = hidden & task.brain

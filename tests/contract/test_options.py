@@ -6,10 +6,13 @@ import ast
 import inspect
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
+from braincli import training
 from braincli.config import TrainConfig
 from braincli.errors import UsageError
 from braincli.imaging.cases import Case
@@ -42,13 +45,15 @@ def modules_of(module: str) -> frozenset[str]:
 
 BASE = {"braincli.methods.base", "braincli.methods.presets", "braincli.methods.lesson", "braincli.methods.lengths",
         "braincli.methods.batch"}  # fmt: skip
-LEARNING = {"braincli.methods.base", *(name for name in sys.modules if name.startswith("braincli.training."))}
+LEARNING = ["braincli.methods.base", *(f"braincli.training.{m.name}" for m in iter_modules(training.__path__))]
+for each in LEARNING:
+    import_module(each)
 
 
 def ignored(kind: type[Method]) -> set[str]:
     """Options that nothing reads."""
     own = {c.__module__ for c in kind.__mro__ if c.__module__.startswith("braincli.methods.")} - BASE
-    readers = frozenset().union(*map(modules_of, own)) | (LEARNING if kind.trained else set())
+    readers = frozenset().union(*map(modules_of, own)) | (set(LEARNING) if kind.trained else set())
     return set(kind.Config.model_fields) - EVERYWHERE - frozenset().union(*map(names_read, readers))
 
 
