@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from braincli import choices
 from braincli.errors import UsageError
 from braincli.imaging.cases import Contrast
+from braincli.imaging.dicom.study import series_by_contrast
 from braincli.spec import PIXEL_MM
 
 
@@ -41,6 +42,7 @@ def _parts(value: object) -> object:
 
 Device = str  # auto | cpu | cuda | cuda:N | mps
 Run = Annotated[str, Field(pattern=r"^(first|last|[1-9][0-9]*)$"), BeforeValidator(_text)]  # of run-1, run-2 ...
+Series = Annotated[dict[Contrast, str], BeforeValidator(series_by_contrast)]  # of a study of DICOM; "none": without
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what every generator takes
 C = TypeVar("C", bound=BaseModel)
 
@@ -56,6 +58,7 @@ class PreprocessConfig(Options):
 
     skip: frozenset[choices.Step] = frozenset()
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    series: Series = {}
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     already_stripped: bool = False
@@ -93,6 +96,8 @@ class DetectConfig(Options):
     model: str = "tsgm"
     preprocess: bool = False
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    series: Series = {}
+    dicom_seg: bool = False  # a DICOM SEG beside every mask on a series of DICOM
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     already_stripped: bool = False  # what the scans show is not looked at
@@ -326,9 +331,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
-        raise UsageError(
-            f"The configuration {file.name} is not UTF-8.", "Save it as UTF-8; TOML is nothing else."
-        ) from None
+        raise UsageError(f"The configuration {file.name} is not UTF-8.", "Save it as UTF-8.") from None
     except (OSError, ValueError, RecursionError) as error:
         words = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"Cannot read the configuration {file.name}: {words}.", "It is a TOML file.") from None
