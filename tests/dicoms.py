@@ -1,4 +1,4 @@
-"""Studies of DICOM for tests, made from arrays: any contrast, grid and number of series, with a patient to keep secret."""
+"""Studies of DICOM for tests, made from arrays: any contrast, grid and series, of a patient to keep secret."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from phantoms import affine
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
-
-from phantoms import affine
 
 SECRETS: dict[str, str] = {  # of the patient, the staff, the site and the day: nothing but a SEG may hold one
     "PatientName": "Zyxwvuts^Quirina", "PatientID": "PID8675309", "PatientBirthDate": "19410731",

@@ -111,8 +111,9 @@ def read_name(path: Path) -> Named | None:
         return None
     id, scan = match["id"], ""
     if isinstance(role, Contrast) and not match["entities"] and words and len(words[0]) < len(id):
-        if not words[0].endswith("-"):  # sub-01_ses-tra_T1w: the value of an entity
-            return _by_words(path, *words)
+        before, told = words
+        if not before.endswith("-"):  # sub-01_ses-tra_T1w: the value of an entity
+            return _by_words(path, before, told)
     if not isinstance(role, Contrast) and (drawn := DRAWN_ON.fullmatch(id)):
         id, scan = drawn["id"], id
     elif not isinstance(role, Contrast) and (worded := named_by_words(id)) and isinstance(worded[1], Contrast):

@@ -1,7 +1,7 @@
 """The layout of nnU-Net: ``<case>_0000.nii.gz`` is channel 0, and ``dataset.json`` says what the channels show.
 
-Raw data sets (``Dataset001_X/``) keep scans in ``imagesTr`` and ``imagesTs``, references in ``labelsTr``. See Isensee et
-al. 2021, Nat Methods 18:203, and nnU-Net's page on the format of data sets.
+Raw data sets (``Dataset001_X/``) keep scans in ``imagesTr`` and ``imagesTs``, references in ``labelsTr``. See Isensee
+et al. 2021, Nat Methods 18:203, and nnU-Net's page on the format of data sets.
 """
 
 from __future__ import annotations

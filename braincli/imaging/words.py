@@ -21,9 +21,9 @@ KINDS: dict[Kind, str] = {
     "gd": "gd gad gado gadolinium ce km mdc contrast postcontrast postgd enhanced gadovist dotarem magnevist",
     "post": "post",  # before the contrast it may speak of an operation
     "pre": "pre nativ native plain precontrast noncontrast unenhanced without",
-    "other": """dwi diff diffusion dti adc eadc trace tracew ep2d epi b0 b500 b1000 fa colfa tensor swi swan swip venobold
-        t2star hemo qsm phase pha perf perfusion dsc dce asl pasl pcasl cbf cbv mtt ttp tmax tof mra angio mrv pca bold
-        fmri rsfmri mrs svs csi spectroscopy mip minip subtraction stir dir psir mtr mp2rage uni inv1 inv2 t1map
+    "other": """dwi diff diffusion dti adc eadc trace tracew ep2d epi b0 b500 b1000 fa colfa tensor swi swan swip
+        venobold t2star hemo qsm phase pha perf perfusion dsc dce asl pasl pcasl cbf cbv mtt ttp tmax tof mra angio mrv pca
+        bold fmri rsfmri mrs svs csi spectroscopy mip minip subtraction stir dir psir mtr mp2rage uni inv1 inv2 t1map
         t2map t2starmap fieldmap localizer localiser loca scout survey calib calibration shim aahead aahscout smartbrain
         ciss fiesta trufi spine cspine lspine tspine orbit orbita iac""",
     "more": """2d 3d ax axial tra trans transversal transverse sag sagittal cor coronal obl iso isotropic cube space spc

@@ -26,8 +26,8 @@ def choose(series: Sequence[Series], wanted: Mapping[Contrast, str], run: str | 
     """One series for every contrast that the study has.
 
     Of several, those that are original and whole come first, of T2 and FLAIR those before a contrast agent, then the
-    one with the shortest longest voxel edge (three-dimensional scans, as a rule), then those that the scanner corrected.
-    What this does not part is left to the user.
+    one with the shortest longest voxel edge (three-dimensional scans, as a rule), then those that the scanner has
+    corrected. What this does not part is left to the user.
 
     Args:
         wanted: labels by contrast, which nothing overrules; ``none`` leaves the contrast out.

@@ -98,7 +98,7 @@ def _studies(root: Path) -> Iterator[Found]:
         yield Found(Study(tuple(folders), uid), _highest(folders, others, root), headers[uid])
 
 
-def _first_image(folder: Path) -> Dataset | None | bool:
+def _first_image(folder: Path) -> Dataset | bool | None:
     """The header of the first image in ``folder``; None: DICOM that cannot be read; False: there is none."""
     if missing_packages(""):
         return None if next(_some(folder), None) else False

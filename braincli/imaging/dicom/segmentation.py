@@ -40,7 +40,7 @@ def refuse_series(series: Series, study: str) -> None:
         frames = int(read_header(path, ["NumberOfFrames"]).get("NumberOfFrames", 1))
         if frames != len(series.images):
             raise InputError(
-                f"{study}: series {series.label} is a part of the frames of its file; no DICOM SEG can be written on it.",
+                f"{study}: series {series.label} is a part of the frames of its file; a DICOM SEG needs all.",
                 "Do without --dicom-seg: the masks in NIfTI lie on the same grid.",
             )
 
@@ -95,7 +95,7 @@ def _segmentation(voxels: np.ndarray, series: Series, model: str, weights: str, 
             )
         except (AttributeError, ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"{study}: the headers of series {series.label} do not suffice for a DICOM SEG ({type(error).__name__}).",
+                f"{study}: the headers of series {series.label} lack what a DICOM SEG needs ({type(error).__name__}).",
                 "Do without --dicom-seg: the masks in NIfTI lie on the same grid.",
             ) from error
 
