@@ -12,7 +12,7 @@ from typing import Literal
 
 from braincli.imaging.contrast import Contrast
 
-Kind = Literal["t1", "t2", "flair", "doubt", "gd", "post", "pre", "other", "more"]
+Kind = Literal["t1", "t2", "flair", "doubt", "gd", "post", "pre", "other", "plane", "more"]
 KINDS: dict[Kind, str] = {
     "t1": "t1 t1w t1weighted mprage spgr fspgr bravo vibe mdeft",
     "t2": "t2 t2w t2weighted",
@@ -22,19 +22,20 @@ KINDS: dict[Kind, str] = {
     "post": "post",  # before the contrast it may speak of an operation
     "pre": "pre nativ native plain precontrast noncontrast unenhanced without",
     "other": """dwi diff diffusion dti adc eadc trace tracew ep2d epi b0 b500 b1000 fa colfa tensor swi swan swip
-        venobold t2star hemo qsm phase pha perf perfusion dsc dce asl pasl pcasl cbf cbv mtt ttp tmax tof mra angio mrv pca
-        bold fmri rsfmri mrs svs csi spectroscopy mip minip subtraction stir dir psir mtr mp2rage uni inv1 inv2 t1map
-        t2map t2starmap fieldmap localizer localiser loca scout survey calib calibration shim aahead aahscout smartbrain
-        ciss fiesta trufi spine cspine lspine tspine orbit orbita iac""",
-    "more": """2d 3d ax axial tra trans transversal transverse sag sagittal cor coronal obl iso isotropic cube space spc
-        vista tse fse se ir gre flash fl2d fl3d ffe tfe tfl frfse propeller blade fs fatsat fat sat spair spir hr hires
+        venobold t2star hemo qsm phase pha perf perfusion dsc dce asl pasl pcasl cbf cbv mtt ttp tmax tof mra
+        angio mrv pca bold fmri rsfmri mrs svs csi spectroscopy mip minip subtraction stir dir psir mtr mp2rage
+        uni inv1 inv2 t1map t2map t2starmap fieldmap localizer localiser loca scout survey calib calibration
+        shim aahead aahscout smartbrain ciss fiesta trufi spine cspine lspine tspine orbit orbita iac""",
+    "plane": """2d 3d ax axial tra trans transversal transverse sag sagittal cor coronal obl iso isotropic tse fse cube
+        space spc""",
+    "more": """vista se ir gre flash fl2d fl3d ffe tfe tfl frfse propeller blade fs fatsat fat sat spair spir hr hires
         highres std routine mpr p2 p3 mr mri seq wb weighted stealth navi norm nd dis2d dis3d""",
 }
 KIND: dict[str, Kind] = {word: kind for kind, words in KINDS.items() for word in words.split()}
 TELLING = ("t1", "t2", "flair", "doubt")
-LEADING = (*TELLING, "gd", "more")  # what the words of a contrast may begin with in a file's name
+LEADING = (*TELLING, "gd", "plane")  # what the words of a contrast may begin with in a file's name
 PHRASES = {  # spellings with a separator, or glued together, in the order in which they are looked for
-    r"post[ _.\-]?op(?:erative)?": " ",
+    r"post[ _.\-]?op(?:erative)?": " operated ",
     r"dark[ _.\-]?fluid|da[ _\-]fl": " darkfluid ",
     r"t2[ _.\-]?(?:\*|star)": " t2star ",
     r"(?<![a-z])t([12])[ _.\-]?map": r" t\1map ",
