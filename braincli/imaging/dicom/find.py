@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from braincli.errors import InputError
 from braincli.imaging.case import Case, folder_name
-from braincli.imaging.dicom.headers import read_header
+from braincli.imaging.dicom.headers import is_cut, read_header
 from braincli.imaging.dicom.identity import TAGS, pseudonym, tells_identity
 from braincli.imaging.dicom.study import Study, missing_packages
 from braincli.imaging.own import folders_below
@@ -109,6 +109,7 @@ def _first_image(folder: Path) -> Dataset | bool | None:
         except InputError:
             unread = True
             continue
+        unread = unread or is_cut(header)
         if "Rows" in header and header.get("Modality") != "SEG":
             return header
     return None if unread else False

@@ -105,6 +105,13 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
     return _read(path, tags)[0]
 
 
+def is_cut(header: Dataset) -> bool:
+    """Whether a header ends before it tells the size of its image."""
+    from pydicom.uid import UID
+
+    return "Rows" not in header and UID(header.get("SOPClassUID", "")).name.endswith("Image Storage")
+
+
 def _read(path: Path, tags: list[str] | None) -> tuple[Dataset, int]:
     """The header, and how many bytes of the file come after it."""
     import warnings
@@ -129,9 +136,9 @@ def _images_in(path: Path) -> Iterator[Image]:
         if header.get("SOPClassUID") is None and "MediaStorageSOPClassUID" in header.file_meta:
             return  # a DICOMDIR, or another index
         raise InputError(f"{legible(path.name)} lacks its identity.", "Copy it again.")
+    if is_cut(header):
+        raise InputError(f"{legible(path.name)} ends in its header.", "Copy it again.")
     if "Rows" not in header:
-        if header.get("SOPClassUID") and header.SOPClassUID.name.endswith("Image Storage"):
-            raise InputError(f"{legible(path.name)} ends in its header.", "Copy it again.")
         return  # a report, a presentation state ...: no image
     frames = int(header.get("NumberOfFrames") or 1)
     short = max(0, _size(header, frames) - rest) if _is_plain(header) else 0
