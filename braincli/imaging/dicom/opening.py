@@ -38,7 +38,7 @@ def opened(
     reporter = reporter or Reporter()
     with TemporaryDirectory(prefix="braincli-dicom-") as folder:
         with reporter.step(f"{case.id}: DICOM") as step:
-            choice = look_into(case, case.study, wanted or {}, run, reporter)
+            choice = look_into(case, case.study, wanted, run, reporter)
             reporter.say(choice.words)
             images = {}
             for contrast, series in choice.series.items():
@@ -48,13 +48,19 @@ def opened(
         yield replace(case, images=images, study=replace(case.study, series=choice.series))
 
 
-def look_into(case: Case, study: Study, wanted: Mapping[Contrast, str], run: str | None, reporter: Reporter) -> Choice:
+def look_into(
+    case: Case,
+    study: Study,
+    wanted: Mapping[Contrast, str] | None = None,
+    run: str | None = None,
+    reporter: Reporter | None = None,
+) -> Choice:
     """Which series of a study show what.
 
     Raises:
         InputError: see :func:`opened`.
     """
-    return choose(read_series(case, study, reporter), wanted, run, case.id)
+    return choose(read_series(case, study, reporter or Reporter()), wanted or {}, run, case.id)
 
 
 def read_series(case: Case, study: Study, reporter: Reporter) -> list[Series]:
