@@ -1,8 +1,8 @@
 """Every option of every command, typed. Precedence: flag > environment > file > default.
 
-A configuration is a pydantic model with ``extra="forbid"``; :func:`load` reads TOML, applies ``--set key=value``
-and names the valid keys where one is unknown. What is wrong with a value is said in our words, under the name that the
-user gave it: ``--radius-mm``, or ``radius_mm in mine.toml``.
+A configuration is a pydantic model with ``extra="forbid"``; :func:`load` reads TOML and ``--set key=value``, and names
+the valid keys where one is unknown. What is wrong with a value is said in our words, under the name that the user gave
+it: ``--radius-mm``, or ``radius_mm in mine.toml``.
 """
 
 from __future__ import annotations
@@ -290,10 +290,9 @@ def parse(kind: type[C], values: Mapping[str, Any], names: Mapping[str, str] | N
     names = names or {}
     unknown = sorted(set(values) - set(kind.model_fields))
     if unknown:
-        close = get_close_matches(unknown[0], kind.model_fields, n=1)
-        guess = f"Did you mean {close[0]}? " if close else ""
-        name = names.get(unknown[0], repr(unknown[0]))
-        raise UsageError(f"Unknown option {name}.", f"{guess}Valid: {', '.join(sorted(kind.model_fields))}.")
+        guess = "".join(f"Did you mean {key}? " for key in get_close_matches(unknown[0], kind.model_fields, n=1))
+        text = f"Unknown option {names.get(unknown[0], repr(unknown[0]))}."
+        raise UsageError(text, f"{guess}Valid: {', '.join(sorted(kind.model_fields))}.")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -333,7 +332,7 @@ def _read(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise UsageError(f"The configuration {file.name} is not UTF-8.", "Save it as UTF-8.") from None
     except (OSError, ValueError, RecursionError) as error:
-        words = error.strerror if isinstance(error, OSError) else error
+        words = getattr(error, "strerror", error)
         raise UsageError(f"Cannot read the configuration {file.name}: {words}.", "It is a TOML file.") from None
 
 
@@ -364,8 +363,6 @@ WORDS = {  # pydantic's kind of error -> ours; what is in braces is its context
     "missing": "lacks a value",
     "value_error": "{error}",
 }
-
-
 TABLES = ("steps", "lesson", "slices", "map")  # whose entries are named with them
 
 
