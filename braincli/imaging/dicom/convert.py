@@ -92,7 +92,7 @@ def _not_converted(series: Series, study: str, code: int, made: Iterable[Path]) 
             f"{where}: dcm2niix gives another grid than its {len(series.images)} headers tell.",
             "The images may be of several scans, or damaged: export it again.",
         )
-    if syntax.is_compressed or syntax.name == str(syntax):
+    if not syntax.is_transfer_syntax or syntax.is_encapsulated or syntax.is_deflated:
         return InputError(
             f"{where} is compressed as {syntax.name}, and dcm2niix cannot read it.",
             "Decompress it first, e.g. with gdcmconv --raw, dcmdjpeg or dcmdjpls.",

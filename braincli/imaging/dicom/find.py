@@ -87,21 +87,19 @@ def _studies(root: Path) -> Iterator[Found]:
     for folder in folders_below(root):
         if set(folder.relative_to(root).parts) & set(NO_RAW_DATA):
             continue
-        header = _first_image(folder)
-        if header is False:
-            continue
-        uid = "" if header is None else str(header.get("StudyInstanceUID", ""))
-        leaves.setdefault(uid or str(folder), []).append(folder)
-        headers.setdefault(uid or str(folder), header)
+        for header in _first_image(folder):
+            uid = "" if header is None else str(header.get("StudyInstanceUID", ""))
+            leaves.setdefault(uid or str(folder), []).append(folder)
+            headers.setdefault(uid or str(folder), header)
     for uid, folders in leaves.items():
         others = [path for key, paths in leaves.items() if key != uid for path in paths]
         yield Found(Study(tuple(folders), uid), _highest(folders, others, root), headers[uid])
 
 
-def _first_image(folder: Path) -> Dataset | bool | None:
-    """The header of the first image in ``folder``; None: DICOM that cannot be read; False: there is none."""
+def _first_image(folder: Path) -> list[Dataset | None]:
+    """The header of the first image in ``folder``, None where it is DICOM that cannot be read; empty: there is none."""
     if missing_packages(""):
-        return None if next(_some(folder), None) else False
+        return [None for _ in list(_some(folder))[:1]]
     unread = False
     for path in _some(folder):
         try:
@@ -111,8 +109,8 @@ def _first_image(folder: Path) -> Dataset | bool | None:
             continue
         unread = unread or is_cut(header)
         if "Rows" in header and header.get("Modality") != "SEG":
-            return header
-    return None if unread else False
+            return [header]
+    return [None] if unread else []
 
 
 def _some(folder: Path) -> Iterator[Path]:

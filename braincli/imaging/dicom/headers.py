@@ -24,6 +24,7 @@ TAGS = [
     "InversionTime", "FlipAngle", "DiffusionBValue", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "ImagesInAcquisition", *GROUPS,
 ]  # fmt: skip
+FRAGMENT, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # of compressed pixels
 NO_AGENT = ("", "NO", "NONE", "N", "NOT", "OHNE", "NATIVE", "NATIV", "0")
 BODY = ("HEAD", "BRAIN", "SKULL", "NEURO", "KOPF", "SCHAEDEL", "SCHÄDEL", "CRANE", "CEREBRAL", "CRANIUM")
 
@@ -63,7 +64,7 @@ class Image:
         frame: in its file, from 0.
         position, orientation: of its first pixel and of rows and columns, LPS mm; None where the header does not say.
         spacing: mm between rows and between columns.
-        short: bytes that the file lacks.
+        short: bytes that the file lacks, where they can be counted; else 1.
     """
 
     path: Path
@@ -87,7 +88,8 @@ class Image:
 
 def read_images(paths: Iterable[Path]) -> tuple[list[Image], list[Path]]:
     """The images in DICOM files, and the files that are damaged in their header."""
-    images, damaged = [], []
+    images: list[Image] = []
+    damaged: list[Path] = []
     for path in paths:
         try:
             images += _images_in(path)
@@ -131,6 +133,8 @@ def _read(path: Path, tags: list[str] | None) -> tuple[Dataset, int]:
 
 
 def _images_in(path: Path) -> Iterator[Image]:
+    from pydicom.uid import UID
+
     header, rest = _read(path, TAGS)
     if "SOPInstanceUID" not in header or "SeriesInstanceUID" not in header:
         if header.get("SOPClassUID") is None and "MediaStorageSOPClassUID" in header.file_meta:
@@ -141,7 +145,11 @@ def _images_in(path: Path) -> Iterator[Image]:
     if "Rows" not in header:
         return  # a report, a presentation state ...: no image
     frames = int(header.get("NumberOfFrames") or 1)
-    short = max(0, _size(header, frames) - rest) if _is_plain(header) else 0
+    syntax = UID(header.file_meta.get("TransferSyntaxUID", ""))
+    if syntax.is_transfer_syntax and (syntax.is_encapsulated or syntax.is_deflated):
+        short = int(syntax.is_encapsulated and _is_open(path, rest))
+    else:
+        short = max(0, _size(header, frames) - rest)
     for frame in range(frames):
         places = [header, *(_group(header, name, frame, frames) for name in GROUPS)]
         yield Image(
@@ -202,9 +210,14 @@ def _size(header: Dataset, frames: int) -> int:
     return int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel", 1)) * frames * bits // 8
 
 
-def _is_plain(header: Dataset) -> bool:
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    return syntax is None or not (syntax.is_compressed or syntax.is_deflated)
+def _is_open(path: Path, rest: int) -> bool:
+    """Whether compressed pixels, the last ``rest`` bytes of a file, end before their last fragment (PS3.5, A.4)."""
+    with path.open("rb") as handle:
+        handle.seek(-rest, os.SEEK_END)
+        handle.seek(len(b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"), os.SEEK_CUR)
+        while len(head := handle.read(8)) == 8 and head[:4] == FRAGMENT:
+            handle.seek(int.from_bytes(head[4:], "little"), os.SEEK_CUR)
+        return head[:4] != END
 
 
 def _texts(value: Any) -> tuple[str, ...]:

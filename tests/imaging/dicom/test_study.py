@@ -12,7 +12,8 @@ pytest.importorskip("dcm2niix")
 
 from dicoms import OBLIQUE, SECRETS, rewrite, set_syntax, write_series
 from phantoms import affine, brain, write
-from pydicom.uid import JPEGLSLossless
+from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless, RLELossless
 
 from braincli.errors import InputError
 from braincli.imaging.case import Case, remarks
@@ -204,6 +205,18 @@ def test_a_syntax_that_dcm2niix_cannot_read_is_named(tmp_path: Path) -> None:
         set_syntax(path, "1.2.840.10008.1.2.4.102")
     error = error_of(tmp_path / "p")
     assert "compressed as MPEG-4 AVC/H.264 High Profile" in error.message and "gdcmconv" in error.hint
+
+
+def test_compressed_studies_are_read_and_missing_ends_are_seen(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "p", scan(), OBLIQUE)
+    for path in paths:
+        image = dcmread(path)
+        image.compress(RLELossless)
+        image.save_as(path)
+    with opened(the_case(tmp_path / "p")) as ready:
+        assert np.array_equal(view_onto(load(ready.images[Contrast.FLAIR]), Volume(scan(), OBLIQUE)).data, scan())
+    paths[4].write_bytes(paths[4].read_bytes()[:-60])
+    assert error_of(tmp_path / "p").message == "p: series 1 (flair): 1 of 16 files are cut off."
 
 
 def test_damaged_pixels_in_a_compressed_study(tmp_path: Path) -> None:
