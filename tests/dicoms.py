@@ -10,7 +10,7 @@ import numpy as np
 from phantoms import affine
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 SECRETS: dict[str, str] = {  # of the patient, the staff, the site and the day: nothing but a SEG may hold one
     "PatientName": "Zyxwvuts^Quirina", "PatientID": "PID8675309", "PatientBirthDate": "19410731",
@@ -126,3 +126,54 @@ def set_syntax(path: Path, syntax: str) -> None:
     image["PixelData"].VR = "OB"
     image.file_meta.TransferSyntaxUID = UID(syntax)
     image.save_as(path, enforce_file_format=True)
+
+
+def write_enhanced(path: Path, data: np.ndarray, matrix: np.ndarray, sequence: str = "flair", **more: Any) -> Path:
+    """The same as one multi-frame file (Enhanced MR Image Storage), its times in functional groups."""
+    told = dict(SEQUENCES[sequence])
+    times = {name: told.pop(name) for name in ("RepetitionTime", "EchoTime", "InversionTime") if name in told}
+    told.pop("ScanningSequence")
+    study = generate_uid(entropy_srcs=[str(path)])
+    image = dataset(data[:, :, 0], {**told, "SeriesNumber": 1, **more}, (study, generate_uid(), generate_uid()), 0)
+    for name in ("ScanningSequence", "SequenceVariant"):
+        image.pop(name, None)
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = EnhancedMRImageStorage
+    image.NumberOfFrames, image.EchoPulseSequence = data.shape[2], "SPIN"
+    image.PixelData = np.ascontiguousarray(data.transpose(2, 1, 0)).astype("<u2").tobytes()
+    lps = RAS_TO_LPS @ matrix
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    shared = group(
+        PixelMeasuresSequence=group(
+            PixelSpacing=[f"{spacing[1]:.8g}", f"{spacing[0]:.8g}"], SliceThickness=f"{spacing[2]:.8g}",
+            SpacingBetweenSlices=f"{spacing[2]:.8g}",
+        ),
+        PlaneOrientationSequence=group(
+            ImageOrientationPatient=[f"{part:.10f}" for axis in (0, 1) for part in lps[:3, axis] / spacing[axis]]
+        ),
+        MRTimingAndRelatedParametersSequence=group(RepetitionTime=times["RepetitionTime"], FlipAngle=90),
+        MREchoSequence=group(EffectiveEchoTime=times["EchoTime"]),
+        MRModifierSequence=group(InversionRecovery="YES", InversionTimes=[times.get("InversionTime", 0)]),
+    )  # fmt: skip
+    image.SharedFunctionalGroupsSequence = [shared]
+    dimension = group(DimensionIndexPointer=0x00209057, FunctionalGroupPointer=0x00209111)
+    image.DimensionIndexSequence = [dimension]
+    image.PerFrameFunctionalGroupsSequence = [
+        group(
+            FrameContentSequence=group(
+                StackID="1", InStackPositionNumber=index + 1, DimensionIndexValues=[index + 1], TemporalPositionIndex=1
+            ),
+            PlanePositionSequence=group(ImagePositionPatient=[f"{part:.9g}" for part in lps[:3] @ [0, 0, index, 1]]),
+        )
+        for index in range(data.shape[2])
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path, enforce_file_format=True)
+    return path
+
+
+def group(**elements: Any) -> Dataset:
+    """Elements by keyword; one that is itself such a group is a sequence of one."""
+    made = Dataset()
+    for name, value in elements.items():
+        setattr(made, name, [value] if isinstance(value, Dataset) else value)
+    return made

@@ -170,11 +170,12 @@ def _parameters(header: Dataset, places: list[Any]) -> Parameters:
     pulses = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("GR", "SE")}.get(echo_pulse, ())
     body = str(header.get("BodyPartExamined", "")).upper()
     agent = str(header.get("ContrastBolusAgent", "")).strip().upper()
+    acquisition = _find(places, "MRAcquisitionType")
     first = [_number(_find(places, tag)) for tag in ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")]
     return Parameters(
         str(header.get("Modality", "")), _whole(header.get("SeriesNumber")), _texts(_find(places, "ImageType")),
         tuple(words_of(told.replace("_", " "))), _texts(_find(places, "ScanningSequence")) or pulses,
-        _texts(_find(places, "SequenceVariant")), str(_find(places, "MRAcquisitionType") or ""),
+        _texts(_find(places, "SequenceVariant")), acquisition if acquisition in ("1D", "2D", "3D") else "",
         first[0], first[1] if first[1] is not None else _number(_find(places, "EffectiveEchoTime")),
         (first[2] if first[2] is not None else _number(_find(places, "InversionTimes"))) or None, first[3],
         _number(_find(places, "DiffusionBValue")),

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("highdicom")
 
-from dicoms import OBLIQUE, SECRETS, rewrite, write_series
+from dicoms import OBLIQUE, SECRETS, rewrite, write_enhanced, write_series
 from phantoms import affine, brain, lesion
 from pydicom import dcmread
 
@@ -53,6 +53,15 @@ def test_the_mask_comes_back_voxel_by_voxel(tmp_path: Path, grid: str) -> None:
 def referred(segmentation: object) -> list[str]:
     groups = segmentation.PerFrameFunctionalGroupsSequence  # type: ignore[attr-defined]
     return [group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID for group in groups]
+
+
+def test_a_mask_on_a_multi_frame_file(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "p" / "one.dcm", brain(SHAPE) * 10, GRIDS["slices downwards"])
+    series = series_in(tmp_path / "p")
+    mask = Volume(lesion(SHAPE) > 0, GRIDS["slices downwards"])
+    write_segmentation(mask, series, tmp_path / "seg.dcm", model="tsgm", weights="")
+    again = view_onto(read_segmentation(tmp_path / "seg.dcm", series), mask)
+    assert np.array_equal(again.data, mask.data)
 
 
 def test_it_says_what_it_is_and_whose(tmp_path: Path) -> None:

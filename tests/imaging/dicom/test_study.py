@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("dcm2niix")
 
-from dicoms import OBLIQUE, SECRETS, rewrite, set_syntax, write_series
+from dicoms import OBLIQUE, SECRETS, rewrite, set_syntax, write_enhanced, write_series
 from phantoms import affine, brain, write
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless, RLELossless
@@ -78,6 +78,17 @@ def test_a_study_becomes_scans_on_the_grids_that_were_written(tmp_path: Path) ->
     (line,) = said.lines
     assert "t1 is series 3 (3D, 8.0 x 9.0 x 10.0 mm, 16 slices)" in line
     assert "Left out: 1 (a localiser or single images: 3 of one orientation); 9 (diffusion)" in line
+
+
+def test_a_multi_frame_file_is_a_series(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "p" / "one.dcm", scan(), OBLIQUE)
+    case = the_case(tmp_path / "p")
+    with opened(case) as ready:
+        assert list(ready.images) == ["flair"]
+        assert np.array_equal(view_onto(load(ready.images[Contrast.FLAIR]), Volume(scan(), OBLIQUE)).data, scan())
+    path = tmp_path / "p" / "one.dcm"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert error_of(tmp_path / "p").message == "p: series 1 (flair): its file is cut off."
 
 
 def test_slices_in_any_order_and_twice_are_one_scan(tmp_path: Path) -> None:
