@@ -11,13 +11,15 @@ import pytest
 pytest.importorskip("dcm2niix")
 
 from dicoms import OBLIQUE, SECRETS, rewrite, set_syntax, write_enhanced, write_series
-from phantoms import affine, brain, write
+from phantoms import affine, brain, touch, write
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from braincli import api
 from braincli.errors import InputError
 from braincli.imaging.case import Case, remarks
 from braincli.imaging.cases import find_cases, gather_cases
+from braincli.imaging.checks import Level
 from braincli.imaging.contrast import Contrast
 from braincli.imaging.dicom import study as studies
 from braincli.imaging.dicom.opening import opened, read_series
@@ -112,6 +114,25 @@ def test_a_cohort_of_studies_in_any_tree_beside_cases_of_nifti(tmp_path: Path) -
     refused = {case.id: case.problem for case in gather_cases([tmp_path])}
     assert "study of DICOM" in str(refused["a"]) and "braincli preprocess" in str(refused["a"])
     assert refused["c"] is None
+
+
+def test_own_outputs_inside_a_study_are_no_case(tmp_path: Path) -> None:
+    folder = tmp_path / "case7"
+    write_series(folder / "S1", scan(), OBLIQUE, study="1.2.3")
+    write_series(folder / "out", scan(), OBLIQUE, study="1.2.3", Modality="SEG")
+    touch(folder, "prepared/sub-case7/sub-case7_space-SRI24_desc-preproc_FLAIR.nii.gz")
+    (case,) = find_cases(folder, dicom=True)
+    assert case.id == "case7" and case.study is not None and case.study.folders == (folder / "S1",)
+
+
+def test_check_says_what_a_study_shows(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "p", scan(), OBLIQUE, number=4)
+    (case,) = api.check(tmp_path / "p").cases
+    assert case.id == "p" and [problem.code for problem in case.problems] == ["dicom"]
+    assert "flair is series 4" in case.problems[0].message and case.problems[0].level is Level.NOTE
+    paths[3].unlink()
+    (problem,) = api.check(tmp_path / "p").errors
+    assert "1 of 16 slices are missing" in problem.message and "--series flair=none" in problem.hint
 
 
 @pytest.mark.parametrize("name", ["Zyxwvuts_Quirina", "pid-8675309", "2017-09-23", "x_MRN4711774", "quirina 1941"])
