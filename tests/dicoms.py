@@ -13,13 +13,15 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 SECRETS: dict[str, str] = {  # of the patient, the staff, the site and the day: nothing but a SEG may hold one
-    "PatientName": "Zyxwvuts^Quirina", "PatientID": "PID8675309", "PatientBirthDate": "19410731",
+    "PatientName": "Zyxwvuts^Quirinalia", "PatientID": "PID8675309", "PatientBirthDate": "19410731",
     "PatientAddress": "Geheimweg 17", "OtherPatientIDs": "MRN4711774", "AccessionNumber": "ACC5550123",
-    "InstitutionName": "Hospitalia Ignota", "InstitutionAddress": "Nirgendwo 4", "ReferringPhysicianName": "Umbridge^D",
-    "OperatorsName": "Filch^A", "StationName": "MRCSECRET9", "DeviceSerialNumber": "SN9988776", "StudyID": "STU77123",
-    "StudyDate": "20170923", "SeriesDate": "20170923", "AcquisitionDate": "20170923", "ContentDate": "20170923",
-    "StudyTime": "142857.123", "AcquisitionTime": "143344.987500", "StudyDescription": "Zyxwvuts follow-up",
-    "ImageComments": "Quirina moved", "PatientComments": "secretcomment", "RequestedProcedureDescription": "secretproc",
+    "InstitutionName": "Hospitalia Ignotissima", "InstitutionAddress": "Nirgendwostrasse 4",
+    "ReferringPhysicianName": "Umbridgeworth^D", "OperatorsName": "Filchington^A", "StationName": "MRCSECRET9",
+    "DeviceSerialNumber": "SN99887766", "StudyID": "STU771239", "StudyDate": "20170923", "SeriesDate": "20170923",
+    "AcquisitionDate": "20170923", "ContentDate": "20170923", "StudyTime": "142857.123",
+    "AcquisitionTime": "143344.987500", "StudyDescription": "Zyxwvuts Verlaufskontrolle",
+    "ImageComments": "Quirinalia wackelte", "PatientComments": "secretcomment",
+    "RequestedProcedureDescription": "secretproc",
 }  # fmt: skip
 SEQUENCES: dict[str, dict[str, Any]] = {
     "t1": {"SeriesDescription": "T1_SE_tra", "ScanningSequence": "SE", "RepetitionTime": 550, "EchoTime": 12},

@@ -134,6 +134,8 @@ def _find_cases(path: Path, contrast: Shows, run: str | None, dicom: bool) -> li
 def _studies(root: Path, placed: Sequence[_Placed], dicom: bool) -> list[_Placed]:
     """The studies of DICOM at or below ``root``; where NIfTI files of a case lie beside or above them, these count."""
     files = [one.folder for one in placed if not one.prepared]
+    if root in files:
+        return []
     found = [one for one in dicom_cases(root) if not any(one[1].is_relative_to(folder) for folder in files)]
     if dicom:
         return [_Placed(case, folder) for case, folder in found]

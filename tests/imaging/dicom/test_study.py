@@ -135,7 +135,9 @@ def test_check_says_what_a_study_shows(tmp_path: Path) -> None:
     assert "1 of 16 slices are missing" in problem.message and "--series flair=none" in problem.hint
 
 
-@pytest.mark.parametrize("name", ["Zyxwvuts_Quirina", "pid-8675309", "2017-09-23", "x_MRN4711774", "quirina 1941"])
+@pytest.mark.parametrize(
+    "name", ["Zyxwvuts_Quirinalia", "pid-8675309", "2017-09-23", "x_MRN4711774", "quirinalia 1941"]
+)
 def test_a_folder_named_after_the_patient_names_no_output(tmp_path: Path, name: str) -> None:
     write_series(tmp_path / name, scan(), OBLIQUE, study="1.2.3")
     case = the_case(tmp_path / name)
