@@ -34,13 +34,16 @@ KINDS: dict[Kind, str] = {
 KIND: dict[str, Kind] = {word: kind for kind, words in KINDS.items() for word in words.split()}
 TELLING = ("t1", "t2", "flair", "doubt")
 LEADING = (*TELLING, "gd", "plane")  # what the words of a contrast may begin with in a file's name
+AGENT, AND = r"(?:contrast|con|gd|gado|ce|km|iv)", r"[ _]?(?:/|&|and|\+)[ _]?"
+WITH, WITHOUT = "w(?:ith)?", "w(?:/?o|ithout)"
 PHRASES = {  # spellings with a separator, or glued together, in the order in which they are looked for
+    rf"(?<![a-z])(?:{WITH}{AND}{WITHOUT}|{WITHOUT}{AND}{WITH})(?:[ _.\-]?{AGENT})?(?![a-z])": " ",  # of protocols
     r"post[ _.\-]?op(?:erative)?": " operated ",
     r"dark[ _.\-]?fluid|da[ _\-]fl": " darkfluid ",
     r"t2[ _.\-]?(?:\*|star)": " t2star ",
     r"(?<![a-z])t([12])[ _.\-]?map": r" t\1map ",
     r"(?:(?<![a-z0-9])c ?\+|\+ ?c(?![a-z0-9]))": " gd ",
-    r"(?:non|no|w/?o|without|ohne)[ _.\-]?(?:contrast|con|gd|gado|ce|km|iv)(?![a-z])": " without ",
+    rf"(?:non|no|w/?o|without|ohne)[ _.\-]?{AGENT}(?![a-z])": " without ",
     r"(?<![a-z0-9])t1c(?![a-z])": "t1 gd",
     r"(?<![a-z])c[ _.\-]?spine|wirbels(?:ä|ae)ule": " spine ",
 }

@@ -65,4 +65,6 @@ def test_a_name_that_is_not_usual_says_so() -> None:
 def test_descriptions_say_more_than_names() -> None:
     assert contrast_of(words_of("AX T1 POST CONTRAST")) is T1CE and contrast_of(words_of("pre GD T1 axial")) is T1
     assert contrast_of(words_of("T1 post op tra")) is T1 and contrast_of(words_of("T2* GRE")) == "other"
+    assert contrast_of(words_of("T1 BRAIN W/WO CONTRAST")) is T1  # nothing tells which of both
+    assert contrast_of(words_of("T1 with and without gd")) is T1 and contrast_of(words_of("T1 with gd")) is T1CE
     assert contrast_of(words_of("ohne KM t1 tse")) is T1 and contrast_of(words_of("Brain routine")) is None

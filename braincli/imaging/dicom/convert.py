@@ -17,8 +17,8 @@ from braincli.imaging.dicom.series import Series
 from braincli.imaging.volume import Volume, view_onto
 
 TIMEOUT_S = 600
-OPTIONS = (  # one file, not packed, with a sidecar that names nobody, nothing cropped, merged or turned over on the way
-    "-z", "n", "-b", "y", "-ba", "y", "-x", "n", "-m", "n", "-w", "1", "-l", "o", "-f", "converted",
+OPTIONS = (  # one file for all images, not packed, nothing cropped, a sidecar that names nobody
+    "-z", "n", "-b", "y", "-ba", "y", "-x", "n", "-m", "y", "-w", "1", "-l", "o", "-f", "converted",
 )  # fmt: skip
 
 

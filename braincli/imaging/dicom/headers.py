@@ -35,7 +35,7 @@ class Parameters:
 
     Attributes:
         sequence: of SE, IR, GR, EP, RM. variant: SK, SS, SP, MP ...
-        words: of its description, the protocol and the sequence, as :func:`braincli.imaging.words.words_of` gives them.
+        words: of its description, else of the protocol, as :func:`braincli.imaging.words.words_of` gives them.
         agent: a contrast agent is named.
         body: the part of the body that is named, empty where that is the head or nothing.
     """
@@ -165,7 +165,8 @@ def _images_in(path: Path) -> Iterator[Image]:
 
 
 def _parameters(header: Dataset, places: list[Any]) -> Parameters:
-    told = " ".join(str(header.get(tag, "")) for tag in ("SeriesDescription", "ProtocolName", "SequenceName"))
+    # the protocol may be that of the whole examination, "with and without contrast"
+    told = str(header.get("SeriesDescription", "")).strip() or str(header.get("ProtocolName", ""))
     echo_pulse = str(_find(places, "EchoPulseSequence") or "").upper()
     pulses = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("GR", "SE")}.get(echo_pulse, ())
     body = str(header.get("BodyPartExamined", "")).upper()

@@ -71,17 +71,14 @@ def read_series(case: Case, study: Study, reporter: Reporter) -> list[Series]:
     """
     files = [path for folder in study.folders for path in dicom_files(folder)]
     images, damaged = read_images(files)
-    own = [image for image in images if not study.uid or image.study_uid == study.uid]
-    flat = {image.study_uid for image in images} if len(study.folders) == 1 else set()
-    if len({image.patient for image in own}) > 1 or len(flat) > 1:
-        raise InputError(
-            f"{case.id}: images of several {'studies' if len(flat) > 1 else 'patients'} lie in one folder.",
-            "Give each study a folder of its own.",
-        )
+    mixed = {"studies": {image.study_uid for image in images}, "patients": {image.patient for image in images}}
+    if several := [what for what, found in mixed.items() if len(found) > 1]:
+        text = f"{case.id}: images of several {several[0]} lie in one folder."
+        raise InputError(text, "Give each study a folder of its own.")
     if damaged:
         places = ", ".join(str(files.index(path) + 1) for path in damaged[:4]) + (", ..." if len(damaged) > 4 else "")
         reporter.warn(f"{case.id}: the headers of {len(damaged)} of {len(files)} files cannot be read (no. {places}).")
-    if not own:
+    if not images:
         text = f"none of its {len(files)} files can be read" if damaged else "it holds no images"
         raise InputError(f"{case.id}: {text}.", "Copy or export the study again.")
-    return series_of(own)
+    return series_of(images)
