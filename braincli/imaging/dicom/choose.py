@@ -75,7 +75,7 @@ def _named(series: Sequence[Series], label: str, contrast: Contrast, study: str)
     found = next((one for one in series if one.label == label), None)
     if found is None:
         several = [one for one in series if one.label.rstrip("abcdefghijklmnopqrstuvwxyz") == label]
-        listed = "; ".join(f"{one.label}: {one.looks}" for one in several or series)
+        listed = "; ".join(f"{one.label}: {one.looks}" for one in several or [one for one in series if not one.unfit])
         raise InputError(
             f"{study} has {'several series' if several else 'no series'} {label}.",
             f"Choose for {contrast} one of: {listed}.",
