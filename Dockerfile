@@ -6,7 +6,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/braincli \
-    && /opt/braincli/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt .
+    && /opt/braincli/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[dicom]"
 
 FROM python:3.11-slim
 ARG VERSION=0.1.0

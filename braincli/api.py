@@ -87,7 +87,7 @@ def preprocess(
 
     config, _ = configured(PreprocessConfig, config, options)
     with Scratch() as scratch:
-        cases = given_cases(inputs, scratch, contrast=contrasts(contrast), run=config.run)
+        cases = given_cases(inputs, scratch, contrast=contrasts(contrast), run=config.run, dicom=True)
         if brain_mask is not None:
             config = config.model_copy(update={"brain_mask": scratch.file(brain_mask, "brain")})
         if output is not None:
@@ -287,7 +287,7 @@ def detect(
 
     config, model = configured(DetectConfig, config, options)
     with Scratch() as scratch:
-        cases = given_cases(inputs, scratch, contrast=contrasts(contrast), run=config.run)
+        cases = given_cases(inputs, scratch, contrast=contrasts(contrast), run=config.run, dicom=True)
         if brain_mask is not None:
             if len(cases) > 1:
                 text = f"One brain mask was given for {len(cases)} cases."

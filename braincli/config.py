@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from braincli import choices
 from braincli.imaging.cases import Contrast
+from braincli.imaging.dicom.study import series_by_contrast
 from braincli.parsing import load as load
 from braincli.parsing import parse as parse
 from braincli.parsing import to_toml as to_toml
@@ -47,6 +48,7 @@ def _parts(value: object) -> object:
 
 Device = str  # auto | cpu | cuda | cuda:N | mps
 Run = Annotated[str, AfterValidator(_one_run), BeforeValidator(_text)]  # of run-1, run-2 ...
+Series = Annotated[dict[Contrast, str], BeforeValidator(series_by_contrast)]  # of a study of DICOM; "none": without
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what every generator takes
 
 
@@ -61,6 +63,7 @@ class PreprocessConfig(Options):
 
     skip: frozenset[choices.Step] = frozenset()
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    series: Series = {}
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     already_stripped: bool = False
@@ -102,6 +105,8 @@ class DetectConfig(Options):
     model: str = "tsgm"
     preprocess: bool = False
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
+    series: Series = {}
+    dicom_seg: bool = False  # a DICOM SEG beside every mask on a series of DICOM
     volume: int | None = Field(default=None, ge=0)  # of 4-D files
     prefer: choices.Form = "sform"  # where both are set and disagree
     already_stripped: bool = False  # what the scans show is not looked at

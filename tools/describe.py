@@ -139,7 +139,7 @@ def apptainer() -> str:
             "set -e",
             "python -m venv /opt/braincli",
             '/opt/braincli/bin/pip install --no-cache-dir --extra-index-url "{{ TORCH_INDEX }}" '
-            "-c /src/constraints.txt /src",
+            "-c /src/constraints.txt '/src[dicom]'",
             "rm -rf /src",
         ),
         _section("environment", f"export {environment}"),

@@ -14,6 +14,7 @@ from braincli.calibration.rules import by_rule
 from braincli.config import CalibrateConfig
 from braincli.detection.maps import renormalise
 from braincli.errors import InputError, UsageError
+from braincli.imaging.case import taken
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.model.folder import LoadedModel, write_info
 from braincli.model.info import Calibration, ModelInfo, subset
@@ -101,6 +102,8 @@ def restored(
     Raises:
         BraincliError: see :func:`braincli.calibration.evidence.gather`.
     """
+    for text in taken(cases):
+        reporter.say(text)
     outcomes = gather(
         cases, model, seed=config.seed, batch=config.batch, reporter=reporter, masks=masks,
         dtype=device.precision(model.device, config.precision),

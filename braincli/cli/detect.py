@@ -29,6 +29,7 @@ from braincli.cli.options import (
     Resume,
     Run,
     Seed,
+    Series,
     Threads,
     VolumeNumber,
     option,
@@ -55,6 +56,7 @@ def command(
     flair: Scan = None,
     contrast: Contrast = None,
     run: Run = None,
+    series: Series = None,
     volume: VolumeNumber = None,
     prefer: Prefer = None,
     brain_mask: Annotated[Path | None, option("Brain mask of a single case, on its grid.", metavar="PATH")] = None,
@@ -90,6 +92,9 @@ def command(
         ),
     ] = None,
     anomaly_map: Annotated[bool | None, option("Write the anomaly map.", "--anomaly-map")] = None,
+    dicom_seg: Annotated[
+        bool | None, option("Write a DICOM SEG beside each mask of a DICOM study.", "--dicom-seg")
+    ] = None,
     restored: Annotated[bool | None, option("Write the pseudo-healthy restorations.", "--restored")] = None,
     residual: Annotated[bool | None, option("Write |input - restoration| per contrast.", "--residual")] = None,
     figure: Annotated[

@@ -183,6 +183,14 @@ Run = Annotated[
         "Which of repeated scans (run-1, run-2 ...); without it such a case fails.", "--run", metavar="[first|last|N]"
     ),
 ]
+Series = Annotated[
+    list[str] | None,
+    option(
+        "Which series of a DICOM study shows a contrast (repeatable), e.g. t1ce=7; t2=none: do without.",
+        "--series",
+        metavar="CONTRAST=SERIES",
+    ),
+]
 VolumeNumber = Annotated[str | None, option("Which volume of a 4-D file, from 0.", "--volume", metavar="INT")]
 Prefer = Annotated[
     str | None, option("Where qform and sform disagree.", "--prefer", default="sform", choices=choices.Form)

@@ -27,6 +27,7 @@ from braincli.cli.options import (
     Resume,
     Run,
     Seed,
+    Series,
     Threads,
     VolumeNumber,
     option,
@@ -37,13 +38,16 @@ from braincli.cli.options import (
 def command(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUTS", help="Case folders, BIDS subjects, cohorts, scans or .tsv manifests."),
+        typer.Argument(
+            metavar="INPUTS", help="Case folders (NIfTI or DICOM), BIDS subjects, cohorts, scans or .tsv manifests."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.", metavar="PATH")] = Path(
         "preprocessed"
     ),
     contrast: Contrast = None,
     run: Run = None,
+    series: Series = None,
     volume: VolumeNumber = None,
     prefer: Prefer = None,
     reference: Annotated[

@@ -19,10 +19,11 @@ from braincli.detection.find import Findings, search
 from braincli.detection.lesions import Space, sphere_mm
 from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, files_beside
 from braincli.detection.report import CaseResult
-from braincli.detection.stripped import judge_skull, refuse_skull
+from braincli.detection.stripped import judge_skull, refuse_dicom, refuse_skull
 from braincli.errors import InputError, QualityError, UsageError
 from braincli.imaging import volume as volumes
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
+from braincli.imaging.dicom.opening import opened
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
 from braincli.model.folder import LoadedModel, load_model, read_info
@@ -94,6 +95,7 @@ class Detector:
         return RunRecord(
             "detect", case.id, {"model": self.info.name, **options}, inputs,
             weights=files.sha256(self.folder / "model.json"), warnings=[*filter(None, (known, self.info.unfinished))],
+            facts={} if case.study is None else {"dicom": case.study.labels},
         )  # fmt: skip
 
     def writer(self, case: Case, names: Names) -> Writer:
@@ -115,7 +117,8 @@ class Detector:
         """
         begin = time.perf_counter()
         names = Names.of(case.id, output)
-        with names.locked():
+        refuse_dicom(case, self.config)
+        with names.locked(), opened(case, self.config.series, self.config.run, self.reporter) as case:
             writer = self.writer(case, names)
             if self.config.resume and writer.transaction.is_done():
                 return _skipped(case, names)
@@ -181,7 +184,9 @@ class Detector:
                     writer.lesions(findings.labels, ATLAS_SPACE)
                     writer.maps(findings, ATLAS_SPACE)
                 for contrast, space in native.items():
-                    masks[space] = writer.volume(ready.to_native(findings.mask, contrast), "mask", space)
+                    mask_there = ready.to_native(findings.mask, contrast)
+                    masks[space] = writer.volume(mask_there, "mask", space)
+                    writer.segmentation(mask_there, case, contrast, space)
                     writer.lesions(ready.to_native(findings.labels, contrast), space)
                     if self.config.anomaly_map:
                         writer.volume(ready.to_native(findings.anomaly, contrast), "anomaly", space)

@@ -16,7 +16,7 @@ from braincli.detection.lesions import table_json, table_tsv
 from braincli.detection.page import case_page
 from braincli.errors import BraincliError
 from braincli.imaging import volume
-from braincli.imaging.cases import Contrast, stem
+from braincli.imaging.cases import Case, Contrast, stem
 from braincli.imaging.names import legible
 from braincli.imaging.results import ResultFiles, kind_in
 from braincli.imaging.volume import Volume
@@ -61,6 +61,11 @@ class Names:
             return self.target.with_name(f"{stem(self.target)}_{kind}{self.target.name[len(stem(self.target)) :]}")
         entity = f"_space-{space}" if space else ""
         return self.target.with_name(f"{self.target.name}{entity}_{kind}.nii.gz")
+
+    def segmentation(self, space: str) -> Path:
+        """The DICOM SEG of the mask in ``space``."""
+        entity = f"_space-{space}" if space else ""
+        return self.target.with_name(f"{stem(self.target) if self.single else self.target.name}{entity}_seg.dcm")
 
     def space(self, mask: str) -> str | None:
         """The space of a mask by its base name, ``""`` for the input's own grid; None where it is no mask."""
@@ -157,10 +162,14 @@ class Writer:
                 yield self.names.volume(f"residual-{contrast}", space)
             if space:
                 yield self.names.volume("mask", contrast)
+                if self.config.dicom_seg:
+                    yield self.names.segmentation(contrast)
                 if self.config.anomaly_map:
                     yield self.names.volume("anomaly", contrast)
                 if self.uncertain:
                     yield self.names.volume("uncertainty", contrast)
+        if self.config.dicom_seg and self.names.single:
+            yield self.names.segmentation("")
         if not self.names.single:
             yield from (self.names.volume("lesions", each) for each in ([space, *self.contrasts] if space else [""]))
             yield from (self.names.table(".json"), self.names.table(".tsv"))
@@ -216,6 +225,18 @@ class Writer:
                     self.volume(image, str(contrast), space)
             if self.config.residual:
                 self.volume(findings.residual(contrast), f"residual-{contrast}", space)
+
+    def segmentation(self, mask: Volume, case: Case, contrast: Contrast, space: str) -> None:
+        """The DICOM SEG of ``mask``, on the grid of the series of ``contrast``, where it was asked for."""
+        if not self.config.dicom_seg or case.study is None:
+            return
+        from braincli.imaging.dicom.segmentation import write_segmentation
+
+        path, model = self.names.segmentation(space), str(self.record.config["model"])
+        write_segmentation(
+            mask, case.study.series[contrast], path, model=model, weights=self.record.weights, study=case.id
+        )  # fmt: skip
+        self.transaction.add(path)
 
     def lesions(self, labels: Volume, space: str = "") -> None:
         """The labelled image, in folders only."""

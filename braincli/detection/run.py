@@ -14,7 +14,7 @@ from braincli.detection.find import refuse_samples
 from braincli.detection.outputs import Names, is_file
 from braincli.detection.report import CaseResult, DetectReport
 from braincli.errors import BraincliError, UsageError
-from braincli.imaging.case import left_aside
+from braincli.imaging.case import remarks
 from braincli.imaging.cases import Case
 from braincli.model.folder import LoadedModel
 from braincli.runtime import cohort
@@ -48,6 +48,10 @@ def detect_cases(
         BraincliError: of any kind, where there is one case.
     """
     reporter = reporter or Reporter()
+    if output.suffix.lower() == ".dcm":
+        raise UsageError(f"{output.name}: a DICOM SEG comes beside masks.", "Name a folder: -o OUT/ --dicom-seg.")
+    if config.dicom_seg and not config.preprocess:
+        raise UsageError("--dicom-seg marks the series of a study, which are raw.", "Add --preprocess.")
     if is_file(output) and len(cases) > 1:
         raise UsageError(f"{output.name} is one file for {len(cases)} cases.", "Name a folder: -o OUT/.")
     repeated = [
@@ -68,7 +72,7 @@ def detect_cases(
         refuse_samples(info.method, info.options, config.samples)
     everyone = len(cases)
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
-    for text in left_aside(cases):
+    for text in remarks(cases):
         reporter.say(text)
     paged = config.report and not is_file(output) and cohort_page.wanted(output, everyone)
     if paged:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from braincli.config import DetectConfig
-from braincli.errors import InputError
+from braincli.errors import InputError, UsageError
 from braincli.imaging.brain import shows_skull
-from braincli.imaging.cases import Contrast
+from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.volume import Volume
 
 
@@ -44,3 +44,15 @@ def refuse_skull(images: Mapping[Contrast, Volume], config: DetectConfig, *, mas
             "skull, say --already-stripped.",
         )
     return facts
+
+
+def refuse_dicom(case: Case, config: DetectConfig) -> None:
+    """Raise where a study of DICOM is to be looked at as it left the scanner, or is asked for and there is none.
+
+    Raises:
+        InputError, UsageError: it is.
+    """
+    if case.study is not None and not config.preprocess:
+        raise InputError(f"{case.id} is a study of DICOM, as it left the scanner.", "Add --preprocess.")
+    if case.study is None and config.dicom_seg:
+        raise UsageError(f"{case.id} is no study of DICOM; --dicom-seg needs one.", "Leave out --dicom-seg.")

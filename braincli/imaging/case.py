@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from braincli.errors import InputError
-from braincli.imaging.names import Contrast, legible
+from braincli.imaging.dicom.study import Study
+from braincli.imaging.names import CONTRASTS, Contrast, legible, stem
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Case:
 
     Attributes:
         id: unique in its cohort; from the folder or the file names.
-        images: at least one contrast.
+        images: at least one contrast; of a study, none before it is opened.
         brain: brain mask, if one lies beside the images.
         lesion: reference lesion mask, if one lies beside the images.
         unsure: mask of what may be a lesion or not: training leaves it out.
@@ -28,6 +29,8 @@ class Case:
             of it is kept all the same.
         volumes: which volume of its file (from 0) a contrast is, where several share a 4-D file.
         facts: what else a manifest says of it, by column (``age``).
+        study: of DICOM, opened by :func:`braincli.imaging.dicom.opening.opened`.
+        understood: contrasts whose file is not called as data sets call it: a scanner's words, or a channel's number.
         aside: files that lie beside the images and are known to be no scan and no mask with a meaning (``x_roi``).
     """
 
@@ -39,6 +42,8 @@ class Case:
     tissue: dict[str, Path] = field(default_factory=dict)
     problem: InputError | None = None
     volumes: dict[Contrast, int] = field(default_factory=dict)
+    study: Study | None = None
+    understood: tuple[Contrast, ...] = ()
     aside: tuple[Path, ...] = ()
     unsure: Path | None = None
     facts: dict[str, str] = field(default_factory=dict)
@@ -60,6 +65,41 @@ class Case:
         if not math.isfinite(value):
             raise InputError(f"{self.id}: the {name} {text!r} is not a number.", hint)
         return value
+
+
+def remarks(cases: Iterable[Case]) -> list[str]:
+    """What a user should know of how files were understood, in sentences: see :func:`taken` and :func:`left_aside`."""
+    cases = list(cases)
+    return [*taken(cases), *left_aside(cases), *called_otherwise(cases)]
+
+
+def called_otherwise(cases: Iterable[Case]) -> list[str]:
+    """A sentence about studies that are not called as their folders are."""
+    ids = [case.id for case in cases if case.study is not None and case.study.renamed]
+    if not ids:
+        return []
+    listed = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+    return [f"Outputs are called {listed}: the folder's name tells the patient's name, number or a date."]
+
+
+def taken(cases: Iterable[Case]) -> list[str]:
+    """A sentence that says which files were taken for which contrast, where their names are not the usual ones.
+
+    Names that differ by their case alone are told once: ``*_T1_MPRAGE.nii.gz``.
+    """
+    alike: Counter[str] = Counter()
+    for case in cases:
+        files = [(case.images[c], c) for c in CONTRASTS if c in case.understood and c in case.images]
+        alike[", ".join(f"{_without_id(path, case.id)} as {contrast}" for path, contrast in files)] += 1
+    told = [f"{text}{f' ({count} cases)' if count > 1 else ''}" for text, count in alike.items() if text]
+    more = f"; and {len(told) - 4} kinds more" if len(told) > 4 else ""
+    return [f"Taken by their names: {'; '.join(told[:4])}{more}."] if told else []
+
+
+def _without_id(path: Path, id: str) -> str:
+    """A file's name with ``*`` for the case's id that it begins with."""
+    rest = stem(path)[len(id) :]
+    return legible(f"*{rest}{path.name[len(stem(path)) :]}" if id and stem(path).startswith(id) else path.name)
 
 
 def left_aside(cases: Iterable[Case]) -> list[str]:

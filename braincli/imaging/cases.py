@@ -12,9 +12,11 @@ from pathlib import Path
 
 from braincli.errors import InputError, UsageError
 from braincli.imaging.case import Case, case_name, dangling, folder_name, names_of, one_per_id, repeated, unreadable
+from braincli.imaging.dicom.find import INDEX, dicom_cases, index_folder, is_dicom
 from braincli.imaging.folder import cases_of
 from braincli.imaging.manifest import read_manifest
 from braincli.imaging.names import CONTRASTS, TISSUES, Contrast, Named, is_aside, is_nifti, legible, read_name, stem
+from braincli.imaging.nnunet import is_dataset
 from braincli.imaging.own import holds_prepared, is_prepared, label, own_outputs
 
 __all__ = [
@@ -46,7 +48,7 @@ class _Placed:
     prepared: bool = False
 
 
-def find_cases(path: Path, *, contrast: Shows = None, run: str | None = None) -> list[Case]:
+def find_cases(path: Path, *, contrast: Shows = None, run: str | None = None, dicom: bool = False) -> list[Case]:
     """All cases at ``path``, sorted by id; of several, one that cannot be used has a ``problem``.
 
     Args:
@@ -55,18 +57,21 @@ def find_cases(path: Path, *, contrast: Shows = None, run: str | None = None) ->
         contrast: what a single file shows, where its name does not tell; several: what the volumes of a 4-D file
             show, in their order (then ``path`` may be a folder of such files, too).
         run: which of several runs of one scan: ``first``, ``last`` or a number. None: such a case has a problem.
+        dicom: a study of DICOM is a case, to be opened; else it has a problem.
 
     Raises:
         InputError: nothing usable, or the problem of the only case.
         UsageError: ``contrast`` names one contrast twice.
     """
-    cases = _find_cases(path, contrast, run)
+    cases = _find_cases(path, contrast, run, dicom)
     if len(cases) == 1:
         sound(cases)
     return cases
 
 
-def gather_cases(paths: Sequence[Path], *, contrast: Shows = None, run: str | None = None) -> list[Case]:
+def gather_cases(
+    paths: Sequence[Path], *, contrast: Shows = None, run: str | None = None, dicom: bool = False
+) -> list[Case]:
     """The cases of several paths, in their order; a path that gives none becomes a case with a ``problem``.
 
     Raises:
@@ -74,11 +79,11 @@ def gather_cases(paths: Sequence[Path], *, contrast: Shows = None, run: str | No
         UsageError: ``contrast`` names one contrast twice.
     """
     if len(paths) == 1:
-        return find_cases(paths[0], contrast=contrast, run=run)
+        return find_cases(paths[0], contrast=contrast, run=run, dicom=dicom)
     cases: list[Case] = []
     for path in paths:
         try:
-            cases += _find_cases(path, contrast, run)
+            cases += _find_cases(path, contrast, run, dicom)
         except InputError as problem:
             cases.append(Case(legible(stem(path)) or "/", problem=problem))
     return cases
@@ -108,13 +113,15 @@ def sound(cases: Sequence[Case]) -> list[Case]:
     return list(cases)
 
 
-def _find_cases(path: Path, contrast: Shows, run: str | None) -> list[Case]:
+def _find_cases(path: Path, contrast: Shows, run: str | None, dicom: bool) -> list[Case]:
     if isinstance(contrast, tuple):
         if len(set(contrast)) < len(contrast):
             raise UsageError("A contrast is named twice.", "Name each volume of the file once, in their order.")
         contrast = contrast[0] if len(contrast) == 1 else contrast or None
     try:
         refuse_missing([path])
+        if path.name.upper() == INDEX and path.is_file():
+            path = index_folder(path)
         if path.is_file():
             return read_manifest(path) if path.suffix.lower() == ".tsv" else [_from_file(path, contrast)]
         if isinstance(contrast, Contrast):
@@ -123,16 +130,37 @@ def _find_cases(path: Path, contrast: Shows, run: str | None) -> list[Case]:
         if contrast:
             cases = [_from_file(scan, contrast) for scan in _contents(path)[0] if not _is_mask(scan)]
         else:
-            cases = _unique(_without_prepared(_cases_below(path, run, set())))
+            placed = _cases_below(path, run, set())
+            cases = _unique(_without_prepared(placed + _studies(path, placed, dicom)))
     except OSError as error:
         raise unreadable(path, error) from None
     if not cases:
-        raise InputError(f"{folder_name(path)} holds no .nii or .nii.gz scan.", "Convert DICOM with dcm2niix first.")
+        raise InputError(
+            f"{folder_name(path)} holds no .nii or .nii.gz scan, and no DICOM.", "Name a folder with scans."
+        )
     return sorted(cases, key=lambda case: case.id)
+
+
+def _studies(root: Path, placed: Sequence[_Placed], dicom: bool) -> list[_Placed]:
+    """The studies of DICOM at or below ``root``; where NIfTI files of a case lie beside or above them, these count."""
+    files = [one.folder for one in placed if not one.prepared]
+    if root in files:
+        return []
+    found = [one for one in dicom_cases(root) if not any(one[1].is_relative_to(folder) for folder in files)]
+    if dicom:
+        return [_Placed(case, folder) for case, folder in found]
+    hint = "Prepare it first: braincli preprocess STUDY/ -o prepared/."
+    problem = "{} is a study of DICOM, as it left the scanner."
+    return [
+        _Placed(replace(case, problem=case.problem or InputError(problem.format(case.id), hint)), folder)
+        for case, folder in found
+    ]
 
 
 def _from_file(path: Path, contrast: Shows) -> Case:
     name = legible(path.name)
+    if not is_nifti(path) and is_dicom(path):
+        raise InputError(f"{name} is one file of DICOM.", "Name the folder of its study.")
     if not is_nifti(path):
         raise InputError(f"{name} is neither a .nii(.gz) scan nor a .tsv manifest.", "Convert it to NIfTI.")
     named = read_name(path)
@@ -147,7 +175,8 @@ def _from_file(path: Path, contrast: Shows) -> Case:
     told = named.role if named and isinstance(named.role, Contrast) else None
     chosen = contrast or told
     assert chosen is not None
-    return Case((named.id if named else "") or legible(stem(path)), {chosen: path})
+    understood = (chosen,) if contrast is None and named is not None and not named.usual else ()
+    return Case((named.id if named else "") or legible(stem(path)), {chosen: path}, understood=understood)
 
 
 def _decathlon_lesion(path: Path) -> Path | None:
@@ -173,6 +202,8 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
     own = own_outputs(folder) if files else set()
     below = [path for path in below if path.name not in NO_RAW_DATA] or below
     # beside ``sub-*`` other folders are cases, too, unless the data set says that it is BIDS
+    if is_dataset(folder):
+        below = [path for path in below if path.name.startswith("images")]
     bids = (folder / "dataset_description.json").exists()
     for pattern in (*(["sub-*"] if bids else []), "ses-*", "anat"):
         matching = [path for path in below if path.match(pattern)]

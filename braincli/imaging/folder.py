@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from braincli.errors import InputError
+from braincli.imaging import nnunet
 from braincli.imaging.case import Case, case_name, dangling, folder_name, names_of
 from braincli.imaging.names import (
     CONTRASTS,
@@ -27,7 +28,11 @@ SEGMENTATION = re.compile(r"(.*)[ _.\-]seg(?:mentation)?", re.IGNORECASE)
 
 def cases_of(folder: Path, paths: list[Path], run: str | None) -> list[Case]:
     """The cases whose files lie in one folder: usually one, or a flat cohort."""
-    named, unknown, aside = _read_names(paths)
+    try:
+        channels = nnunet.read_channels(folder, paths)
+    except InputError as problem:
+        return [Case(case_name(folder), problem=problem)]
+    named, unknown, aside = _read_names(paths, channels)
     files = _by_id(named)
     roles = Counter(file.role for file in named)
     if len(files) > 1 and max(roles.values()) == 1:
@@ -42,13 +47,15 @@ def cases_of(folder: Path, paths: list[Path], run: str | None) -> list[Case]:
         if id in strange and (case is not None or not own):
             case = replace(case or Case(id or case_name(folder)), problem=_unplaced(folder, strange[id]))
         if case is not None:
+            if channels and case.lesion is None:
+                case = replace(case, lesion=nnunet.labels_of(folder, case.id))
             cases.append(replace(case, aside=tuple(asides.get(id, ()))))
     return cases
 
 
-def _read_names(paths: list[Path]) -> tuple[list[Named], list[Path], list[Path]]:
+def _read_names(paths: list[Path], channels: dict[Path, Named]) -> tuple[list[Named], list[Path], list[Path]]:
     """Files with a role, those whose name tells nothing, and those that are known to be neither scan nor mask."""
-    names = {path: read_name(path) for path in paths}
+    names = {path: channels.get(path) or read_name(path) for path in paths}
     stems = {stem(path) for path in paths}
     scans = {name.id for name in names.values() if name is not None and isinstance(name.role, Contrast)}
     named: list[Named] = []
@@ -102,7 +109,7 @@ def _by_owner(paths: list[Path], ids: list[str]) -> dict[str, list[Path]]:
 
 
 def _unplaced(folder: Path, paths: list[Path]) -> InputError:
-    return InputError(
+    return nnunet.untold(paths) or InputError(
         f"{folder_name(folder)}: cannot tell what {names_of(paths)} shows.",
         "Name it like id_flair.nii.gz or id_seg.nii.gz, move it away, or use a .tsv manifest.",
     )
@@ -117,6 +124,7 @@ def _assemble(id: str, files: list[Named], run: str | None) -> Case | None:
             roles.setdefault(file.role, []).append(file)
     problem: InputError | None = None
     placed: dict[Role, Path] = {}
+    usual = {file.path: file.usual for file in files}
     for role, candidates in roles.items():
         try:
             placed[role] = _choose(id, role, candidates, run)
@@ -130,7 +138,10 @@ def _assemble(id: str, files: list[Named], run: str | None) -> Case | None:
     images = {contrast: placed[contrast] for contrast in CONTRASTS if contrast in placed}
     tissue = {str(role): path for role, path in placed.items() if role in TISSUES}
     problem = problem or dangling(placed.values())
-    return Case(id, images, placed.get("brain"), placed.get("lesion"), None, tissue, problem)
+    understood = tuple(contrast for contrast, path in images.items() if not usual[path])
+    return Case(
+        id, images, placed.get("brain"), placed.get("lesion"), None, tissue, problem, understood=understood
+    )  # fmt: skip
 
 
 def _choose(id: str, role: Role, files: list[Named], run: str | None) -> Path:

@@ -141,6 +141,7 @@ def given_cases(
     *,
     contrast: Contrast | tuple[Contrast, ...] | None = None,
     run: str | None = None,
+    dicom: bool = False,
 ) -> list[Case]:
     """The cases that a caller named or handed over; of several, one that cannot be used has a ``problem``.
 
@@ -151,6 +152,7 @@ def given_cases(
         scratch: where scans in memory become files, for as long as it is open.
         contrast: what a single file shows, where its name does not tell; several: what the volumes of a 4-D file show.
         run: which of several runs of one scan.
+        dicom: a study of DICOM is a case, to be opened.
 
     Raises:
         InputError: nothing usable, or an object that is no scan.
@@ -163,7 +165,7 @@ def given_cases(
     if len(found) == 1:
         sound(cases)
     if paths := [each for each in found if isinstance(each, Path)]:
-        cases += gather_cases(paths, contrast=contrast, run=run)
+        cases += gather_cases(paths, contrast=contrast, run=run, dicom=dicom)
     return cases
 
 

@@ -2,28 +2,23 @@
 
 A name is read from its end: ``<id>[_entity-value ...]<separator><suffix>.nii.gz``. The suffix tells the
 contrast or the mask (``_t1ce``, ``-t1c``, ``_T1w``, ``_fla``, ``_seg`` ...), BIDS entities refine it
-(``ce-gd``, ``label-L_mask``, ``desc-brain_mask``). Only the end counts: a case may be called ``brain_001``.
+(``ce-gd``, ``label-L_mask``, ``desc-brain_mask``). Only the end counts: a case may be called ``brain_001``. Other
+names may end in the words of a scanner (``T1_MPRAGE_sag``, see :mod:`braincli.imaging.words`).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from braincli.imaging.contrast import CONTRASTS, Contrast
+from braincli.imaging.words import named_by_words
 
-class Contrast(StrEnum):
-    """The four contrasts, in the order of every contrast axis in braincli."""
+__all__ = ["CONTRASTS", "TISSUES", "Contrast", "Named", "Role", "is_aside", "is_nifti", "is_stripped", "legible"]
+__all__ += ["read_name", "stem"]
 
-    T1 = "t1"
-    T1CE = "t1ce"
-    T2 = "t2"
-    FLAIR = "flair"
-
-
-CONTRASTS: tuple[Contrast, ...] = tuple(Contrast)
 TISSUES = ("gm", "wm", "csf")  # grey matter, white matter, fluid
 
 Role = Contrast | Literal["brain", "lesion", "gm", "wm", "csf", "mask", "other"]
@@ -69,6 +64,7 @@ class Named:
         run: of a scan that was repeated (``run-2``, ``X_run2_t1``), None where the name has none.
         base: ``id`` without the run that it may hold.
         scan: of a mask or map, the name of the scan that it was made from (``x_t1`` of ``x_t1_seg``), or empty.
+        usual: it is called as data sets call it; else a scanner's words were understood, and the user is told how.
     """
 
     path: Path
@@ -78,6 +74,7 @@ class Named:
     run: int | None = None
     base: str = ""
     scan: str = ""
+    usual: bool = True
 
 
 def stem(path: Path) -> str:
@@ -105,19 +102,34 @@ def read_name(path: Path) -> Named | None:
     match = NAME.fullmatch(name)
     if match is None and (repeated := RUN.search(name)) and repeated.end() == len(name):  # x_t1_run2
         match = NAME.fullmatch(name[: repeated.start()])
+    words = None if is_aside(path) else named_by_words(name)
     if match is None:
-        return None
+        return None if words is None else _by_words(path, *words)
     entities = dict(part.split("-", 1) for part in match["entities"].split("_")[1:])
     role = _role(match["suffix"].lower(), entities)
     if role is None:
         return None
     id, scan = match["id"], ""
+    if isinstance(role, Contrast) and not match["entities"] and words and len(words[0]) < len(id):
+        before, told = words
+        if not before.endswith("-"):  # sub-01_ses-tra_T1w: the value of an entity
+            return _by_words(path, before, told)
     if not isinstance(role, Contrast) and (drawn := DRAWN_ON.fullmatch(id)):
         id, scan = drawn["id"], id
+    elif not isinstance(role, Contrast) and (worded := named_by_words(id)) and isinstance(worded[1], Contrast):
+        id, scan = worded[0], id
     runs = list(RUN.finditer(name))
     id = legible(id.strip(" _.-"))
     return Named(
         path, id, role, _space(entities), int(runs[-1]["number"]) if runs else None, RUN.sub("", id), legible(scan)
+    )  # fmt: skip
+
+
+def _by_words(path: Path, id: str, role: Role) -> Named:
+    id = legible(id.strip(" _.-"))
+    runs = list(RUN.finditer(id))
+    return Named(
+        path, id, role, run=int(runs[-1]["number"]) if runs else None, base=RUN.sub("", id), usual=False
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from braincli.config import PreprocessConfig
 from braincli.errors import InputError, QualityError
 from braincli.imaging import brain, volume
 from braincli.imaging.cases import Case, Contrast
+from braincli.imaging.dicom.opening import opened
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
 from braincli.preprocessing import align, intensity, naming, outputs, quality, spaces
@@ -51,6 +52,12 @@ def preprocess_case(
         QualityError: ``strict_qc`` and a figure lies outside its limits (the outputs are written).
     """
     config, reporter = config or PreprocessConfig(), reporter or Reporter()
+    with opened(case, config.series, config.run, reporter) as ready:
+        return replace(_preprocess(ready, out, config, reporter), case=case)
+
+
+def _preprocess(case: Case, out: Path, config: PreprocessConfig, reporter: Reporter) -> Preprocessed:
+    """The chain on a case whose scans can be read."""
     torch_device = device.prepare(config.device, config.threads)
     dtype = device.precision(torch_device, config.precision)
     extractor = Extractor(config.bet_mode, config.bet_backend, torch_device, dtype)
@@ -88,6 +95,7 @@ def space_of(config: PreprocessConfig) -> str:
 def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> RunRecord:
     settings = config.model_dump(mode="json", exclude={"brain_mask"})
     settings["skip"] = sorted(config.skip)
+    facts = {} if case.study is None else {"dicom": case.study.labels}
     if case.volumes:
         settings["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
     mask = config.brain_mask or case.brain
@@ -97,7 +105,7 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
     weights = extractor.weights() if uses_network else ""
     # every step runs on one thread but the network, whose sums depend on how many there are
     neutral = provenance.NEUTRAL if uses_network else (*provenance.NEUTRAL, "threads")
-    return RunRecord("preprocess", case.id, settings, provenance.hashes(roles), weights, neutral=neutral)
+    return RunRecord("preprocess", case.id, settings, provenance.hashes(roles), weights, facts=facts, neutral=neutral)
 
 
 def _read(case: Case, config: PreprocessConfig, report: Report) -> Scans:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from braincli.config import PreprocessConfig
 from braincli.errors import UsageError
-from braincli.imaging.case import Case, left_aside
+from braincli.imaging.case import Case, remarks
 from braincli.preprocessing import naming
 from braincli.preprocessing.chain import preprocess_case
 from braincli.preprocessing.result import Preprocessed
@@ -35,7 +35,7 @@ def preprocess_cases(
     everyone = len(cases)
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     naming.write_dataset_description(out)
-    for text in left_aside(cases):
+    for text in remarks(cases):
         reporter.say(text)
     work = partial(preprocess_case, out=out, config=config, reporter=reporter)
     return cohort.results(cohort.each(cases, work, reporter, jobs=cohort.Jobs(config.jobs, NEED_GB), of=everyone))

@@ -15,6 +15,7 @@ from braincli.config import SynthConfig
 from braincli.errors import InputError, UsageError
 from braincli.imaging import brain as brains
 from braincli.imaging import volume
+from braincli.imaging.case import taken
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.given import Scratch
 from braincli.imaging.reading import load_images
@@ -133,6 +134,8 @@ def synthesise(cases: Sequence[Case], out: Path, config: SynthConfig, reporter: 
     if repeated := [name for name, count in counts.items() if count > 1]:
         raise UsageError(f"Two cases are called {repeated[0]}.", "Run them apart, into two folders.")
     device.prepare("cpu", config.threads)
+    for text in taken(cases):
+        reporter.say(text)
     outcomes = cohort.each(cases, lambda case: synthesise_case(case, out, config, reporter), reporter)
     return cohort.results(outcomes)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from braincli.config import TrainConfig, to_toml
 from braincli.errors import InputError, UsageError
+from braincli.imaging.case import taken
 from braincli.imaging.cases import CONTRASTS, Case
 from braincli.methods import registry
 from braincli.model import earlier
@@ -76,6 +77,8 @@ def train_cases(
             raise InputError("There are no cases to train on.")
         if problem := next((case.problem for case in [*cases, *validation] if case.problem), None):
             raise problem
+        for text in taken([*cases, *validation]) if _writes() else ():
+            reporter.say(text)
         refuse_common({case.id: [] for case in cases}, {case.id: [] for case in validation})
         with signals.noted() as stop:
             return _Training(cases, config, output, reporter, stop, validation).run()

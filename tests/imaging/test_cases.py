@@ -11,6 +11,7 @@ import pytest
 from phantoms import brain, touch, write, write_case
 
 from braincli.errors import InputError, UsageError
+from braincli.imaging.case import remarks
 from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, gather_cases, sound
 from braincli.imaging.checks import Level
 from braincli.imaging.checks.survey import check_set
@@ -321,3 +322,21 @@ def test_other_cases_beside_sub_folders_are_not_left_out(tmp_path: Path) -> None
     assert [case.id for case in find_cases(tmp_path)] == ["p02", "sub-01"]
     (tmp_path / "dataset_description.json").write_text("{}")
     assert [case.id for case in find_cases(tmp_path)] == ["sub-01"]
+
+
+def test_names_of_scanners_make_a_case_and_one_line_says_how_they_were_taken(tmp_path: Path) -> None:
+    touch(tmp_path / "p1", "T1_MPRAGE.nii.gz", "SAG_T1_MPRAGE_KM.nii.gz", "dark_fluid.nii.gz", "t2.nii.gz", "DWI.nii")
+    (case,) = find_cases(tmp_path / "p1")
+    names = {str(contrast): path.name for contrast, path in case.images.items()}
+    assert case.id == "p1" and names == {
+        "t1": "T1_MPRAGE.nii.gz", "t1ce": "SAG_T1_MPRAGE_KM.nii.gz", "t2": "t2.nii.gz", "flair": "dark_fluid.nii.gz",
+    }  # fmt: skip
+    (line,) = remarks([case])
+    assert line == (
+        "Taken by their names: T1_MPRAGE.nii.gz as t1, SAG_T1_MPRAGE_KM.nii.gz as t1ce, dark_fluid.nii.gz as flair."
+    )
+    touch(tmp_path / "p2", "p2_t1.nii.gz", "p2_flair.nii.gz")
+    assert remarks(find_cases(tmp_path / "p2")) == []
+    assert remarks(find_cases(touch(tmp_path / "p3", "x_FLAIR_3D.nii") / "x_FLAIR_3D.nii")) == [
+        "Taken by their names: *_FLAIR_3D.nii as flair."
+    ]

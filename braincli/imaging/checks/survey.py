@@ -18,6 +18,8 @@ from braincli.imaging.cases import NO_RAW_DATA, Case, find_cases
 from braincli.imaging.checks.gate import read
 from braincli.imaging.checks.privacy import private_content
 from braincli.imaging.checks.problem import Level, Problem
+from braincli.imaging.dicom.opening import look_into
+from braincli.imaging.dicom.study import Study
 from braincli.imaging.names import Contrast, is_nifti, legible, read_name, stem
 from braincli.imaging.own import folders_below, own_outputs
 from braincli.imaging.volume import Volume, from_reading, same_grid
@@ -164,7 +166,7 @@ def _expand(path: Path | Case, report: CheckReport) -> list[tuple[Case, dict[str
     if is_nifti(path) or not (path.is_dir() or path.suffix.lower() == ".tsv"):
         return [_alone(path)]
     try:
-        return [(case, _files(case)) for case in find_cases(path)]
+        return [(case, _files(case)) for case in find_cases(path, dicom=True)]
     except InputError as error:
         report.problems.append(Problem(Level.ERROR, "cases", error.message, error.hint))
     return [_alone(scan) for scan in _volumes(path)] if path.is_dir() else []
@@ -210,6 +212,8 @@ def _check_case(case: Case, files: Mapping[str, Path], *, volume: int | None, pr
     for path in case.aside:
         text = f"{legible(path.name)} is neither a scan nor a mask with a known meaning; it is not used."
         report.problems.append(Problem(Level.NOTE, "aside", text, "If it is the lesion, name it <case>_seg.nii.gz."))
+    if case.study is not None and case.problem is None:
+        report.problems.append(_check_study(case, case.study))
     volumes: dict[str, Volume] = {}
     for role, path in files.items():
         labels = role not in ("scan", *Contrast)
@@ -225,6 +229,16 @@ def _check_case(case: Case, files: Mapping[str, Path], *, volume: int | None, pr
     if len(volumes) > 1:
         report.problems += check_set(volumes)
     return report
+
+
+def _check_study(case: Case, study: Study) -> Problem:
+    """What a study of DICOM shows, or why it cannot be used; its images are not converted."""
+    try:
+        choice = look_into(case, study)
+    except InputError as error:
+        return Problem(Level.ERROR, "dicom", error.message, error.hint)
+    hint = "Another series? Choose: --series t1ce=N. The scans are raw: preprocess, or detect --preprocess."
+    return Problem(Level.NOTE, "dicom", choice.words, hint)
 
 
 def _describe(file: FileReport, volume: Volume, *, skull: bool) -> None:
