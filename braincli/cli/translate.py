@@ -50,7 +50,7 @@ def command(
         option(
             "Where a lesion should be, and nowhere else: a mask on the grid of the only case (repeatable: a series of "
             "growth).",
-            metavar="FILE",
+            metavar="PATH",
         ),
     ] = None,
     level: Annotated[
