@@ -113,7 +113,7 @@ def test_every_canvas_is_a_multiple_of_the_stride() -> None:
     [
         ({"range": (9, 3)}, "ends before it begins"),
         ({"slice_mm": 0.0}, "is not 0.2 to 10 mm"),
-        ({"size": (2, 2)}, "2 x 2 is not 4 to 1024"),
+        ({"size": (2, 2)}, "are not 4 to 1024 each"),
         ({"range": "most"}, "range"),
         ({"normalisation": "magic"}, "normalisation"),
     ],
