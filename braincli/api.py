@@ -182,8 +182,10 @@ def synth(
 ) -> Results[Synthetic]:
     """Plant synthetic anomalies into prepared scans, and give both with their masks, for testing detectors.
 
+    Kind ``ellipses`` plants nothing: it draws the synthetic data set of DeScarGAN, which needs no scans.
+
     Args:
-        inputs: see :mod:`braincli.api`; skull-stripped, on one grid per case.
+        inputs: see :mod:`braincli.api`; skull-stripped, on one grid per case. None (``[]``) for ``ellipses``.
         output: each case gets a folder below it. None: results in memory.
         options: of :class:`braincli.config.SynthConfig`; lengths in mm.
 
@@ -192,7 +194,8 @@ def synth(
 
     Raises:
         InputError: the only case is raw or unusable, or has no room.
-        UsageError: an output exists, or two cases have one id.
+        UsageError: an output exists, or two cases have one id; scans are missing, or given to ``ellipses``; an option
+            that means nothing with the kind.
         CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
 
     Example:
@@ -203,16 +206,24 @@ def synth(
     from braincli.reporting.notebook import Results
     from braincli.runtime.files import refuse_folder
     from braincli.runtime.progress import Reporter
+    from braincli.synthesis.drawn import draw_set, refuse_strange
     from braincli.synthesis.run import synthesise
 
     config, _ = configured(SynthConfig, config, options)
+    refuse_strange(config, scans=not (isinstance(inputs, list | tuple) and not inputs))
     with Scratch() as scratch:
-        cases = given_cases(inputs, scratch, run=config.run)
+        drawn = config.kind == "ellipses"
+        cases = [] if drawn else given_cases(inputs, scratch, run=config.run)
+
+        def made(folder: Path) -> list[Synthetic]:
+            words = reporter or Reporter()
+            return draw_set(folder, config, words) if drawn else synthesise(cases, folder, config, words)
+
         if output is not None:
             refuse_folder(Path(output))
-            return Results(synthesise(cases, Path(output), config, reporter or Reporter()))
+            return Results(made(Path(output)))
         with kept():
-            done = synthesise(cases, scratch.folder(), config, reporter or Reporter())
+            done = made(scratch.folder())
         return Results([each.in_memory() for each in done])
 
 

@@ -268,9 +268,10 @@ class SplitConfig(Options):
 
 
 class SynthConfig(Options):
-    """Prepared scans -> the same with planted anomalies, and their masks."""
+    """Prepared scans -> the same with planted anomalies, and their masks; or a data set that is drawn from nothing."""
 
     kind: choices.Kind = "growth"
+    images: tuple[int, int, int] = (2000, 200, 200)  # of each class, to train, validate and test; kind ellipses
     run: Run | None = None  # which of repeated scans of one contrast; None: such a case fails
     count: int = Field(default=1, ge=1)  # anomalies per case
     radius_mm: tuple[float, float] = (6.0, 20.0)

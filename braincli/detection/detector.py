@@ -255,6 +255,7 @@ class Detector:
             "device": findings.device,
             "units": "residual: share of the 1st..99th percentile range; restored: units of the input",
         }
+        record.facts |= findings.restoration.slice_classes
         self._tell_smallest(findings.min_lesion_mm3, record)
         return findings
 

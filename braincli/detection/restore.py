@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class Restoration:
         score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
         suspicion: (S, 1, H, W) float32 in [0, 1], what residuals are multiplied by; None where the method gives none.
+        diseased: (S,) float32 in [0, 1], how likely each slice as a whole is diseased; None where the method does not
+            tell.
         restores: ``restored`` shows tissue; of some methods it is what values are compared with, and no picture.
     """
 
@@ -43,12 +45,24 @@ class Restoration:
     device: str
     suspicion: np.ndarray | None = None
     restores: bool = True
+    diseased: np.ndarray | None = None
 
     @property
     def inside(self) -> np.ndarray:
         """(S, C, H, W) bool: the brain, in contrasts that are present and show it."""
         there = self.slices.brain & (self.slices.image != 0).any(axis=(2, 3), keepdims=True)
         return there if self.slices.shown is None else there & self.slices.shown
+
+    @property
+    def slice_classes(self) -> dict[str, Any]:
+        """For records: how likely each slice, counted from 0 at the bottom, is diseased, where the method tells.
+
+        It is what the classifier says: no threshold is fitted for it.
+        """
+        if self.diseased is None:
+            return {}
+        each = zip(self.slices.index.tolist(), self.diseased.tolist(), strict=True)
+        return {"slices_diseased": [{"slice": number, "probability": round(p, 4)} for number, p in each]}
 
 
 def generator(seed: int, case_id: str, height: int, sample: int = 0) -> torch.Generator:
@@ -106,7 +120,7 @@ def restore(
     restored = parts.get("restored")
     return Restoration(
         slices, None if restored is None else where_shown(slices, restored), parts.get("score"), device,
-        parts.get("suspicion"), method.restores,
+        parts.get("suspicion"), method.restores, parts.get("diseased"),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from braincli.detection.restore import Restoration
 
-PARTS = ("restored", "score", "suspicion")  # of a Restoration
+PARTS = ("restored", "score", "suspicion", "diseased")  # of a Restoration
 
 
 def averaged(

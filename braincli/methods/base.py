@@ -78,12 +78,19 @@ class Prediction(NamedTuple):
     """A restoration, a score, or both.
 
     ``restored`` (B, C, H, W) in [0, 1]; ``score`` (B, 1, H, W) >= 0; ``suspicion`` (B, 1, H, W) in [0, 1], how sure
-    a method is that what it redrew is not healthy: residuals are weighed with it.
+    a method is that what it redrew is not healthy: residuals are weighed with it; ``diseased`` (B,) in [0, 1], how
+    likely each slice as a whole is diseased, of methods with a classifier.
     """
 
     restored: Tensor | None
     score: Tensor | None = None
     suspicion: Tensor | None = None
+    diseased: Tensor | None = None
+
+    @property
+    def maps(self) -> list[Tensor]:
+        """The parts that are images, (B, ?, H, W) each."""
+        return [part for part in (self.restored, self.score, self.suspicion) if part is not None]
 
 
 class Verdict(NamedTuple):

@@ -103,6 +103,15 @@ SEGMENTER_COMPACT: Preset = STACKED | {
 }  # fmt: skip
 SEGMENTER_TINY: Preset = {"widths": (8, 16), "train_steps": {"main": 6}, "train_batch": 4, "warmup": 2}
 
+# SegNet (families.segnets)
+SEGNET_COMPACT: Preset = STACKED | {
+    "widths": (32, 64, 96), "convolutions": (2, 2, 2), "patch": 2, "rate": 1e-3, "balanced": True, "dice": 1.0,
+    "train_steps": {"main": 1000}, "train_batch": 16, "warmup": 50, "decay": "cosine", "ema": 0.99, "map": COMPACT_MAP,
+}  # fmt: skip
+SEGNET_TINY: Preset = {
+    "widths": (8, 8), "patch": 1, "convolutions": (2, 2), "train_steps": {"main": 4}, "train_batch": 4, "warmup": 2,
+}  # fmt: skip
+
 # the CycleGAN (families.translation)
 CYCLEGAN_COMPACT: Preset = STACKED | {
     "generator_width": 24, "generator_blocks": 4, "generator_residual": True, "discriminator_width": 32, "patch": 2,
@@ -112,6 +121,19 @@ CYCLEGAN_TINY: Preset = {
     "generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "discriminator_layers": 2, "train_batch": 4,
     "warmup": 2,
 }  # fmt: skip
+
+# against a Wasserstein discriminator (families.adversarial)
+ADVERSARIAL_COMPACT: Preset = STACKED | {
+    "patch": 2, "train_batch": 40, "train_steps": {"main": 300}, "warmup": 20, "decay": "cosine", "ema": 0.99,
+    "map": COMPACT_MAP,
+}  # fmt: skip
+DOMAINS_COMPACT: Preset = ADVERSARIAL_COMPACT | {
+    "generator_width": 16, "generator_blocks": 4, "discriminator_width": 24, "discriminator_layers": 4, "rate": 4e-4,
+}  # fmt: skip
+DOMAINS_TINY: Preset = {
+    "generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "discriminator_layers": 2,
+}  # fmt: skip
+ADVERSARIAL_TINY: Preset = {"patch": 1, "critic_steps": 2, "train_batch": 8, "train_steps": {"main": 4}, "warmup": 2}
 
 # ImageNet features (families.feature); the shares of contrasts are TSGM's weights
 FEATURE_COMPACT: Preset = STACKED | {

@@ -129,6 +129,36 @@ METHODS: dict[str, MethodSpec] = {
         "Zhu et al. 2017, arXiv:1703.10593",
         Supervision((Need.SLICE_LABELS,), MaskUse.KEEP_THE_REST),
     ),
+    "descargan": MethodSpec(
+        "descargan:DeScarGAN",
+        "as cyclegan, with a branch for each class, for lesions that deform; also tells how likely a slice is diseased",
+        "Wolleb et al. 2020, arXiv:2007.14118",
+        Supervision((Need.SLICE_LABELS,)),
+    ),
+    "stargan": MethodSpec(
+        "stargan:StarGAN",
+        "one generator for both directions, given the class; its discriminator also tells how likely it is diseased",
+        "Choi et al. 2018, arXiv:1711.09020",
+        Supervision((Need.SLICE_LABELS,)),
+    ),
+    "fp-gan": MethodSpec(
+        "fp_gan:FPGAN",
+        "as stargan, but it learns a change, and to leave slices alone that are of the wanted class",
+        "Siddiquee et al. 2019, arXiv:1908.06965",
+        Supervision((Need.SLICE_LABELS,)),
+    ),
+    "vagan": MethodSpec(
+        "vagan:VAGAN",
+        "the smallest change that makes diseased slices look healthy to a critic",
+        "Baumgartner et al. 2018, arXiv:1711.08998",
+        Supervision((Need.SLICE_LABELS,)),
+    ),
+    "vae-chen": MethodSpec(
+        "vae_chen:VAEChen",
+        "variational autoencoder with the norm of a whole image as its error",
+        "Chen & Konukoglu 2018, arXiv:1806.04972",
+        HEALTHY,
+    ),
     "fae": MethodSpec(
         "fae:FAE",
         "autoencoder of frozen ImageNet features, compared by SSIM",
@@ -240,6 +270,24 @@ METHODS: dict[str, MethodSpec] = {
         "diffseg:DiffSeg",
         "supervised: samples masks from noise, given the slice; where several samples differ it is unsure",
         "Wolleb et al. 2022, arXiv:2112.03145",
+        Supervision((Need.LESION_MASKS,), outlines=True),
+    ),
+    "segnet": MethodSpec(
+        "segnet:SegNet",
+        "supervised SegNet",
+        "Badrinarayanan et al. 2017, arXiv:1511.00561",
+        Supervision((Need.LESION_MASKS,), outlines=True),
+    ),
+    "segnet-bayesian": MethodSpec(
+        "segnet_bayesian:BayesianSegNet",
+        "as segnet, with dropout at test time, too; where several passes differ it is unsure",
+        "Kendall et al. 2017, arXiv:1511.02680",
+        Supervision((Need.LESION_MASKS,), outlines=True),
+    ),
+    "segnet-aleatoric": MethodSpec(
+        "segnet_aleatoric:AleatoricSegNet",
+        "as segnet, but gives the spread of its logits, too, and samples them",
+        "Kendall & Gal 2017, arXiv:1703.04977",
         Supervision((Need.LESION_MASKS,), outlines=True),
     ),
     "itermask": MethodSpec(

@@ -37,12 +37,12 @@ class GroupNorm(nn.GroupNorm):
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """Instance normalisation without parameters or running statistics."""
+    """Instance normalisation without running statistics, and without parameters unless they are asked for."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, of the same type."""
         if x.device.type == "cuda" and x.numel() >= LARGE:
-            return normalised(x, x.shape[1], None, None, self.eps)
+            return normalised(x, x.shape[1], self.weight, self.bias, self.eps)
         return super().forward(x)
 
 

@@ -192,8 +192,8 @@ def other(command: str, name: str) -> str:
     """Another value than the default, as the user writes it."""
     special = {
         "reference": "t2", "labels": "1,4", "contrasts": "t1,flair", "run": "2", "device": "cpu", "skip": "n4",
-        "radius_mm": "3 4", "percentiles": "2 98", "steps": "a=3", "settings": "b=2", "connectivity": "6",
-        "false_positive_rate": "0.2", "max_time": "01:30:00", "slices": "80:128", "slice_mm": "2",
+        "radius_mm": "3 4", "images": "3 4 5", "percentiles": "2 98", "steps": "a=3", "settings": "b=2",
+        "connectivity": "6", "false_positive_rate": "0.2", "max_time": "01:30:00", "slices": "80:128", "slice_mm": "2",
         "series": "t1ce=7",
     }  # fmt: skip
     default = CONFIGS[command].model_fields[name].default

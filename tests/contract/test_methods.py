@@ -13,7 +13,7 @@ from tasks import losses
 
 from braincli.errors import UsageError
 from braincli.methods import registry
-from braincli.methods.base import Batch, Method
+from braincli.methods.base import Batch, Method, Prediction
 from braincli.model.folder import load_model, save_model
 from braincli.model.info import ModelInfo
 
@@ -45,9 +45,16 @@ def generators(rows: int, seed: int = 0) -> list[torch.Generator]:
 def predict(method: Method, given: Batch, seed: int = 0) -> torch.Tensor:
     with torch.inference_mode():
         prediction = method.eval().predict(given.image, given.brain, generators(len(given), seed))
-    parts = [part for part in prediction if part is not None]
-    assert parts, "a prediction holds a restoration or a score"
-    return torch.cat(parts, dim=1)
+    assert prediction.maps, "a prediction holds a restoration or a score"
+    return joined(prediction)
+
+
+def joined(prediction: Prediction) -> torch.Tensor:
+    """All maps as channels, and the slices' class as one more, (B, ?, H, W)."""
+    first, *others = prediction.maps
+    if prediction.diseased is not None:
+        others.append(prediction.diseased[:, None, None, None].expand_as(first[:, :1]))
+    return torch.cat([first, *others], dim=1)
 
 
 def one_step(method: Method) -> dict[str, set[str]]:
@@ -118,6 +125,9 @@ def test_prediction_has_shape_range_and_leaves_its_input(name: str, channels: in
     if prediction.score is not None:
         assert prediction.score.shape == brain.shape
         assert float(prediction.score.min()) >= 0
+    if prediction.diseased is not None:
+        assert prediction.diseased.shape == (3,)
+        assert 0 <= float(prediction.diseased.min()) <= float(prediction.diseased.max()) <= 1
     assert not any(part.requires_grad for part in prediction if part is not None)
 
 
@@ -133,8 +143,7 @@ def test_prediction_repeats_and_rows_are_independent(name: str) -> None:
         alone = given.rows(torch.arange(rows)[own])
         with torch.inference_mode():
             prediction = method.predict(alone.image, alone.brain, noise[own])
-        parts = torch.cat([part for part in prediction if part is not None], dim=1)
-        torch.testing.assert_close(parts, whole[own], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(joined(prediction), whole[own], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,6 +27,6 @@ def test_predictions_depend_on_chance_as_the_method_says(name: str) -> None:
             prediction = method.predict(
                 image, brain, [torch.Generator().manual_seed(100 * seed + row) for row in range(rows)]
             )
-        return torch.cat([part for part in prediction if part is not None], dim=1)
+        return torch.cat(prediction.maps, dim=1)
 
     assert torch.equal(predict(0), predict(1)) != method.config.stochastic

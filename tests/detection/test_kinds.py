@@ -263,3 +263,17 @@ def test_bias_fields_of_prepared_scans_are_corrected_on_request() -> None:
 
     assert np.array_equal(corrected.brain.data, inside)
     assert trend(corrected) < 0.8 * trend(plain)
+
+
+def test_the_class_of_every_slice_goes_to_the_record() -> None:
+    model = toy("restored")
+    sound = model.method.predict
+    model.method.predict = lambda image, *given: sound(image, *given)._replace(  # type: ignore[method-assign]
+        diseased=image[:, 3].amax(dim=(1, 2)).clamp(max=1)
+    )
+    found = find(model)
+    told = found.restoration.slice_classes["slices_diseased"]
+    assert [one["slice"] for one in told] == found.restoration.slices.index.tolist()
+    brightest = found.restoration.slices.image[:, 3].max(axis=(1, 2))
+    assert [one["probability"] for one in told] == pytest.approx(brightest.tolist(), abs=1e-4)
+    assert find(toy("restored")).restoration.slice_classes == {}

@@ -84,7 +84,7 @@ def test_predictions_are_those_of_the_cpu(name: str) -> None:
         generators = [torch.Generator().manual_seed(row) for row in range(len(given))]
         with torch.inference_mode():
             prediction = method.predict(given.image.to(device), given.brain.to(device), generators)
-        predicted.append(torch.cat([part.cpu().float() for part in prediction if part is not None], dim=1))
+        predicted.append(torch.cat([part.cpu().float() for part in prediction.maps], dim=1))
     difference = (predicted[0] - predicted[1]).abs()
     if name in LOOSE:
         assert difference.mean() < LOOSE[name]

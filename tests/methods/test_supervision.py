@@ -34,7 +34,8 @@ def test_compact_presets_take_the_slices_that_masks_allow(name: str) -> None:
 
 def test_outlines_are_learnt_by_the_supervised_ones() -> None:
     taught = {name for name in NAMES if registry.spec(name).supervision.outlines}
-    assert taught == {"unet", "diffseg", "segmentation-guided"}
+    segnets = {"segnet", "segnet-bayesian", "segnet-aleatoric"}
+    assert taught == {"unet", "diffseg", "segmentation-guided", *segnets}
     assert all(Need.LESION_MASKS in s.supervision.needs for s in registry.METHODS.values() if s.supervision.outlines)
 
 

@@ -29,12 +29,18 @@ UNET = {"width": 8, "blocks": 1}
 SEGMENTER = {"widths": (4, 4, 8, 8)}
 BOTTLENECK = {"width": 4, "widest": 8, "latent": 8}
 CYCLEGAN = {"generator_width": 4, "generator_blocks": 1, "discriminator_width": 4}
+SEGNET = {"widths": (2, 2, 4, 4, 4)}
+DOMAINS = {"generator_width": 2, "generator_blocks": 1, "discriminator_width": 2, "critic_steps": 1}
 CDDPM = UNET | {"features": 8, "decoder_width": 8, "levels": (250,)}
 SADM = CDDPM | SEGMENTER | {"encoder": (8, 8)}
 NARROW: dict[str, dict[str, Any]] = {
     "threshold": {},
     "ae": BOTTLENECK, "vae": BOTTLENECK, "svae": BOTTLENECK, "gmvae": BOTTLENECK | {"steps": 2}, "fanogan": BOTTLENECK,
     "dae": SEGMENTER, "pii": SEGMENTER, "unet": SEGMENTER,
+    "descargan": {"generator_width": 2, "discriminator_width": 2, "critic_steps": 1},
+    "vae-chen": BOTTLENECK, "vagan": {"generator_width": 2, "critic_width": 2, "critic_steps": 1},
+    "segnet": SEGNET, "segnet-bayesian": SEGNET, "segnet-aleatoric": SEGNET,
+    "stargan": DOMAINS, "fp-gan": DOMAINS,
     "cyclegan": CYCLEGAN, "tsgm": CYCLEGAN | {"width": 8, "blocks": 1, "steps": 2},
     "fae": {"backbone": "random", "widths": (4, 4, 8, 8)}, "rd": {"backbone": "random", "code": 16},
     "draem": {"restore_width": 8, "compare_width": 4},
@@ -103,6 +109,6 @@ def test_one_step_of_every_stage_and_a_prediction(name: str, preset: str, cohort
         prediction = model.method.predict(
             given.image, given.brain, [torch.Generator().manual_seed(row) for row in range(len(rows))]
         )  # fmt: skip
-    for part in (part for part in prediction if part is not None):
+    for part in prediction.maps:
         assert part.shape[2:] == spec.size and torch.isfinite(part).all()
         assert not part[~given.brain.expand_as(part)].any()

@@ -8,6 +8,7 @@ the discriminators, as they are wherever they are used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -77,7 +78,7 @@ class Translation(Method):
     def translation_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Adversarial, cycle and identity losses (Zhu et al. 2017, Eq. 1-3), then the discriminators'."""
         c = self.config
-        half = self.of_either_kind(batch)
+        half = of_either_kind(batch, self.held)
         if half == 0:
             return
         by_kind = batch.label.argsort(stable=True)
@@ -112,12 +113,6 @@ class Translation(Method):
         ) / 2
         yield "discriminators", discrimination, {"discriminator": discrimination.detach()}
 
-    def of_either_kind(self, batch: Task) -> int:
-        """How many rows of either kind there are: half of them, as ``balanced`` promises, but for blank ones."""
-        if batch.contrast is None or self.held is not None:
-            return len(batch) // 2
-        return int(torch.stack([batch.label == 0, batch.label == 1]).sum(dim=1).min())
-
     def _adversarial(self, discriminator: PatchGAN, image: Tensor, real: bool) -> Tensor:
         return least_squares(discriminator(self.fold(image)), real=real)
 
@@ -127,3 +122,14 @@ class Translation(Method):
     def load_resume_state(self, state: dict[str, Any]) -> None:
         for name, images in state.items():
             self.pools[name].load(images)
+
+
+def of_either_kind(batch: Task, held: Sequence[int] | None) -> int:
+    """How many rows of either kind there are: half of them, as ``balanced`` promises, but for blank ones.
+
+    Args:
+        held: contrasts that every slice holds, see ``Method.held``; without, a GPU has to be waited for.
+    """
+    if batch.contrast is None or held is not None:
+        return len(batch) // 2
+    return int(torch.stack([batch.label == 0, batch.label == 1]).sum(dim=1).min())
