@@ -99,8 +99,8 @@ class Redraw(BaseModel):
         sigma_min, sigma_max: noise levels that it learns and is sampled at.
         doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
         own: the lesions that slices hold themselves, as far as these are known, teach suspicion beside planted ones.
-        looks: draws of noise that suspicion is the mean of. temperature: share of the prior's noise that redrawing
-            begins with; less is smoother, from slice to slice, too.
+        looks: draws of noise that suspicion is the mean of. caution: lowers its logit, since lesions are rarer in scans
+            than in training. temperature: share of the prior's noise that redrawing begins with; less is smoother.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,6 +115,7 @@ class Redraw(BaseModel):
     margin: int = Field(default=2, ge=0)
     own: bool = False
     looks: int = Field(default=1, ge=1)
+    caution: float = 0.0
     temperature: float = Field(default=1.0, ge=0)
 
 
@@ -168,7 +169,7 @@ REFERENCE: Preset = {
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
     "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4,
-    "redraw": {"own": True, "looks": 4, "temperature": 0.3},
+    "redraw": {"own": True, "looks": 4, "caution": 1.25, "temperature": 0.3},
     "lesson": LEFT_OUT | {"alone": 0.2, "plant": 0.9, "transplant": 0.67}, "sampler": "ddim", "steps": 3,
     "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600}, "train_batch": 16, "warmup": 200,
     "decay": "cosine",
@@ -294,7 +295,7 @@ class TSGM(Translation):
             x, level = samplers.start(image, sigma, generators), image.new_full((1,), sigma)
             logit = logit + self._denoise(x, level, image)[1].float() / c.looks
             tick()
-        suspicion = logit.sigmoid() * brain
+        suspicion = (logit - c.caution).sigmoid() * brain
         around = 2 * c.margin + 1
         hidden = (F.max_pool2d(suspicion, around, stride=1, padding=c.margin) > c.doubt) & brain
         rows = hidden.flatten(1).any(dim=1).nonzero()[:, 0]
