@@ -68,6 +68,7 @@ def test_cohort_loop(environment: dict[str, str], tmp_path: Path) -> None:
     assert written == {"aa", "b", "scores"}
 
 
+@pytest.mark.long
 def test_slurm_array_without_slurm(environment: dict[str, str], tmp_path: Path) -> None:
     """Two tasks of an array, one after the other: each its part, together the cohort; a second round skips all."""
     for name in ("a", "b", "c"):

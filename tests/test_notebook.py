@@ -55,7 +55,7 @@ def test_it_says_what_it_is_and_uses_the_door_alone() -> None:
         assert f"braincli.{verb}(" in source, verb
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_and_shows_what_is_committed(tmp_path: Path) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

@@ -26,7 +26,7 @@ from braincli.cli import app
 from braincli.imaging.cases import find_cases
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(bool(cluster.missing()), reason=cluster.missing() or "SLURM is there"),
 ]
 
