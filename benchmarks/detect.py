@@ -141,18 +141,18 @@ def timed(seconds: Clock, step: str) -> Iterator[None]:
 def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) -> tuple[Clock, Slices]:
     """One case as ``detect`` does it; seconds per phase, and its slices."""
     from braincli.detection.find import find_lesions
-    from braincli.detection.outputs import Names, Writer
+    from braincli.detection.outputs import Writer
     from braincli.imaging.reading import load_images
+    from braincli.layout.found import Flat
 
     seconds: Clock = {}
     (case,) = find_cases(case_folder)
     with timed(seconds, "load"):
         images = load_images(case)
     findings = find_lesions(case.id, images, model, config, timed=partial(timed, seconds))
-    writer = Writer(Names.of(case.id, out), config, RunRecord("detect", case.id, {}))
+    writer = Writer(Flat.of(case.id, out), config, RunRecord("detect", case.id, {}))
     with timed(seconds, "write"):
-        writer.volume(findings.mask, "mask")
-        writer.maps(findings)
+        writer.volumes(findings, {"": lambda image: image})
         writer.summary(findings, model.info)
         writer.finish()
     if findings.has_restoration:

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from braincli.api import calibrate, check, detect, load_model, preprocess, score, split, synth, train
+    from braincli.api import bids, calibrate, check, detect, load_model, preprocess, score, split, synth, train
     from braincli.phantom.run import run as demo
 
 # OpenMP reads these when torch is imported, so they are set here, before. Threads that spin while they wait make
@@ -23,13 +23,24 @@ __version__ = "0.1.0"
 VERBS = {  # name -> module:function
     **{
         verb: f"api:{verb}"
-        for verb in ("calibrate", "check", "detect", "load_model", "preprocess", "score", "split", "synth", "train")
+        for verb in (
+            "bids",
+            "calibrate",
+            "check",
+            "detect",
+            "load_model",
+            "preprocess",
+            "score",
+            "split",
+            "synth",
+            "train",
+        )
     },
     "demo": "phantom.run:run",
 }
 __all__ = [
-    "__version__", "calibrate", "check", "demo", "detect", "load_model", "preprocess", "score", "split", "synth",
-    "train",
+    "__version__", "bids", "calibrate", "check", "demo", "detect", "load_model", "preprocess", "score", "split",
+    "synth", "train",
 ]  # fmt: skip
 
 RESEARCH_USE_ONLY = "Research use only; not a medical device."

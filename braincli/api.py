@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from braincli.config import CheckConfig, DetectConfig, PreprocessConfig, ScoreConfig, SynthConfig
 from braincli.keywords import configured, contrasts, kept, takes
@@ -315,3 +315,62 @@ def detect(
             return detect_cases(cases, scratch.folder(), config, reporter, model).in_memory()
         except QualityError as error:  # whose anomaly map goes with the folder
             raise QualityError(error.message, "Name an output folder: the anomaly map is written there.") from None
+
+
+@takes(DetectConfig)
+def bids(
+    inputs: Path | str,
+    output: Path | str,
+    config: DetectConfig | None = None,
+    reporter: Reporter | None = None,
+    *,
+    level: str = "participant",
+    participant_label: str | Sequence[str] = (),
+    session_label: str | Sequence[str] = (),
+    bids_filter_file: Path | str | None = None,
+    **options: Any,
+) -> DetectReport:
+    """Work through a BIDS data set of raw scans, as BIDS-Apps do; the outputs are a BIDS derivative.
+
+    Args:
+        inputs: root of the data set.
+        output: folder of the derivative.
+        level: ``participant``: preprocess and search every participant and session; ``group``: page and table of what
+            that left, without computing anything again.
+        participant_label, session_label: those alone, with or without ``sub-`` and ``ses-``.
+        bids_filter_file: JSON, see :mod:`braincli.layout.participants`.
+        options: of :class:`braincli.config.DetectConfig`; ``model`` is a name, a folder, or a loaded model.
+
+    Returns:
+        What came of each case, those that failed too.
+
+    Raises:
+        InputError: ``inputs`` is no BIDS data set; ``group``: nothing lies in ``output``.
+        UsageError: a label, level, contrast or entity that there is not.
+        BraincliError: one participant was chosen, and failed.
+
+    Example:
+        >>> braincli.bids("data/", "data/derivatives/braincli", participant_label=["01", "02"])
+    """
+    from braincli.choices import Level
+    from braincli.detection.bidsapp import group_level, participant_level
+    from braincli.errors import UsageError
+    from braincli.layout.participants import Selection, read_filters
+    from braincli.runtime.files import refuse_folder
+    from braincli.runtime.progress import Reporter
+
+    config, model = configured(DetectConfig, config, options)
+    root, folder, reporter = Path(inputs), Path(output), reporter or Reporter()
+    participants, sessions = (
+        [each] if isinstance(each, str) else list(each) for each in (participant_label, session_label)
+    )
+    if level not in get_args(Level):
+        raise UsageError(f"There is no level {level!r}.", f"It is {' or '.join(get_args(Level))}.")
+    refuse_folder(folder)
+    if level == "participant":
+        filters = {} if bids_filter_file is None else read_filters(Path(bids_filter_file))
+        wanted = Selection(participants, sessions, filters, config.run)
+        return participant_level(root, folder, config, reporter, wanted, model)
+    if participants or sessions or bids_filter_file is not None:
+        raise UsageError("The group level takes all that lies in the output.", "Leave labels and filters out.")
+    return group_level(root, folder, reporter)

@@ -25,6 +25,7 @@ from scipy import ndimage
 from braincli.imaging.cases import CONTRASTS, Contrast, find_cases, sound
 from braincli.imaging.slices import SliceSpec, load_case
 from braincli.imaging.volume import load, save
+from braincli.layout.bids import place
 
 SPEC = SliceSpec(normalisation="equalise")
 BRIGHT, SMALLEST_ML, MARGIN = 0.86, 0.5, 3
@@ -42,6 +43,12 @@ def suspects(flair: np.ndarray, brain: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.binary_fill_holes(part) for part in grown])
 
 
+def mask_of(case: str, found: Path) -> Path:
+    """What ``detect`` wrote: in a folder per case, or as BIDS derivatives."""
+    derived = sorted(found.glob(f"{place(case)}/anat/*_label-L_desc-*_mask.nii.gz"))
+    return derived[0] if derived else found / case / f"{case}_mask.nii.gz"
+
+
 def main(cohort: Path, out: Path, found: Path | None = None) -> None:
     """Write ``<case>_suspect.nii.gz`` (and ``<case>_marked.nii.gz``) for each case, and a manifest that names them."""
     lines = ["\t".join(["id", *CONTRASTS, "lesion", "unsure"])]
@@ -50,7 +57,7 @@ def main(cohort: Path, out: Path, found: Path | None = None) -> None:
         volume = slices.to_volume(suspects(slices.image[:, CONTRASTS.index(Contrast.FLAIR)], slices.brain[:, 0]))
         mask, marked = volume.data > 0.3, ""
         if found is not None:
-            lesion = load(found / case.id / f"{case.id}_mask.nii.gz", labels=True).data > 0
+            lesion = load(mask_of(case.id, found), labels=True).data > 0
             marked = f"{case.id}_marked.nii.gz"
             save(volume.with_data(lesion), out / marked, overwrite=True)
             mask |= ndimage.binary_dilation(lesion, iterations=AROUND)

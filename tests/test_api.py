@@ -22,7 +22,7 @@ from braincli.config import CalibrateConfig, DetectConfig, ScoreConfig, SynthCon
 from braincli.errors import InputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["calibrate", "check", "demo", "detect", "load_model", "preprocess", "score", "split", "synth", "train"]
+VERBS = ["bids", "calibrate", "check", "demo", "detect", "load_model", "preprocess", "score", "split", "synth", "train"]
 SHAPE, GRID = (24, 28, 12), affine("LPS", (5.0, 5.0, 6.0))
 
 

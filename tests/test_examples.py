@@ -79,7 +79,7 @@ def test_slurm_array_without_slurm(environment: dict[str, str], tmp_path: Path) 
     for task, (share, written) in enumerate([("2 of 3", "ac"), ("1 of 3", "abc")]):
         done = run(environment | {"SLURM_ARRAY_TASK_ID": str(task)}, "bash", script, tmp_path / "cohort", out, *options)
         assert done.returncode == 0 and f"part {task} of 2: {share} cases" in done.stderr, done.stderr
-        assert sorted(path.name for path in out.iterdir()) == list(written)
+        assert sorted(path.name for path in out.glob("sub-*")) == [f"sub-{name}" for name in written]
     again = environment | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "1"}
     done = run(again, "bash", script, tmp_path / "cohort", out, *options)
     assert done.returncode == 0 and done.stderr.count("skipped") == 3, done.stderr

@@ -22,7 +22,7 @@ from braincli.errors import BraincliError
 
 COMMANDS = (
     "preprocess", "train", "calibrate", "detect", "score", "check", "split", "synth", "translate", "explain", "models",
-    "weights", "demo", "cite", "slurm",
+    "weights", "demo", "cite", "bids", "slurm",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
                 subcommand.cls = Command
             app.add_typer(module.app, name=name)
         elif hasattr(module, "command"):
-            app.command(name, cls=Command)(guarded(module.command))
+            app.command(name, cls=getattr(module, "COMMAND", Command))(guarded(module.command))
 
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, and what libraries log.")]

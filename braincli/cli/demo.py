@@ -53,8 +53,7 @@ def command(
         show_json(report.as_dict())
         return
     show(report.scores.as_table())
-    folder = report.picture.parent
-    words.say(f"picture  {folder / report.picture.name}")
-    words.say(f"page     {folder / report.page.name}  (open it in a browser)")
-    words.say(f"mask     {folder / report.mask.name}  (on the grid of {report.patient.flair.name})")
+    words.say(f"picture  {report.picture}")
+    words.say(f"page     {report.page}  (open it in a browser)")
+    words.say(f"mask     {report.mask}  (on the grid of {report.patient.flair.name})")
     words.say(f"{report.seconds:.0f} s. {report.as_dict()['notice']}")

@@ -140,6 +140,6 @@ def command(
         show_json(rows(outcomes))
     for result in (outcome.result for outcome in outcomes if outcome.result is not None):
         state = "complete already" if result.resumed else "done"
-        words.say(f"{result.case.id}: {state}, {result.folder.name}/ ({', '.join(result.images)}; {result.space})")
+        words.say(f"{result.case.id}: {state}, {result.place}/ ({', '.join(result.images)}; {result.space})")
     if failure is not None:
         raise failure

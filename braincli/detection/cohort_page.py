@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import csv
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from braincli.detection.outputs import Names
 from braincli.detection.report import CaseResult
-from braincli.errors import UsageError
 from braincli.imaging.names import legible
+from braincli.layout.found import records
 from braincli.preprocessing import quality
 from braincli.reporting.pages import cohort_page, inline
 from braincli.runtime import files
-from braincli.runtime.locks import locked
+from braincli.runtime.locks import waiting
 from braincli.runtime.provenance import RunRecord
 from braincli.runtime.transaction import Transaction
 
 PAGE, TABLE, RECORD, LOCK = "index.html", "cohort.tsv", "cohort_record.json", ".cohort.lock"
-PATIENCE_S = 60.0  # for other parts of the cohort, which write for a moment each
 UNKNOWN = "n/a"
 
 
@@ -41,12 +38,14 @@ class Row:
         status: ``done``, ``failed``, or ``running`` (begun, and not known to have ended).
         largest_ml: volume of the largest lesion.
         warnings: in words, joined by semicolons.
+        model: that found it.
         qc: ``ok``, or the figures of preprocessing beyond their limits; None where a case came prepared.
         error: why it failed.
     """
 
     case: str
     status: str
+    model: str | None = None
     volume_ml: float | None = None
     lesions: int | None = None
     largest_ml: float | None = None
@@ -78,7 +77,7 @@ def write(output: Path, results: Sequence[CaseResult]) -> Path:
         UsageError: a file of the user's is in the way, or another process writes the page for a minute.
         ResourceError: the disk is full or the folder cannot be written.
     """
-    with _patient(output):
+    with waiting(output, f"{output.name}/{PAGE}", name=LOCK):
         rows = _rows(output, results)
         written = plan(output)
         written.begin()
@@ -90,38 +89,35 @@ def write(output: Path, results: Sequence[CaseResult]) -> Path:
     return output / PAGE
 
 
-@contextmanager
-def _patient(output: Path) -> Iterator[None]:
-    """Hold the page; wait for others that do."""
-    end = time.monotonic() + PATIENCE_S
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(output, f"{output.name}/{PAGE}", name=LOCK))
-                break
-            except UsageError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
-        yield
+def lines(output: Path) -> list[Row]:
+    """The lines of the table: what lies in ``output``, and what failed there according to the last table."""
+    return list(_rows(output, []).values())
 
 
-def _rows(output: Path, results: Sequence[CaseResult]) -> dict[str, Row]:
-    """Lines by the name of the case's folder: what failed earlier, what failed now, and over both what lies there."""
-    failed = {row.case: row for row in _earlier(output / TABLE) if row.status == "failed"}
+def _rows(output: Path, results: Sequence[CaseResult]) -> dict[Path, Row]:
+    """Lines by the record that they come from: what lies there, then what failed earlier, or now, and left nothing."""
+    failed = {_key(row.case): row for row in _earlier(output / TABLE) if row.status == "failed"}
     failed |= {
-        legible(each.case): Row(legible(each.case), "failed", error=" ".join(each.error.split()))
+        _key(each.case): Row(legible(each.case), "failed", error=" ".join(each.error.split()))
         for each in results
         if each.status == "failed"
     }
-    rows = {Names.of(case, output).target.name: row for case, row in failed.items()}
-    for record in sorted(output.glob("*/*_record.json")):
+    rows: dict[Path, Row] = {}
+    for record in records(output):
         content = _read(record)
-        if content.get("command") == "detect" and record.name == f"{record.parent.name}_record.json":
+        if content.get("command") == "detect":
             row = _row(content)
-            if row.status == "done" or record.parent.name not in rows:
-                rows[record.parent.name] = row
-    return dict(sorted(rows.items()))
+            if row.status == "done":
+                failed.pop(_key(row.case), None)
+            if row.status == "done" or _key(row.case) not in failed:
+                rows[record] = row
+    rows |= {output / key: row for key, row in failed.items()}
+    return dict(sorted(rows.items(), key=lambda item: (_key(item[1].case), item[0])))
+
+
+def _key(case: str) -> str:
+    """What stands for a case, however its name was written into a table."""
+    return re.sub(r"[^\w.\-]+", "_", legible(case))
 
 
 def _row(content: dict[str, Any]) -> Row:
@@ -134,7 +130,8 @@ def _row(content: dict[str, Any]) -> Row:
     prepared = facts.get("preprocess")
     beyond = quality.outside(prepared["qc"]) if prepared else []
     return Row(
-        case, "done", table.get("volume_ml"), table.get("count"), max(volumes, default=0.0),
+        case, "done", facts.get("model", {}).get("name"),
+        table.get("volume_ml"), table.get("count"), max(volumes, default=0.0),
         "; ".join(content.get("warnings", [])), None if prepared is None else ", ".join(beyond) or "ok",
         round(sum(content.get("seconds", {}).values()), 1),
     )  # fmt: skip
@@ -171,19 +168,30 @@ def _tsv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _html(output: Path, rows: dict[str, Row]) -> str:
+def _html(output: Path, rows: dict[Path, Row]) -> str:
+    several = len({row.model for row in rows.values()} - {None}) > 1
     cases = []
-    for folder, row in rows.items():
-        report, picture = (f"{folder}/{folder}_{kind}" for kind in ("report.html", "thumbnail.jpg"))
-        there = row.status == "done"
+    for record, row in rows.items():
+        report, picture = (_listed(record, kind) for kind in ("_report.html", "_thumbnail.jpg"))
         cases.append(
             asdict(row)
             | {
-                "report": quote(report, errors="surrogateescape") if there and (output / report).is_file() else "",
-                "thumbnail": inline(output / picture) if there and (output / picture).is_file() else "",
+                "case": f"{row.case} ({row.model})" if several and row.model else row.case,
+                "report": quote(report.relative_to(output).as_posix(), errors="surrogateescape") if report else "",
+                "thumbnail": inline(picture) if picture else "",
             }
         )
     return cohort_page(output.resolve().name, cases)
+
+
+def _listed(record: Path, ending: str) -> Path | None:
+    """An output that a complete case's record lists, by the end of its name."""
+    content = _read(record)
+    if content.get("status") != "done":
+        return None
+    names = [name for name in content.get("outputs", {}) if name.endswith(ending)]
+    path = record.parent / names[0] if names else record
+    return path if names and path.is_file() else None
 
 
 def _read(record: Path) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +17,18 @@ import numpy as np
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, search
 from braincli.detection.lesions import Space, sphere_mm
-from braincli.detection.outputs import ATLAS_SPACE, Names, Writer, files_beside
+from braincli.detection.outputs import Bring, Writer, files_beside
 from braincli.detection.report import CaseResult
 from braincli.detection.stripped import judge_skull, refuse_dicom, refuse_skull
+from braincli.detection.told import Told
 from braincli.errors import InputError, QualityError, UsageError
 from braincli.imaging import volume as volumes
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.dicom.opening import opened
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
+from braincli.layout.dataset import open_dataset
+from braincli.layout.found import Derivative, FoundNames, names_of
 from braincli.model.folder import LoadedModel, load_model, read_info
 from braincli.model.info import ModelInfo
 from braincli.model.search import locate
@@ -98,7 +101,11 @@ class Detector:
             facts={} if case.study is None else {"dicom": case.study.labels},
         )  # fmt: skip
 
-    def writer(self, case: Case, names: Names) -> Writer:
+    def names(self, case: Case, output: Path) -> FoundNames:
+        """Where the results of ``case`` go."""
+        return names_of(case.id, case.images, output, self.info.name, raw=self.config.preprocess)
+
+    def writer(self, case: Case, names: FoundNames) -> Writer:
         """What writes the results of ``case``."""
         inputs = [*case.images.values(), *(path for path in (case.brain, case.lesion) if path)]
         return Writer(names, self.config, self.new_record(case), inputs, tuple(case.images), self.config.preprocess)
@@ -116,7 +123,7 @@ class Detector:
             BraincliError: any other of its kinds; no done-record is left then.
         """
         begin = time.perf_counter()
-        names = Names.of(case.id, output)
+        names = self.names(case, output)
         refuse_dicom(case, self.config)
         with names.locked(), opened(case, self.config.series, self.config.run, self.reporter) as case:
             writer = self.writer(case, names)
@@ -139,12 +146,11 @@ class Detector:
         images, mask = self._read(case, writer.record)
         space_of = _space_of(next(iter(images.values())))
         findings = yield from self._find(case.id, images, mask, writer, space_of)
-        self._refuse_too_much(findings, writer, {"": findings.anomaly})
+        writer.told = _told(writer, case)
+        self._refuse_too_much(findings, writer, {"": _as_it_is})
         writer.begin()
         with writer.record.timed("write"):
-            masks = {"": writer.volume(findings.mask, "mask")}
-            writer.lesions(findings.labels)
-            writer.maps(findings)
+            masks = writer.volumes(findings, {"": _as_it_is})
             writer.summary(findings, self.info, reference_of(case, findings.mask))
         writer.finish()
         return masks, findings
@@ -162,41 +168,33 @@ class Detector:
     def _raw(self, case: Case, writer: Writer) -> Steps[tuple[dict[str, Path], Findings]]:
         """A case as it left the scanner: preprocess, detect in SRI24, take the masks back to every native grid."""
         self._refuse_one_file(case, writer.names)
-        record = writer.record
-        with tempfile.TemporaryDirectory(prefix="braincli-") as folder:
-            ready = self._preprocess(case, Path(folder), record)
+        record, names = writer.record, writer.names
+        with ExitStack() as kept:
+            if isinstance(names, Derivative):
+                folder = names.names.out
+            else:
+                folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="braincli-")))
+            ready = self._preprocess(case, folder, record)
             prepared = ready.prepared()
             with record.timed("read"):
                 images = load_images(prepared)
                 mask = volumes.load(prepared.brain, labels=True) if prepared.brain else None
             space_of = Space(ready.transforms[ready.reference], is_atlas=True)
             findings = yield from self._find(case.id, images, mask, writer, space_of)
-            native = {contrast: "" if writer.names.single else str(contrast) for contrast in case.images}
-            if findings.share > TOO_MUCH:
-                anomalies = {space: ready.to_native(findings.anomaly, contrast) for contrast, space in native.items()}
-                atlas = {} if writer.names.single else {ATLAS_SPACE: findings.anomaly}
-                self._refuse_too_much(findings, writer, atlas | anomalies)
+            grids = _grids(ready, names)
+            writer.told = _told(writer, prepared, case)
+            self._refuse_too_much(findings, writer, grids)
             writer.begin()
             with record.timed("write"):
-                masks = {}
-                if not writer.names.single:
-                    masks[ATLAS_SPACE] = writer.volume(findings.mask, "mask", ATLAS_SPACE)
-                    writer.lesions(findings.labels, ATLAS_SPACE)
-                    writer.maps(findings, ATLAS_SPACE)
-                for contrast, space in native.items():
-                    mask_there = ready.to_native(findings.mask, contrast)
-                    masks[space] = writer.volume(mask_there, "mask", space)
-                    writer.segmentation(mask_there, case, contrast, space)
-                    writer.lesions(ready.to_native(findings.labels, contrast), space)
-                    if self.config.anomaly_map:
-                        writer.volume(ready.to_native(findings.anomaly, contrast), "anomaly", space)
-                    if findings.uncertainty is not None:
-                        writer.uncertainty(ready.to_native(findings.uncertainty, contrast), space)
+                masks = writer.volumes(findings, grids)
+                for contrast in case.images if self.config.dicom_seg else ():
+                    space = "" if names.single else str(contrast)
+                    writer.segmentation(grids[space](findings.mask), case, contrast, space)
                 writer.summary(findings, self.info, reference_of(prepared, findings.mask), ready)
         writer.finish()
         return masks, findings
 
-    def _refuse_one_file(self, case: Case, names: Names) -> None:
+    def _refuse_one_file(self, case: Case, names: FoundNames) -> None:
         if names.single and len(case.images) > 1:
             raise UsageError(
                 "Several raw scans lie on several grids; one mask file cannot serve them all.",
@@ -216,9 +214,10 @@ class Detector:
         scans = load_images(case, volume=config.volume, prefer=config.prefer)
         record.facts["skull"] = judge_skull(scans, config, masked=case.brain is not None)
         options = PreprocessConfig(
-            already_stripped=not record.facts["skull"]["shown"] and case.brain is None,
-            assume_skull=config.assume_skull, brain_mask=case.brain, volume=config.volume, prefer=config.prefer,
+            already_stripped=config.already_stripped, assume_skull=config.assume_skull,
+            volume=config.volume, prefer=config.prefer,
             seed=config.seed, threads=config.threads, device=config.device, precision=config.precision,
+            resume=True, overwrite=config.overwrite,  # what is there of the same inputs and options is taken as it is
         )  # fmt: skip
         with record.timed("preprocess"):
             ready = preprocess_case(case, folder, options, _StepsOnly(self.reporter))
@@ -272,7 +271,7 @@ class Detector:
             self.told.add(text)
             self.reporter.say(text)
 
-    def _refuse_too_much(self, findings: Findings, writer: Writer, anomalies: dict[str, Volume]) -> None:
+    def _refuse_too_much(self, findings: Findings, writer: Writer, grids: Mapping[str, Bring]) -> None:
         """Hand over the anomaly maps, and no mask, where the mask covers more than half of the brain.
 
         Raises:
@@ -285,7 +284,7 @@ class Detector:
             "and no mask was written.",
             "The anomaly map was: look at it, at the contrasts and at the preparation of the scan.",
         )
-        writer.give_up(anomalies, error)
+        writer.give_up({space: bring(findings.anomaly) for space, bring in grids.items()}, error)
         raise error
 
 
@@ -308,10 +307,33 @@ def _space_of(image: Volume) -> Space:
     return Space(is_atlas=True) if lies_on_grid(image) else Space(to_native=np.eye(4))
 
 
-def _skipped(case: Case, names: Names) -> CaseResult:
+def _as_it_is(image: Volume) -> Volume:
+    return image
+
+
+def _grids(ready: Preprocessed, names: FoundNames) -> dict[str, Bring]:
+    """What brings a volume to each grid of a raw case's outputs: of a single mask to that of the only scan."""
+    native = {str(contrast): partial(ready.to_native, contrast=contrast) for contrast in ready.grids}
+    return {"": next(iter(native.values()))} if names.single else {names.searched: _as_it_is, **native}
+
+
+def _told(writer: Writer, searched: Case, raw: Case | None = None) -> Told | None:
+    """What JSON files beside the volumes of a BIDS data set say; None where there are no such files.
+
+    Raises:
+        UsageError: it is a data set of raw scans.
+    """
+    names = writer.names
+    if not isinstance(names, Derivative):
+        return None
+    dataset = open_dataset(names.names.out, writer.inputs)
+    return Told(dataset, names, searched, raw.images if raw else {})
+
+
+def _skipped(case: Case, names: FoundNames) -> CaseResult:
     content = json.loads(names.record().read_text(encoding="utf-8"))
     lesions = content["facts"]["lesions"]
-    spaces = {name: names.space(name) for name in content["outputs"]}
+    spaces = {(base := PurePosixPath(name).name): names.space(base) for name in content["outputs"]}
     return CaseResult(
         case.id, "skipped", {space: name for name, space in spaces.items() if space is not None}, lesions["count"],
         lesions["volume_ml"], warnings=content["warnings"],

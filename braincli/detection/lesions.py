@@ -212,11 +212,19 @@ def as_row(lesion: Lesion) -> dict[str, Any]:
     return dict(zip(TSV_COLUMNS, cells, strict=True))
 
 
-def table_tsv(lesions: list[Lesion]) -> str:
-    """The table with one line per lesion, tab-separated, ``n/a`` for what is not known (as in BIDS)."""
-    lines = ["\t".join(TSV_COLUMNS)]
+def table_tsv(lesions: list[Lesion], *, indexed: bool = False) -> str:
+    """The table with one line per lesion, tab-separated, ``n/a`` for what is not known (as in BIDS).
+
+    Args:
+        indexed: with ``index`` and ``name`` instead of the lesion's number, as BIDS wants them of a segmentation.
+    """
+    first, *columns = TSV_COLUMNS
+    lines = ["\t".join(("index", "name", *columns) if indexed else TSV_COLUMNS)]
     for lesion in lesions:
-        lines.append("\t".join("n/a" if cell is None else str(cell) for cell in as_row(lesion).values()))
+        row = as_row(lesion)
+        number = (lesion.lesion, f"lesion {lesion.lesion}") if indexed else (row[first],)
+        cells = (*number, *(row[name] for name in columns))
+        lines.append("\t".join("n/a" if cell is None else str(cell) for cell in cells))
     return "\n".join(lines) + "\n"
 
 

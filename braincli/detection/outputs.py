@@ -1,107 +1,34 @@
-"""Names and writing of what ``detect`` leaves behind."""
+"""Writing what ``detect`` leaves behind."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from braincli.config import DetectConfig
 from braincli.detection.find import Findings
 from braincli.detection.lesions import table_json, table_tsv
 from braincli.detection.page import case_page
+from braincli.detection.told import Told
 from braincli.errors import BraincliError
 from braincli.imaging import volume
-from braincli.imaging.cases import Case, Contrast, stem
+from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.names import legible
 from braincli.imaging.results import ResultFiles, kind_in
 from braincli.imaging.volume import Volume
+from braincli.layout.found import FoundNames
 from braincli.model.info import ModelInfo
 from braincli.preprocessing.result import Preprocessed
 from braincli.reporting import board
 from braincli.reporting.figures import Shown, draw_case, thumbnail
 from braincli.reporting.pages import inline
 from braincli.runtime import files
-from braincli.runtime.locks import locked
 from braincli.runtime.provenance import RunRecord
 from braincli.runtime.transaction import Transaction
-
-ATLAS_SPACE = "SRI24"
-
-
-@dataclass(frozen=True)
-class Names:
-    """Where the outputs of one case go: a folder of its own, or beside one mask file that the user named.
-
-    Attributes:
-        target: ``OUT/<case>/<case>`` (a prefix) or the mask file.
-        single: ``target`` is the mask file.
-    """
-
-    target: Path
-    single: bool
-
-    @classmethod
-    def of(cls, case_id: str, output: Path) -> Names:
-        """Names for ``case_id`` below the folder ``output``, or of the file ``output`` (.nii, .nii.gz)."""
-        if is_file(output):
-            return cls(output, True)
-        safe = re.sub(r"[^\w.\-]+", "_", case_id).lstrip(".") or "case"
-        return cls(output / safe / safe, False)
-
-    def volume(self, kind: str, space: str = "") -> Path:
-        """A volume: ``mask``, ``anomaly``, ``restored-flair`` ...; ``space`` for raw cases."""
-        if self.single:
-            if kind == "mask":
-                return self.target
-            return self.target.with_name(f"{stem(self.target)}_{kind}{self.target.name[len(stem(self.target)) :]}")
-        entity = f"_space-{space}" if space else ""
-        return self.target.with_name(f"{self.target.name}{entity}_{kind}.nii.gz")
-
-    def segmentation(self, space: str) -> Path:
-        """The DICOM SEG of the mask in ``space``."""
-        entity = f"_space-{space}" if space else ""
-        return self.target.with_name(f"{stem(self.target) if self.single else self.target.name}{entity}_seg.dcm")
-
-    def space(self, mask: str) -> str | None:
-        """The space of a mask by its base name, ``""`` for the input's own grid; None where it is no mask."""
-        if self.single:
-            return "" if mask == self.target.name else None
-        match = re.fullmatch(rf"{re.escape(self.target.name)}(?:_space-(.+))?_mask\.nii\.gz", mask)
-        return (match[1] or "") if match else None
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep others from writing there: to the case's folder, or to the mask file."""
-        folder = self.target.parent
-        if self.single:
-            return locked(folder, self.target.name, name=f".{self.target.name}.lock")
-        return locked(folder, f"{folder.parent.name}/{folder.name}")
-
-    def record(self) -> Path:
-        """The run record, written last."""
-        if self.single:
-            return self.target.with_name(f"{stem(self.target)}.json")
-        return self.target.with_name(f"{self.target.name}_record.json")
-
-    def table(self, suffix: str) -> Path:
-        """The lesion table, ``.json`` or ``.tsv``."""
-        return self.target.with_name(f"{self.target.name}_lesions{suffix}")
-
-    def picture(self) -> Path:
-        """The picture."""
-        return self.target.with_name(f"{self.target.name}_figure.png")
-
-    def report(self) -> Path:
-        """The page."""
-        return self.target.with_name(f"{self.target.name}_report.html")
-
-    def thumbnail(self) -> Path:
-        """The small picture of the cohort's page."""
-        return self.target.with_name(f"{self.target.name}_thumbnail.jpg")
 
 
 def files_beside(record: Path, kinds: Mapping[str, str]) -> ResultFiles:
@@ -109,9 +36,7 @@ def files_beside(record: Path, kinds: Mapping[str, str]) -> ResultFiles:
     return ResultFiles(record.parent.absolute(), {**kinds, "record": record.name})
 
 
-def is_file(output: Path) -> bool:
-    """Whether the user named a mask file rather than a folder."""
-    return output.name.lower().endswith((".nii", ".nii.gz"))
+Bring = Callable[[Volume], Volume]
 
 
 @dataclass
@@ -122,16 +47,18 @@ class Writer:
         inputs: never overwritten, whatever the options say.
         contrasts: of the case.
         raw: the case is preprocessed, and has outputs on several grids.
+        told: what JSON files beside the volumes say, where the names have such files.
         begun: what is in the way may be replaced.
         kinds: name beside the record, of what was written, by what it is.
     """
 
-    names: Names
+    names: FoundNames
     config: DetectConfig
     record: RunRecord
     inputs: list[Path] = field(default_factory=list)
     contrasts: tuple[Contrast, ...] = ()
     raw: bool = False
+    told: Told | None = None
     begun: bool = False
     kinds: dict[str, str] = field(default_factory=dict)
 
@@ -140,43 +67,42 @@ class Writer:
         """All outputs, and whether they may be written."""
         named = self.config.uncertainty
         return Transaction(
-            self.names.record(), self.record, list(self._planned()), self.inputs,
+            self.names.record(), self.record, [*dict.fromkeys(self._planned())], self.inputs,
             elsewhere={} if named is None else {"uncertainty": named},
             overwrite=self.config.overwrite, resume=self.config.resume, readable=volume.is_readable,
         )  # fmt: skip
 
     def _planned(self) -> Iterator[Path]:
-        """Every file that will be written, without the record and what the user named."""
-        space = ATLAS_SPACE if self.raw and not self.names.single else ""
-        yield self.names.volume("mask", space)
-        if self.config.anomaly_map:
-            yield self.names.volume("anomaly", space)
-        if self.uncertain:
-            yield self.names.volume("uncertainty", space)
-        for contrast in self.contrasts:
-            if self.config.restored:
-                yield self.names.volume(f"restored-{contrast}", space)
-                if space:
-                    yield self.names.volume(str(contrast), space)
-            if self.config.residual:
-                yield self.names.volume(f"residual-{contrast}", space)
-            if space:
-                yield self.names.volume("mask", contrast)
-                if self.config.dicom_seg:
-                    yield self.names.segmentation(contrast)
-                if self.config.anomaly_map:
-                    yield self.names.volume("anomaly", contrast)
-                if self.uncertain:
-                    yield self.names.volume("uncertainty", contrast)
-        if self.config.dicom_seg and self.names.single:
-            yield self.names.segmentation("")
+        """Every file that will be written, without the record and what the user named.
+
+        Numbered lesions on a grid without a name and their table share a JSON file, which then comes twice.
+        """
+        tables = [] if self.names.single else [path for path in self.names.tables() if path is not None]
+        for path in (*self._volumes(), *tables):
+            yield path
+            if (beside := self.names.sidecar(path)) is not None:
+                yield beside
+        if self.config.dicom_seg:
+            yield from map(self.names.segmentation, [""] if self.names.single else self.contrasts)
         if not self.names.single:
-            yield from (self.names.volume("lesions", each) for each in ([space, *self.contrasts] if space else [""]))
-            yield from (self.names.table(".json"), self.names.table(".tsv"))
             if self.config.figure:
                 yield self.names.picture()
             if self.config.report:
                 yield from (self.names.report(), self.names.thumbnail())
+
+    def _volumes(self) -> Iterator[Path]:
+        names, grids = self.names, self._spaces()
+        options = {"anomaly": self.config.anomaly_map, "uncertainty": self.uncertain, "lesions": not names.single}
+        for kind in ("mask", *(kind for kind, wanted in options.items() if wanted)):
+            yield from (names.volume(kind, space) for space in grids)
+        for kind, wanted in (("restored", self.config.restored), ("residual", self.config.residual)):
+            for contrast in self.contrasts if wanted else ():
+                yield from (names.volume(f"{kind}-{contrast}", space) for space in _showing(contrast, grids))
+
+    def _spaces(self) -> list[str]:
+        """The grid that is searched and, of a raw case, those of its scans."""
+        native = map(str, self.contrasts) if self.raw and not self.names.single else ()
+        return [self.names.searched, *native]
 
     def begin(self) -> None:
         """From here on the outputs are not complete, and may be replaced.
@@ -189,42 +115,60 @@ class Writer:
 
     def volume(self, content: Volume, kind: str, space: str = "") -> Path:
         """Write one volume."""
-        path = self._save(content, self.names.volume(kind, space))
+        about = None if self.told is None else self.told.about(kind, space)
+        path = self._save(content, self.names.volume(kind, space), about)
         return self._keep(path, kind_in(kind, space))
 
     def _keep(self, path: Path, kind: str) -> Path:
         self.kinds[kind] = Path(os.path.relpath(path, self.names.record().parent)).as_posix()
         return path
 
-    def _save(self, content: Volume, path: Path) -> Path:
+    def _save(self, content: Volume, path: Path, about: dict[str, Any] | None = None) -> Path:
         volume.save(content, path, overwrite=self.begun, inputs=self.inputs)
-        return self.transaction.add(path)
+        return self._described(path, about)
+
+    def _described(self, path: Path, about: dict[str, Any] | None) -> Path:
+        """Note a written file, with a JSON file beside it where the names have one."""
+        self.transaction.add(path)
+        if about is not None and (beside := self.names.sidecar(path)) is not None:
+            files.write_json(beside, about)
+            self.transaction.add(beside)
+        return path
 
     @property
     def uncertain(self) -> bool:
         """Whether uncertainty goes to the case's folder: there are samples, and no file was named."""
         return self.config.samples > 1 and self.config.uncertainty is None and not self.names.single
 
-    def uncertainty(self, content: Volume | None, space: str = "") -> None:
-        """Write the uncertainty to where it was asked for; a file that the user named lies anywhere."""
-        path = self.config.uncertainty
-        if content is not None and self.uncertain:
-            self.volume(content, "uncertainty", space)
-        elif content is not None and path is not None and space != ATLAS_SPACE:
-            self._save(content, path)
+    def volumes(self, findings: Findings, grids: Mapping[str, Bring]) -> dict[str, Path]:
+        """All volumes that were asked for, on every grid; the paths of the masks by space.
 
-    def maps(self, findings: Findings, space: str = "") -> None:
-        """The volumes that were asked for, on the grid that was searched."""
-        if self.config.anomaly_map:
-            self.volume(findings.anomaly, "anomaly", space)
-        self.uncertainty(findings.uncertainty, space)
-        for contrast, image in findings.images.items():
-            if self.config.restored:
-                self.volume(findings.restored_like_input(contrast), f"restored-{contrast}", space)
-                if space:
-                    self.volume(image, str(contrast), space)
-            if self.config.residual:
-                self.volume(findings.residual(contrast), f"residual-{contrast}", space)
+        Args:
+            grids: by space, what brings there a volume that lies on the grid that was searched; a file for the
+                uncertainty that the user named lies on the last.
+        """
+        masks = {}
+        for space, bring in grids.items():
+            masks[space] = self.volume(bring(findings.mask), "mask", space)
+            if not self.names.single:
+                self.volume(bring(findings.labels), "lesions", space)
+            if self.config.anomaly_map:
+                self.volume(bring(findings.anomaly), "anomaly", space)
+            if self.uncertain and findings.uncertainty is not None:
+                self.volume(bring(findings.uncertainty), "uncertainty", space)
+        if self.config.uncertainty is not None and findings.uncertainty is not None:
+            self._save(bring(findings.uncertainty), self.config.uncertainty)
+        for contrast in findings.images:
+            for kind, content in self._of_contrast(findings, contrast):
+                for space in _showing(contrast, grids):
+                    self.volume(grids[space](content), f"{kind}-{contrast}", space)
+        return masks
+
+    def _of_contrast(self, findings: Findings, contrast: Contrast) -> Iterator[tuple[str, Volume]]:
+        if self.config.restored:
+            yield "restored", findings.restored_like_input(contrast)
+        if self.config.residual:
+            yield "residual", findings.residual(contrast)
 
     def segmentation(self, mask: Volume, case: Case, contrast: Contrast, space: str) -> None:
         """The DICOM SEG of ``mask``, on the grid of the series of ``contrast``, where it was asked for."""
@@ -238,11 +182,6 @@ class Writer:
         )  # fmt: skip
         self.transaction.add(path)
 
-    def lesions(self, labels: Volume, space: str = "") -> None:
-        """The labelled image, in folders only."""
-        if not self.names.single:
-            self.volume(labels, "lesions", space)
-
     def summary(
         self, findings: Findings, info: ModelInfo, reference: Volume | None = None, ready: Preprocessed | None = None
     ) -> None:
@@ -255,10 +194,12 @@ class Writer:
         self.record.facts["lesions"] = content
         if self.names.single:
             return
-        files.write_text(self.names.table(".tsv"), table_tsv(findings.lesions))
-        files.write_json(self.names.table(".json"), {"case": self.record.case, **content})
-        for suffix in (".json", ".tsv"):
-            self._add(self.names.table(suffix), f"lesions{suffix}")
+        as_tsv, as_json = self.names.tables()
+        files.write_text(as_tsv, table_tsv(findings.lesions, indexed=as_json is None))
+        self._keep(self._described(as_tsv, None if self.told is None else self.told.table()), "lesions.tsv")
+        if as_json is not None:
+            files.write_json(as_json, {"case": self.record.case, **content})
+            self._add(as_json, "lesions.json")
         if self.config.figure or self.config.report:
             self._pictures(findings, info, reference, ready)
 
@@ -303,9 +244,16 @@ class Writer:
         Raises:
             UsageError: a map is in the way.
         """
-        self.transaction.planned = [self.names.volume("anomaly", space) for space in anomalies]
+        maps = [self.names.volume("anomaly", space) for space in anomalies]
+        beside = [self.names.sidecar(path) for path in maps] if self.told is not None else []
+        self.transaction.planned = [*maps, *(path for path in beside if path is not None)]
         self.transaction.elsewhere = {}
         self.begin()
         for space, anomaly in anomalies.items():
             self.volume(anomaly, "anomaly", space)
         self.transaction.finish(error)
+
+
+def _showing(contrast: Contrast, spaces: Iterable[str]) -> Iterator[str]:
+    """The grids that a contrast lies on: the one that was searched, and its own."""
+    return (space for space in spaces if space not in CONTRASTS or space == contrast)

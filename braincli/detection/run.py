@@ -11,11 +11,12 @@ from braincli.config import DetectConfig
 from braincli.detection import cohort_page
 from braincli.detection.detector import Detector
 from braincli.detection.find import refuse_samples
-from braincli.detection.outputs import Names, is_file
 from braincli.detection.report import CaseResult, DetectReport
 from braincli.errors import BraincliError, UsageError
 from braincli.imaging.case import remarks
 from braincli.imaging.cases import Case
+from braincli.layout.dataset import open_dataset
+from braincli.layout.found import Derivative, is_file
 from braincli.model.folder import LoadedModel
 from braincli.runtime import cohort
 from braincli.runtime.device import available_threads
@@ -54,11 +55,6 @@ def detect_cases(
         raise UsageError("--dicom-seg marks the series of a study, which are raw.", "Add --preprocess.")
     if is_file(output) and len(cases) > 1:
         raise UsageError(f"{output.name} is one file for {len(cases)} cases.", "Name a folder: -o OUT/.")
-    repeated = [
-        name for name, count in Counter(Names.of(case.id, output).target for case in cases).items() if count > 1
-    ]
-    if repeated:
-        raise UsageError(f"Two cases are called {repeated[0].name}.", "Run them apart, into two folders.")
     if config.uncertainty is not None and len(cases) > 1:
         raise UsageError(
             f"{config.uncertainty.name} is one file for {len(cases)} cases.",
@@ -68,15 +64,21 @@ def detect_cases(
         raise UsageError("Uncertainty is how far samples differ; there is one.", "Add --samples 5, for example.")
     detector = Detector(config, reporter, model)
     info = detector.info  # a missing or damaged model is no case's fault
+    names = [detector.names(case, output) for case in cases]
+    repeated = [path.parent for path, count in Counter(each.record() for each in names).items() if count > 1]
+    if repeated:
+        raise UsageError(f"Two cases are called {repeated[0].name}.", "Run them apart, into two folders.")
     if config.samples > 1:
         refuse_samples(info.method, info.options, config.samples)
-    everyone = len(cases)
+    everyone, sources = len(cases), [path for case in cases for path in case.images.values()]
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
     for text in remarks(cases):
         reporter.say(text)
     paged = config.report and not is_file(output) and cohort_page.wanted(output, everyone)
     if paged:
         cohort_page.plan(output).refuse()
+    if any(isinstance(each, Derivative) for each in names):
+        open_dataset(output, sources)
     jobs = cohort.Jobs(config.jobs, NEED_GB[config.preprocess])
     run, steps = partial(detector.run, output=output), partial(detector.steps, output=output)
     alone = config.preprocess or (config.threads or available_threads()) < 2  # preprocessing takes all threads itself

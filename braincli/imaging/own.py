@@ -26,6 +26,8 @@ def own_outputs(folder: Path) -> set[Path]:
     """The volumes in ``folder`` that ``detect`` wrote, and the maps of ``translate`` and ``explain``, by the records
     beside them (an incomplete one counts, too).
 
+    Of BIDS derivatives, in ``anat``, by the records of the folder above, which list them.
+
     Raises:
         OSError: the folder cannot be read.
     """
@@ -33,7 +35,7 @@ def own_outputs(folder: Path) -> set[Path]:
     records = [path for path in paths if path.name.endswith(".json")]
     volumes = [path for path in paths if is_nifti(path)]
     named = {stem(path): path for path in volumes}
-    own: set[Path] = set()
+    own = _derivatives(folder) & set(volumes) if folder.name == "anat" else set()
     kinds: str | None
     for record in records:
         prefix, kinds = record.name.removesuffix(RECORD), None
@@ -50,14 +52,25 @@ def own_outputs(folder: Path) -> set[Path]:
     return own
 
 
+def _derivatives(anat: Path) -> set[Path]:
+    """What records of ``detect`` in the folder above list."""
+    listed: set[str] = set()
+    for record in anat.parent.glob(f"sub-*_desc-*{RECORD}"):
+        content = _read(record)
+        for key in ("outputs", "stale") if content.get("command") == "detect" else ():
+            listed |= set(content.get(key) or ())
+    return {anat.parent / name for name in listed}
+
+
 def is_prepared(path: Path) -> bool:
     """Whether a volume is named as ``preprocess`` names its images."""
     return re.search(r"_space-[A-Za-z0-9]+_desc-preproc_", path.name) is not None
 
 
 def holds_prepared(folder: Path) -> bool:
-    """Whether images of ``preprocess`` lie in ``folder`` itself."""
-    return any(is_prepared(path) for path in folder.glob("*_desc-preproc_*.nii*"))
+    """Whether images of ``preprocess`` lie in ``folder`` itself, or in ``anat`` of it or of its sessions."""
+    places = ("", "anat/", "ses-*/anat/")
+    return any(is_prepared(path) for place in places for path in folder.glob(f"{place}*_desc-preproc_*.nii*"))
 
 
 def label(case_id: str) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from braincli import api
 from braincli.config import DemoConfig, DetectConfig, ScoreConfig
-from braincli.detection.outputs import Names
 from braincli.imaging.cases import Case, Contrast
 from braincli.keywords import configured, takes
+from braincli.layout.found import FoundNames, names_of
 from braincli.model.folder import read_info
 from braincli.model.search import locate
 from braincli.phantom.patient import CASE, Patient, generate, plan
@@ -85,13 +85,12 @@ def run(
     output, reporter, begin = Path(output), reporter or Reporter(), time.perf_counter()
     demo, loaded = configured(DemoConfig, config, given)
     options = DetectConfig(**demo.model_dump(), preprocess=True, anomaly_map=True)
-    read_info(locate(demo.model))
-    refuse(output, options)
+    names = found(output, read_info(locate(demo.model)).name)
+    refuse(output, names, options)
     reporter.say(GENERATED)
     patient = generate(output, seed=demo.seed, overwrite=demo.overwrite, report=reporter)
     case = Case(CASE, patient.scans, lesion=patient.lesion)
     detection = api.detect(case, output / "detect", options, reporter, model=loaded or demo.model)
-    names = Names.of(CASE, output / "detect")
     mask = names.volume("mask", Contrast.FLAIR)
     scores = api.score(
         mask, patient.lesion, output / "scores", ScoreConfig(overwrite=demo.overwrite), reporter,
@@ -101,13 +100,17 @@ def run(
     return DemoReport(patient, detection, scores, mask, names.picture(), names.report(), seconds)
 
 
-def refuse(output: Path, config: DetectConfig) -> None:
+def found(output: Path, model: str) -> FoundNames:
+    """Where the results go."""
+    return names_of(CASE, {}, output / "detect", model, raw=True)
+
+
+def refuse(output: Path, names: FoundNames, config: DetectConfig) -> None:
     """Raise before any work is done if a file of the demo exists and may not be replaced.
 
     Raises:
         UsageError: it does.
     """
     patient = plan(output)
-    names = Names.of(CASE, output / "detect")
     for path in (*patient.scans.values(), patient.lesion, patient.lesion_sri24, names.record()):
         files.refuse_overwrite(path, overwrite=config.overwrite)

@@ -23,7 +23,9 @@ from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.dicom.opening import opened
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
-from braincli.preprocessing import align, intensity, naming, outputs, quality, spaces
+from braincli.layout.bids import Names, place
+from braincli.layout.dataset import open_dataset
+from braincli.preprocessing import align, intensity, outputs, quality, spaces
 from braincli.preprocessing.extract import Extractor, largest_solid, to_mask
 from braincli.preprocessing.result import Preprocessed
 from braincli.preprocessing.work import Alignment, Images, Place, Report, Scans
@@ -36,7 +38,7 @@ from braincli.runtime.provenance import RunRecord
 def preprocess_case(
     case: Case, out: Path, config: PreprocessConfig | None = None, reporter: Reporter | None = None
 ) -> Preprocessed:
-    """Run the chain on one case; the outputs go to ``out/sub-<id>/``.
+    """Run the chain on one case; the outputs go to ``out/sub-<id>/[ses-<id>/]``.
 
     Args:
         case: raw scans (or prepared ones with ``already_stripped``), any subset of the contrasts.
@@ -61,13 +63,14 @@ def _preprocess(case: Case, out: Path, config: PreprocessConfig, reporter: Repor
     torch_device = device.prepare(config.device, config.threads)
     dtype = device.precision(torch_device, config.precision)
     extractor = Extractor(config.bet_mode, config.bet_backend, torch_device, dtype)
-    names = naming.Names(out, case.id, space_of(config))
-    with locked(names.folder, f"{out.name}/{names.folder.name}"):
+    names = Names(out, case.id, space_of(config))
+    with locked(names.folder, f"{out.name}/{place(case.id)}"):
         report = Report(case.id, _new_record(case, config, extractor), reporter)
         transaction = outputs.transaction(names, case, report.record, config)
         if config.resume and transaction.is_done():
             return _judged(outputs.restore(case, names, config), config)
         outputs.refuse_existing(transaction, names, case)
+        dataset = open_dataset(out, transaction.inputs)
         scans = _read(case, config, report)
         with report.record.timed("brain extraction"):
             scans = replace(scans, brain=_find_brain(scans, case, config, extractor, report))
@@ -76,7 +79,7 @@ def _preprocess(case: Case, out: Path, config: PreprocessConfig, reporter: Repor
         for sentence in quality.warnings(report.figures):
             report.warn(sentence)
         with report.record.timed("write"):
-            done = outputs.write(transaction, names, case, scans, alignment, images, report)
+            done = outputs.write(transaction, dataset, names, case, scans, alignment, images, report)
     return _judged(done, config)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from braincli.config import PreprocessConfig
 from braincli.errors import UsageError
 from braincli.imaging.case import Case, remarks
-from braincli.preprocessing import naming
+from braincli.layout import bids
+from braincli.layout.dataset import open_dataset
 from braincli.preprocessing.chain import preprocess_case
 from braincli.preprocessing.result import Preprocessed
 from braincli.runtime import cohort
@@ -34,7 +35,7 @@ def preprocess_cases(
     _refuse_clashes(cases, config)
     everyone = len(cases)
     cases = cohort.part(cases, config.part_id, config.num_parts, reporter)
-    naming.write_dataset_description(out)
+    open_dataset(out, [path for case in cases for path in case.images.values()])
     for text in remarks(cases):
         reporter.say(text)
     work = partial(preprocess_case, out=out, config=config, reporter=reporter)
@@ -44,8 +45,8 @@ def preprocess_cases(
 def _refuse_clashes(cases: Sequence[Case], config: PreprocessConfig) -> None:
     if config.brain_mask is not None and len(cases) > 1:
         raise UsageError("One --brain-mask for several cases.", "Put each mask beside its scans (id_brainmask.nii.gz).")
-    counts = Counter(naming.prefix(case.id) for case in cases)
+    counts = Counter(bids.prefix(case.id) for case in cases)
     for name, count in counts.items():
         if count > 1:
-            both = ", ".join(case.id for case in cases if naming.prefix(case.id) == name)
+            both = ", ".join(case.id for case in cases if bids.prefix(case.id) == name)
             raise UsageError(f"{both} would all be written to {name}.", "Rename them, e.g. in a .tsv manifest.")

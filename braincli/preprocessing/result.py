@@ -15,6 +15,7 @@ from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.given import Scratch
 from braincli.imaging.results import ResultFiles, as_image, as_volume, voxels
 from braincli.imaging.volume import Volume
+from braincli.layout import bids
 from braincli.reporting.notebook import fragment
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class Preprocessed:
         """The way back of :meth:`__getstate__`."""
         grids = {c: grid.with_data(np.broadcast_to(grid.data, shape)) for c, (shape, grid) in state["grids"].items()}
         self.__dict__.update(state | {"grids": grids})
+
+    @property
+    def place(self) -> str:
+        """The folder below that of all outputs: ``sub-01/ses-2``."""
+        return bids.place(self.case.id)
 
     def prepared(self) -> Case:
         """The outputs as a case, for training and detection."""
@@ -161,7 +167,7 @@ class Preprocessed:
         masks = {"brain": self.brain, "lesion": self.lesion}
         return {
             "case": self.case.id,
-            "folder": self.folder.name,
+            "folder": self.place,
             "space": self.space,
             "reference": str(self.reference),
             "images": {str(contrast): path.name for contrast, path in self.images.items()},

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from errno import EACCES, EAGAIN
 from pathlib import Path
 
 from braincli.errors import UsageError
 
 NAME = ".braincli.lock"
+PATIENCE_S = 60.0  # for others, who write for a moment each
 TRIES = 100  # each is lost only where another process ends its block at that very moment
 
 
@@ -47,6 +49,26 @@ def locked(folder: Path, what: str = "", *, name: str = NAME) -> Iterator[None]:
         with suppress(OSError):
             for path in made:
                 path.rmdir()
+
+
+@contextmanager
+def waiting(folder: Path, what: str = "", *, name: str = NAME) -> Iterator[None]:
+    """:func:`locked`, for what is held for a moment only: waits for others, up to a minute.
+
+    Raises:
+        UsageError: it was held all the time.
+    """
+    end = time.monotonic() + PATIENCE_S
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder, what, name=name))
+                break
+            except UsageError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+        yield
 
 
 def _take(path: Path, what: str) -> int | None:

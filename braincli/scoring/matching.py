@@ -157,6 +157,11 @@ def case_id(path: Path) -> str:
     return stem
 
 
+def is_bids(stem: str) -> bool:
+    """Whether a name begins as those of BIDS do."""
+    return re.match(r"sub-[A-Za-z0-9]+_", stem) is not None
+
+
 def words(path: Path) -> list[str]:
     """Lower-case words of a file name, without ``.nii`` / ``.nii.gz``."""
     parts = re.split(r"[_\-. ]", _stem(path).lower())
@@ -198,6 +203,7 @@ def _by_case(paths: Iterable[Path], root: Path, references: Iterable[str]) -> di
         stem = _stem(path)
         own = [case for case in references if _begins(stem, case) or _begins(stem, _safe(case))]
         own = own or [case for case in references if case in folders or _safe(case) in folders]
+        own = own or [case for case in references if is_bids(stem) and label(case) == label(case_id(path))]
         files.setdefault(max(own, key=len, default=""), []).append(path)
     return files
 
@@ -250,7 +256,7 @@ def _is_image(path: Path) -> bool:
 
 def _is_numbered(path: Path) -> bool:
     """Whether a file of ``detect`` is the image of numbered lesions, which marks what the mask beside it marks."""
-    return words(path)[-1:] == ["lesions"]
+    return words(path)[-1:] in (["lesions"], ["dseg"])
 
 
 def _is_brain(path: Path) -> bool:

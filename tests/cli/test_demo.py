@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from braincli.cli import app
 from braincli.imaging.volume import load
+from braincli.layout import bids
 from braincli.model.search import find_models
 from braincli.phantom import patient
 
@@ -41,12 +42,12 @@ def test_demo_generates_preprocesses_detects_and_scores(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
     assert "generated" in content["notice"] and "generated" in result.stderr
-    folder = out / "detect" / patient.CASE
-    assert (folder / content["picture"]).read_bytes()[:4] == b"\x89PNG"
+    folder = out / "detect" / bids.place(patient.CASE)
+    assert (folder / "figures" / content["picture"]).read_bytes()[:4] == b"\x89PNG"
     flair = load(patient.plan(out).scans["flair"])
-    mask = load(folder / content["mask"], labels=True)
+    mask = load(folder / "anat" / content["mask"], labels=True)
     assert mask.shape == flair.shape
-    record = json.loads((folder / f"{patient.CASE}_record.json").read_text(encoding="utf-8"))
+    record = json.loads(next(folder.glob("*_desc-tsgm_record.json")).read_text(encoding="utf-8"))
     assert record["facts"]["preprocess"]["qc"]["atlas_dsc"] > 0.9
     if shipped:
         assert content["scores"]["cases"][0]["values"]["dsc"] > 0.6

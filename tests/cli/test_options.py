@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from braincli import api, config
+from braincli import choices as choices_of
 from braincli.cli import app
 from braincli.config import (
     CalibrateConfig,
@@ -41,6 +42,7 @@ MORE = {
     "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
     "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"}, "translate": {"mask"},
 }  # fmt: skip
+PARTIAL = {"bids": DetectConfig}  # commands that take some of the options of a configuration
 FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
 EVERYWHERE = {
     "as_json": ["--json"], "quiet": ["--quiet", "-q"], "debug": ["--debug"], "verbose": ["--verbose", "-v"],
@@ -115,11 +117,24 @@ def literals(annotation: Any) -> list[Any]:
     return [value for part in get_args(annotation) for value in literals(part)]
 
 
+def test_bids_takes_options_of_detect_as_they_are() -> None:
+    own = {"bids_dir", "output", "level", "participant_label", "session_label", "bids_filter_file"}
+    shared = {p.name for p in COMMANDS["bids"].params} - own
+    fields = set(PARTIAL["bids"].model_fields)
+    assert shared - fields == {"config_file", "as_json", "quiet", "debug", "verbose", "log_file", "help"} & shared
+    for name in shared - {"report", "help"}:
+        here, there = parameter("bids", name), parameter("detect", name)
+        assert (here.opts, here.help, here.metavar) == (there.opts, there.help, there.metavar)
+    level = parameter("bids", "level")
+    assert level.metavar == f"[{'|'.join(get_args(choices_of.Level))}]"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_all_commands_share(command: str) -> None:
     for name, flags in EVERYWHERE.items():
         assert parameter(command, name).opts == flags
-    configured = command.removeprefix("slurm ") in CONFIGS  # which takes the options of the command that it submits
+    taken = {**CONFIGS, **PARTIAL}
+    configured = command.removeprefix("slurm ") in taken  # which takes the options of the command that it submits
     assert ("config_file" in {p.name for p in COMMANDS[command].params}) == configured
     short = {flag: p.name for p in COMMANDS[command].params for flag in p.opts if re.fullmatch("-[a-z]", flag)}
     allowed = {"-q": "quiet", "-v": "verbose", "-o": "output", "-m": "model", "-h": "help"}

@@ -15,11 +15,11 @@ from phantoms import affine, write, write_case
 
 from braincli import api
 from braincli.config import DetectConfig
-from braincli.detection.outputs import Names
 from braincli.detection.report import CaseResult
 from braincli.errors import InputError, QualityError, UsageError
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import load
+from braincli.layout.found import Flat
 from braincli.runtime.progress import Reporter
 
 SHAPE = (40, 48, 16)
@@ -213,7 +213,7 @@ def test_a_second_run_on_one_case_is_refused_and_spoils_nothing(
         return real(*arguments, **options)
 
     for out in (tmp_path / "out", tmp_path / "mask.nii.gz"):
-        names = Names.of("p01", out)
+        names = Flat.of("p01", out)
         monkeypatch.setattr(detector, "search", meanwhile)
         assert detect(models, case, out).status == "done"
         assert detect(models, case, out, resume=True).status == "skipped"

@@ -11,22 +11,21 @@ import nibabel as nib
 import numpy as np
 import pytest
 from phantoms import affine, brain, lesion, write, write_case
+from prepared import fake_preprocess
 from scipy.ndimage import binary_erosion
 from tinymodels import write_model
 
 from braincli import api
-from braincli.config import DetectConfig, PreprocessConfig
+from braincli.config import DetectConfig
 from braincli.detection import outputs
-from braincli.detection.outputs import Names
 from braincli.detection.restore import Restoration
 from braincli.detection.run import DetectReport
 from braincli.errors import InputError, ModelError, QualityError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.slices import Slices
-from braincli.imaging.volume import Volume, load, save
-from braincli.preprocessing.result import Preprocessed, grid_only
+from braincli.imaging.volume import load
+from braincli.layout.found import Flat
 from braincli.runtime import files
-from braincli.runtime.progress import Reporter
 
 SHAPE = (40, 48, 16)  # as the case of conftest
 GRID = affine("LPS", (3.0, 3.0, 4.0))
@@ -356,7 +355,7 @@ def test_unclear_requests_are_usage_errors(
 
 
 def test_case_ids_cannot_leave_the_output_folder() -> None:
-    names = Names.of("../../etc/pass wd", Path("out"))
+    names = Flat.of("../../etc/pass wd", Path("out"))
     assert names.record().resolve().is_relative_to(Path("out").resolve())
 
 
@@ -420,7 +419,7 @@ def test_a_failed_rerun_leaves_no_done_record_of_the_old_one(
 ) -> None:
     detect(models, cohort / "a", tmp_path)
 
-    monkeypatch.setattr(outputs, "table_tsv", lambda lesions: 1 / 0)
+    monkeypatch.setattr(outputs, "table_tsv", lambda *lesions, **how: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         detect(models, cohort / "a", tmp_path, overwrite=True, threshold=0.5)
     assert record(tmp_path / "a" / "a_record.json")["status"] == "running"
@@ -439,52 +438,84 @@ def test_several_cases_need_a_folder_and_names_of_their_own(models: Path, cohort
 # raw cases
 
 
-def fake_preprocess(
-    case: Case, out: Path, config: PreprocessConfig | None = None, reporter: Reporter | None = None
-) -> Preprocessed:
-    """Move every scan 5 mm along x into a common grid: what the real chain returns, without its work."""
-    transforms, grids, images = {}, {}, {}
-    shift = np.eye(4)
-    shift[0, 3] = -5.0
-    out.mkdir(parents=True, exist_ok=True)
-    for contrast, path in case.images.items():
-        native = load(path)
-        transforms[contrast], grids[contrast] = shift, grid_only(native)
-        images[contrast] = out / path.name
-        save(Volume(brain(SHAPE), np.linalg.inv(shift) @ GRID), images[contrast])
-    return Preprocessed(
-        case, out, "SRI24", next(iter(images)), images, None, None, transforms, grids, {"atlas_dsc": 0.9}, ["tilted"]
-    )
-
-
 def test_raw_case_gives_masks_in_atlas_space_and_on_every_native_grid(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", fake_preprocess)
     write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
     write(tmp_path / "p" / "p_flair.nii.gz", brain((30, 48, 16)), affine("LPS", (4.0, 3.0, 4.0)))
-    report = detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7)
-    folder = tmp_path / "out" / "p"
-    spaces = ("SRI24", "t1", "flair")
-    expected = {f"p_space-{space}_{kind}.nii.gz" for space in spaces for kind in ("mask", "anomaly", "lesions")}
-    assert names(folder) == expected | {"p_lesions.json", "p_lesions.tsv", "p_record.json"}
-    assert report.cases[0].masks == {space: f"p_space-{space}_mask.nii.gz" for space in spaces}
-    atlas, t1, flair = (load(folder / f"p_space-{space}_mask.nii.gz", labels=True) for space in spaces)
+    options = {"preprocess": True, "anomaly_map": True, "threshold": 0.7}
+    report = detect(models, tmp_path / "p", tmp_path / "out", **options)
+    folder = tmp_path / "out" / "sub-p"
+    spaces = {"SRI24": "SRI24", "t1": "T1w", "flair": "FLAIR"}
+    kinds = ("label-L_desc-threshold_mask", "desc-threshold_anomaly", "desc-threshold_dseg")
+    volumes = {f"sub-p_space-{space}_{kind}" for space in spaces.values() for kind in kinds}
+    expected = {f"{name}.{ending}" for name in volumes for ending in ("nii.gz", "json")}
+    assert names(folder / "anat") == expected | {f"sub-p_desc-threshold_dseg.{ending}" for ending in ("tsv", "json")}
+    assert names(folder) == {"anat", "sub-p_desc-threshold_record.json"}
+    mask_of = {space: f"sub-p_space-{name}_label-L_desc-threshold_mask.nii.gz" for space, name in spaces.items()}
+    assert report.cases[0].masks == mask_of
+    atlas, t1, flair = (load(folder / "anat" / name, labels=True) for name in mask_of.values())
     assert flair.shape == (30, 48, 16) and np.array_equal(t1.affine, GRID)
     assert atlas.data.any() and np.array_equal(atlas.data, t1.data)  # same voxels, 5 mm apart in the world
-    for space, mask in zip(spaces, (atlas, t1, flair), strict=True):
-        labels = load(folder / f"p_space-{space}_lesions.nii.gz", labels=True)
+    for space, mask in zip(spaces.values(), (atlas, t1, flair), strict=True):
+        labels = load(folder / "anat" / f"sub-p_space-{space}_desc-threshold_dseg.nii.gz", labels=True)
         assert np.array_equal(labels.data > 0, mask.data > 0) and np.array_equal(labels.affine, mask.affine)
-    first = record(folder / "p_lesions.json")["lesions"][0]
+    content = record(folder / "sub-p_desc-threshold_record.json")
+    first = content["facts"]["lesions"]["lesions"][0]
     assert first["centroid_atlas_mm"] == first["centroid_mm"]
     shift = np.subtract(first["centroid_native_mm"], first["centroid_mm"])  # what fake_preprocess moved it by
     assert np.linalg.norm(shift) == pytest.approx(5, abs=0.02)
     assert "tilted" in report.cases[0].warnings
-    assert record(folder / "p_record.json")["facts"]["preprocess"]["qc"] == {"atlas_dsc": 0.9}
-    again = detect(
-        models, tmp_path / "p", tmp_path / "out", preprocess=True, anomaly_map=True, threshold=0.7, resume=True
-    )
-    assert again.cases[0].status == "skipped" and set(again.cases[0].masks) == set(spaces)
+    assert content["facts"]["preprocess"]["qc"] == {"atlas_dsc": 0.9}
+    again = detect(models, tmp_path / "p", tmp_path / "out", resume=True, **options)
+    assert again.cases[0].status == "skipped" and again.cases[0].masks == mask_of
+
+
+def test_restorations_of_a_raw_case_lie_on_its_own_grids_too(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", fake_preprocess)
+    for contrast in ("t1ce", "t2"):
+        write(tmp_path / "p" / f"p_{contrast}.nii.gz", brain(SHAPE), GRID)
+    options = {"preprocess": True, "restored": True, "residual": True, "threshold": 0.5, "uncalibrated": True}
+    detect(models, tmp_path / "p", tmp_path / "out", "tsgm", **options)
+    anat = tmp_path / "out" / "sub-p" / "anat"
+    for what in ("restored", "residual"):
+        for contrast, space in (("ce-gd", "T1wCE"), ("", "T2w")):
+            ends = f"desc-tsgm{what}_{'T1w' if contrast else 'T2w'}.nii.gz"
+            start = "_".join(filter(None, ("sub-p", contrast)))
+            atlas, native = (load(anat / f"{start}_space-{each}_{ends}") for each in ("SRI24", space))
+            assert atlas.data.any() and np.array_equal(native.affine, GRID)
+            assert np.allclose(native.data, atlas.data, atol=1e-5)  # same voxels, 5 mm apart in the world
+    told = record(anat / "sub-p_space-T2w_desc-tsgmrestored_T2w.json")
+    assert told["SkullStripped"] is True and told["SpatialReference"] == "bids:raw:p_t2.nii.gz"
+    assert told["Sources"] == [
+        f"bids::sub-p/anat/sub-p_{name}"
+        for name in (
+            "space-SRI24_desc-tsgmrestored_T2w.nii.gz",
+            "from-SRI24_to-T2w_mode-image_xfm.mat",
+        )
+    ]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_prepared_scans_of_the_same_inputs_are_taken_as_they_are(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    asked: list[tuple[Path, bool, bool]] = []
+
+    def preprocess(case: Case, out: Path, config: Any, reporter: Any) -> Any:
+        asked.append((out, config.resume, config.overwrite))
+        return fake_preprocess(case, out, config, reporter)
+
+    monkeypatch.setattr("braincli.preprocessing.chain.preprocess_case", preprocess)
+    scan = write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
+    out = tmp_path / "out"
+    detect(models, scan, out, preprocess=True, threshold=0.7, overwrite=overwrite)
+    assert asked == [(out, True, overwrite)]
+    detect(models, scan, tmp_path / "mask.nii.gz", preprocess=True, threshold=0.7)
+    assert names(tmp_path) == {"mask.nii.gz", "mask.json", "out", "p"}, "of one mask nothing else is kept"
 
 
 def test_a_raw_case_that_is_mostly_marked_keeps_its_maps_on_every_grid(
@@ -494,8 +525,10 @@ def test_a_raw_case_that_is_mostly_marked_keeps_its_maps_on_every_grid(
     write(tmp_path / "p" / "p_t1.nii.gz", brain(SHAPE), GRID)
     with pytest.raises(QualityError, match="no mask was written"):
         detect(models, tmp_path / "p", tmp_path / "out", preprocess=True, threshold=0.0)
-    maps = {f"p_space-{space}_anomaly.nii.gz" for space in ("SRI24", "t1")}
-    assert names(tmp_path / "out" / "p") == maps | {"p_record.json"}
+    maps = {f"sub-p_space-{space}_desc-threshold_anomaly" for space in ("SRI24", "T1w")}
+    anat = tmp_path / "out" / "sub-p" / "anat"
+    assert names(anat) == {f"{name}.{ending}" for name in maps for ending in ("nii.gz", "json")}
+    assert record(anat.parent / "sub-p_desc-threshold_record.json")["status"] == "failed"
 
 
 def test_one_raw_scan_to_one_mask_file_and_several_to_a_folder(

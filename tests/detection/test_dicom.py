@@ -111,18 +111,22 @@ def found(models: Path, study: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_detect_gives_a_mask_and_a_seg_on_every_series(study: Path, found: tuple[Path, Told]) -> None:
     out, told = found
-    folder = out / "study-c47f5b18"
+    anat = out / "sub-studyc47f5b18" / "anat"
+    spaces = {Contrast.T1: "T1w", Contrast.FLAIR: "FLAIR"}
     with opened(find_cases(study, dicom=True)[0]) as case:
         assert case.study is not None
         for contrast in (Contrast.T1, Contrast.FLAIR):
-            mask = load(folder / f"study-c47f5b18_space-{contrast}_mask.nii.gz", labels=True)
-            seg = read_segmentation(folder / f"study-c47f5b18_space-{contrast}_seg.dcm", case.study.series[contrast])
+            start = f"sub-studyc47f5b18_space-{spaces[contrast]}_label-L_desc-threshold"
+            mask = load(anat / f"{start}_mask.nii.gz", labels=True)
+            seg = read_segmentation(anat / f"{start}_seg.dcm", case.study.series[contrast])
             assert mask.data.any() and np.array_equal(view_onto(seg, mask).data, mask.data > 0)
             native = nib.load(case.images[contrast])
             assert mask.shape == native.shape and np.allclose(mask.affine, native.affine, atol=1e-4)
-    record = json.loads((folder / "study-c47f5b18_record.json").read_text())
+    record = json.loads((anat.parent / "sub-studyc47f5b18_desc-threshold_record.json").read_text())
     assert record["facts"]["dicom"] == {"t1": "4", "flair": "3"}
-    assert {f"study-c47f5b18_space-{contrast}_seg.dcm" for contrast in ("t1", "flair")} < set(record["outputs"])
+    written = {name.partition("_space-")[2] for name in record["outputs"]}
+    assert {f"{space}_label-L_desc-threshold_seg.dcm" for space in spaces.values()} < written
+    assert "DatasetLinks" not in json.loads((out / "dataset_description.json").read_text())  # the folder is called so
     assert any("t1 is series 4 (3D, 8.0 x 9.0 x 10.0 mm, 16 slices); flair is series 3" in line for line in told.lines)
     assert any("the folder's name tells the patient's name" in line for line in told.lines)
 

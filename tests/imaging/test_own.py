@@ -44,6 +44,24 @@ def test_own_derivatives_beside_raw_cases_are_known(raw: str, tmp_path: Path) ->
     assert [case.id for case in find_cases(tmp_path)] == ["q", "sub-p1"]
 
 
+def test_what_models_found_among_derivatives_is_known(tmp_path: Path) -> None:
+    prepared = "sub-p1/ses-1/anat/sub-p1_ses-1_space-SRI24"
+    found = [f"{prepared}_{kind}.nii.gz" for kind in ("label-L_desc-x_mask", "desc-x_dseg", "desc-xrestored_FLAIR")]
+    touch(tmp_path, "dataset_description.json", f"{prepared}_desc-preproc_FLAIR.nii.gz", *found)
+    listed = {path.removeprefix("sub-p1/ses-1/"): None for path in found}
+    record(tmp_path / "sub-p1" / "ses-1", "sub-p1_ses-1_desc-x_record.json", command="detect", outputs=listed)
+    (case,) = find_cases(tmp_path)
+    assert case.id == "sub-p1_ses-1" and list(case.images) == [FLAIR] and case.lesion is None and case.problem is None
+    assert own_outputs(tmp_path / "sub-p1" / "ses-1" / "anat") == {tmp_path / path for path in found}
+
+
+def test_derivatives_in_the_folder_of_raw_cases_are_known_wherever_they_lie(tmp_path: Path) -> None:
+    for place, name in (("sub-p1/anat", "sub-p1"), ("sub-p2/ses-1/anat", "sub-p2_ses-1")):
+        touch(tmp_path, f"{place}/{name}_space-SRI24_desc-preproc_FLAIR.nii.gz")
+    touch(tmp_path, "dataset_description.json", "p_1/p_1_flair.nii.gz", "q/q_flair.nii.gz")
+    assert [case.id for case in find_cases(tmp_path)] == ["p_1", "q", "sub-p2_ses-1"]
+
+
 def test_folders_below_follow_links_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/b/x.txt", ".hidden/x.txt")
     (tmp_path / "a" / "up").symlink_to(tmp_path)

@@ -80,7 +80,7 @@ def test_atlas_space_has_the_brats_grid(raw_case: Case, tmp_path: Path) -> None:
         assert image.shape == template.shape
         np.testing.assert_array_equal(image.affine, template.affine)
     assert done.qc["atlas_dsc"] > 0.94 and done.qc["affine_determinant"] == pytest.approx(1, abs=0.05)
-    side = json.loads((done.folder / "sub-P01_space-SRI24_desc-preproc_T1w.json").read_text())
+    side = json.loads((done.folder / "anat" / "sub-P01_space-SRI24_desc-preproc_T1w.json").read_text())
     assert side["SkullStripped"] is True and atlas.SHA256["sri24_t1.nii.gz"] in side["SpatialReference"]
 
 

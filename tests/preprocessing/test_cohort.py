@@ -23,7 +23,7 @@ class Made:
     """Stands in for a result; the chain has tests of its own."""
 
     case: Any
-    folder: Path = Path("sub-a")
+    place: str = "sub-a"
     images: tuple[str, ...] = ("t1",)
     space: str = "SRI24"
     resumed: bool = False

@@ -36,7 +36,7 @@ def run(case: Case, out: Path, reporter: Reporter | None = None, **options: Any)
 def test_a_label_drawn_by_hand_stays(raw_case: Case, tmp_path: Path) -> None:
     plain = replace(raw_case, lesion=None)
     done = run(plain, tmp_path)
-    drawn = done.folder / "sub-P01_space-orig_label-L_mask.nii.gz"
+    drawn = done.folder / "anat" / "sub-P01_space-orig_label-L_mask.nii.gz"
     shutil.copy(raw_case.lesion, drawn)
     before = drawn.read_bytes()
     run(plain, tmp_path, overwrite=True)
@@ -48,7 +48,7 @@ def test_a_label_drawn_by_hand_stays(raw_case: Case, tmp_path: Path) -> None:
 
 def test_what_the_run_before_left_goes_by_its_list(raw_case: Case, tmp_path: Path) -> None:
     done = run(raw_case, tmp_path, keep_intermediates=True)
-    heads = list((done.folder / "intermediates").iterdir())
+    heads = list((done.folder / "anat").glob("*_desc-head_*.nii.gz"))
     assert len(heads) == 2 and done.lesion.exists()
     heads[0].unlink()  # the user may
     assert run(raw_case, tmp_path, keep_intermediates=True, resume=True).resumed
@@ -139,7 +139,7 @@ def test_a_second_run_on_one_case_is_refused(raw_case: Case, tmp_path: Path, mon
     monkeypatch.setattr(chain, "_process", meanwhile)
     run(raw_case, tmp_path / "out")
     assert run(raw_case, tmp_path / "out", resume=True).resumed
-    assert not list((tmp_path / "out").rglob(".*"))
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [".bidsignore"]
 
 
 def test_a_resumed_case_is_judged_as_strictly(raw_case: Case, tmp_path: Path) -> None:
@@ -166,3 +166,24 @@ def test_warnings_of_the_gatekeeper_about_masks_reach_the_record(raw_case: Case,
     done = run(raw_case, tmp_path / "out")
     for path in (raw_case.images[Contrast.T1], raw_case.brain, raw_case.lesion):
         assert any(path.name in text and "12" in text for text in done.warnings), done.warnings
+
+
+def test_a_session_has_a_folder_of_its_own_and_transforms_say_where_they_lead(raw_case: Case, tmp_path: Path) -> None:
+    done = run(replace(raw_case, id="sub-01_ses-2"), tmp_path / "out")
+    assert done.place == "sub-01/ses-2" and done.folder == tmp_path / "out" / "sub-01" / "ses-2"
+    assert done.as_dict()["folder"] == "sub-01/ses-2"
+    assert {path.parent for path in (*done.images.values(), done.brain, done.lesion)} == {done.folder / "anat"}
+    name = "sub-01_ses-2_from-FLAIR_to-orig_mode-image_xfm"
+    told = json.loads((done.folder / "anat" / f"{name}.json").read_text())
+    assert (told["From"], told["To"]) == ("FLAIR", "orig") and (done.folder / "anat" / f"{name}.mat").is_file()
+    assert told["Spaces"] == {"FLAIR": "bids:raw:P-01_flair.nii.gz", "orig": "bids:raw:P-01_t1.nii.gz"}
+    assert "points of orig to points of FLAIR" in told["Description"]
+
+
+def test_outputs_never_lie_among_the_raw_scans(raw_case: Case, tmp_path: Path) -> None:
+    anat = tmp_path / "data" / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    scan = Path(shutil.copy(raw_case.images[Contrast.T1], anat / "sub-01_T1w.nii.gz"))
+    with pytest.raises(UsageError, match="The scans of sub-01 lie in sub-01/anat, where its outputs go"):
+        run(Case("sub-01", {Contrast.T1: scan}), tmp_path / "data", already_stripped=True)
+    assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == ["sub-01_T1w.nii.gz"]

@@ -102,3 +102,14 @@ def test_a_name_holds_one_file_and_leaves_the_folder_to_others(tmp_path: Path) -
         with pytest.raises(UsageError), locks.locked(tmp_path / "a" / "b", "one", name=".one.lock"):
             pass
     assert not (tmp_path / "a").exists(), "what was made for the lock goes with it"
+
+
+def test_what_is_held_for_a_moment_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hold(tmp_path / "out") as first:
+        monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
+        with pytest.raises(UsageError, match="Another braincli is writing to out"), locks.waiting(tmp_path / "out"):
+            pytest.fail("it is held")
+        monkeypatch.setattr(locks, "PATIENCE_S", 60.0)
+        monkeypatch.setattr(locks.time, "sleep", lambda seconds: first.kill())
+        with locks.waiting(tmp_path / "out"):
+            assert first.wait() != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,19 @@ def test_clear_messages(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=text):
             match(prediction, reference)
+
+
+def test_masks_of_a_derivative_belong_to_the_raw_case_they_were_made_from(tmp_path: Path) -> None:
+    touch(tmp_path / "ref", "TCGA-1/TCGA-1_seg.nii.gz", "sub-02_ses-1/sub-02_ses-1_seg.nii.gz")
+    kinds = ("label-L_desc-tsgm_mask", "desc-tsgm_dseg", "desc-tsgm_anomaly", "desc-tsgmrestored_FLAIR")
+    for place, name in (("sub-TCGA1", "sub-TCGA1"), ("sub-02/ses-1", "sub-02_ses-1")):
+        found = [f"anat/{name}_space-FLAIR_{kind}.nii.gz" for kind in kinds]
+        beside = [f"anat/{name}_space-SRI24_{kind}.nii.gz" for kind in ("desc-preproc_FLAIR", "desc-brain_mask")]
+        folder = touch(tmp_path / "out" / place, *found, *beside)
+        content = {"braincli": "1", "command": "detect", "outputs": dict.fromkeys(found)}
+        (folder / f"{name}_desc-tsgm_record.json").write_text(json.dumps(content))
+    matching = match(tmp_path / "out", tmp_path / "ref")
+    assert [pair.case for pair in matching.pairs] == ["TCGA-1", "sub-02_ses-1"]
+    for pair, name in zip(matching.pairs, ("sub-TCGA1", "sub-02_ses-1"), strict=True):
+        assert [path.name for path in pair.predictions] == [f"{name}_space-FLAIR_label-L_desc-tsgm_mask.nii.gz"]
+        assert [path.name for path in pair.anomalies] == [f"{name}_space-FLAIR_desc-tsgm_anomaly.nii.gz"]

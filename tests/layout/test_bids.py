@@ -1,4 +1,4 @@
-"""Names are BIDS derivatives; quality limits speak in words."""
+"""Names are BIDS derivatives, and are read back as what they are."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from heads import turned
 
 from braincli.imaging.cases import Contrast, read_name
-from braincli.preprocessing import naming, quality
+from braincli.layout import bids, sidecar
 
 
 @pytest.mark.parametrize(
@@ -25,11 +23,11 @@ from braincli.preprocessing import naming, quality
     ],
 )
 def test_prefix(case: str, prefix: str) -> None:
-    assert naming.prefix(case) == prefix
+    assert bids.prefix(case) == prefix
 
 
 def test_names_are_read_back_as_what_they_are(tmp_path: Path) -> None:
-    names = naming.Names(tmp_path, "sub-01", "SRI24")
+    names = bids.Names(tmp_path, "sub-01", "SRI24")
     assert names.image(Contrast.T1CE).name == "sub-01_ce-gd_space-SRI24_desc-preproc_T1w.nii.gz"
     assert names.transform(Contrast.T2).name == "sub-01_from-T2w_to-SRI24_mode-image_xfm.mat"
     assert names.transform(Contrast.T2, inverse=True).name == "sub-01_from-SRI24_to-T2w_mode-image_xfm.mat"
@@ -43,11 +41,11 @@ def test_names_are_read_back_as_what_they_are(tmp_path: Path) -> None:
 
 def test_only_harmless_keys_are_copied(tmp_path: Path) -> None:
     scan = tmp_path / "a_T1w.nii.gz"
-    assert naming.copied(scan) == {}
-    naming.sidecar(scan).write_text(json.dumps({"EchoTime": 0.003, "PatientName": "X", "AcquisitionTime": "10:00"}))
-    assert naming.copied(scan) == {"EchoTime": 0.003}
-    naming.sidecar(scan).write_text("[broken")
-    assert naming.copied(scan) == {}
+    assert sidecar.copied(scan) == {}
+    sidecar.sidecar(scan).write_text(json.dumps({"EchoTime": 0.003, "PatientName": "X", "AcquisitionTime": "10:00"}))
+    assert sidecar.copied(scan) == {"EchoTime": 0.003}
+    sidecar.sidecar(scan).write_text("[broken")
+    assert sidecar.copied(scan) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,18 +62,5 @@ def test_values_of_harmless_keys_are_checked_too(tmp_path: Path, key: str, good:
     scan = tmp_path / "a_T1w.nii.gz"
     for values, kept in ((good, True), (bad, False)):
         for value in values:
-            naming.sidecar(scan).write_text(json.dumps({key: value}))
-            assert naming.copied(scan) == ({key: value} if kept else {}), value
-
-
-def test_rotation_and_dice() -> None:
-    assert quality.rotation_degrees(turned(25.0, (1, 2, 3)) @ np.diag([1.2, 0.9, 1, 1])) == pytest.approx(25, abs=2)
-    empty, full = np.zeros(4, bool), np.ones(4, bool)
-    assert (quality.dice(empty, empty), quality.dice(empty, full), quality.dice(full, full)) == (1, 0, 1)
-
-
-def test_limits_speak() -> None:
-    assert quality.warnings({"brain_ml": 1400.0, "atlas_dsc": 0.95, "coverage": {"t1": 1.0}}) == []
-    said = quality.warnings({"brain_ml": 300.0, "coverage": {"t1": 1.0, "flair": 0.5}})
-    assert len(said) == 2
-    assert "300 ml" in said[0] and "flair covers 50 %" in said[1]
+            sidecar.sidecar(scan).write_text(json.dumps({key: value}))
+            assert sidecar.copied(scan) == ({key: value} if kept else {}), value
