@@ -76,7 +76,7 @@ def command(
     from braincli.runtime.progress import reporter
 
     config = read(SynthConfig, given, config_file)
-    output = wanted(output, inputs, "-o OUT/, the folder of the results")
+    output = wanted(output, inputs or (), "-o OUT/, the folder of the results")
     words = reporter(quiet=quiet)
     outcomes, failure = finished(lambda: api.synth(inputs or [], output, config, words))
     if as_json:

@@ -292,16 +292,16 @@ class TSGM(Translation):
         assert self.config.redraw is not None
         c, sigma, logit = self.config.redraw, self.config.sigma_max, image.new_zeros(())
         for _ in range(c.looks):
-            x, level = samplers.start(image, sigma, generators), image.new_full((1,), sigma)
-            logit = logit + self._denoise(x, level, image)[1].float() / c.looks
+            x = samplers.start(image, sigma, generators)
+            logit = logit + self._denoise(x, x.new_full((1,), sigma), image)[1].float() / c.looks
             tick()
         suspicion = (logit - c.caution).sigmoid() * brain
         around = 2 * c.margin + 1
         hidden = (F.max_pool2d(suspicion, around, stride=1, padding=c.margin) > c.doubt) & brain
-        rows = hidden.flatten(1).any(dim=1).nonzero()[:, 0]
-        restored = image.clone()
+        rows, restored = hidden.flatten(1).any(dim=1).nonzero()[:, 0], image.clone()
         if len(rows) == 0:
-            [tick() for _ in range(self.calls() - c.looks)]
+            for _ in range(c.looks, self.calls()):
+                tick()
             return Prediction(restored, suspicion=suspicion)
         chosen = [generators[row] for row in rows.tolist()]
         hole, seen = hidden[rows], image[rows]
