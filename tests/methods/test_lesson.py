@@ -135,7 +135,7 @@ def test_lessons_are_checked() -> None:
     [
         ("cyclegan", {"plant": 0.5}, "lesson.plant"),
         ("diffseg", {"leave_out": True}, "lesson.leave_out"),
-        ("threshold", {"vary": 1.0}, "lesson.vary"),
+        ("threshold", {"vary": 1.0}, "Unknown option .lesson"),
     ],
 )
 def test_what_a_method_cannot_follow_is_refused(name: str, lesson: dict[str, Any], why: str) -> None:

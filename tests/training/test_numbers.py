@@ -37,7 +37,7 @@ def test_the_column_is_learnt(cohort: Path, tmp_path: Path) -> None:
 
     data, store = table(cohort, "30", "70"), tmp_path / "store"
     info = train(data, tmp_path / "m", settings={"number": "age"}, store=store, **OWN)
-    assert info is not None and info.settings["number"] == "age"
+    assert info is not None and info.options.number == "age"
     method = load_model(str(tmp_path / "m"), torch.device("cpu")).method
     assert method.get_buffer("extent").tolist() == [30, 70] and 45 < method.get_buffer("scaling")[0] < 55
     held = open_store(store)
