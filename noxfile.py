@@ -36,7 +36,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """What README and docs say against the code: method table, options, links, rooms."""
+    """What README and docs say against the code (method table, options, links, rooms), and the site in ``site/``."""
+    session.run("mkdocs", "build", "--strict", "--quiet")
     session.run("pytest", "tests/test_readme.py", "tests/test_docs.py", "tests/test_examples.py", *session.posargs)
 
 
