@@ -28,4 +28,4 @@ def test_one_of_two_wins_and_is_complete(command: str, tmp_path: Path, models: P
     records = {path.name for path in (tmp_path / "alone").rglob("*.json")}
     assert {path.name for path in (tmp_path / "out").rglob("*.json")} == records
     hidden = {path.name for path in (tmp_path / "out").rglob(".*") if path.is_file()}
-    assert hidden <= {MARKER, ".bidsignore"}  # left on purpose: the list of what a training wrote, what BIDS has no name for
+    assert hidden <= {MARKER, ".bidsignore"}  # left on purpose
