@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from contest import SAY, Entry, Plan, judge
-from standings import BASELINE, card_notes, mean, results, table, values
+from standings import BASELINE, card_notes, is_ours, mean, results, table, values
 
 from braincli import __version__
 from braincli.errors import BraincliError, UsageError
@@ -131,7 +131,7 @@ def ship(work: Path, models: Path, data_note: str, replace: Sequence[str], judge
     shipped = []
     for result in entries:
         name = result["name"]
-        if result["status"] != "done" or result["shipped"] or name == BASELINE:
+        if result["status"] != "done" or not is_ours(result) or name == BASELINE:
             continue
         if name not in judges:
             SAY.say(f"{name}: not shipped, {(judged or work).name} does not judge it")

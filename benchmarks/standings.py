@@ -2,8 +2,8 @@
 
 A result is the content of a ``result.json``: ``name``, ``method``, ``shipped``, ``status`` (``done``, or ``failed``
 with a ``reason``), ``plan`` (preset, minutes, seed, unlabelled, and folds where there are any), ``given`` (of shipped
-models), ``cases`` (figures of :meth:`braincli.calibration.crossfit.CrossFitted.figures` by id), timings, sizes and what
-training recorded.
+models), ``external`` (what was run, of a row from outside: ``nnunet.py``), ``cases`` (figures of
+:meth:`braincli.calibration.crossfit.CrossFitted.figures` by id), timings, sizes and what training recorded.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ BASELINE = "threshold"
 def learns_outlines(method: str) -> bool:
     """Whether lesion masks are what ``method`` learns, not only tissue that it leaves out."""
     return registry.spec(method).supervision.outlines
+
+
+def is_ours(result: Result) -> bool:
+    """Whether a method of braincli was trained for this table: neither shipped nor from outside."""
+    return not result["shipped"] and "external" not in result
 
 
 def results(work: Path) -> list[Result]:
@@ -60,6 +65,8 @@ def row(result: Result, baseline: Result | None) -> list[str]:
     if result["shipped"]:
         minutes = result["given"].get("minutes") or training.get("compute_minutes") or training.get("minutes") or 0
         label += f" (shipped in `models/`, {minutes:g} min of its own training)"
+    if "external" in result:
+        label += f" ({result['external']}; {len(result['cases'])} cases, its own threshold)"
     if result["status"] != "done":
         return [label, f"failed: {result['reason']}".replace("|", "/"), *[""] * (len(HEADINGS) - 2)]
     interval = bootstrap_interval(values(result, "dsc"))
@@ -107,9 +114,9 @@ def table(entries: Sequence[Result]) -> str:
 
 
 def _preface(entries: Sequence[Result], done: Sequence[Result]) -> list[str]:
-    budgets = sorted({(r["plan"]["preset"], r["plan"]["minutes"]) for r in entries if not r["shipped"]})
+    budgets = sorted({(r["plan"]["preset"], r["plan"]["minutes"]) for r in entries if is_ours(r)})
     what = "; ".join(f"preset `{preset}`, {minutes:g} compute minutes each" for preset, minutes in budgets)
-    cases = max((len(r["cases"]) for r in done), default=0)
+    cases = max((len(r["cases"]) for r in done if "external" not in r), default=0)
     judged = (
         f"{cases} validation cases, cross-fitted: threshold, contrast weights and smallest lesion are fitted on one "
         "half (in order of id) and reported on the other."
@@ -144,10 +151,10 @@ def _per_case(done: Sequence[Result]) -> list[str]:
 
 
 def _legend(done: Sequence[Result]) -> list[str]:
-    count = max((len(r["cases"]) for r in done), default=0)
+    count = max((len(r["cases"]) for r in done if "external" not in r), default=0)
     smallest = 2 / 2**count
     verdict = ": no difference can be significant at 5 %" if smallest > 0.05 else ""
-    experts = [f"`{r['method']}`" for r in done if learns_outlines(r["method"])]
+    experts = [f"`{r['method']}`" for r in done if "external" in r or learns_outlines(r["method"])]
     exempt = f" {', '.join(experts)}: only the cases with expert masks, because outlines are learnt." if experts else ""
     lines = [
         "## What the columns mean\n",
@@ -168,6 +175,11 @@ def _legend(done: Sequence[Result]) -> list[str]:
         "- Options of the presets (levels, steps, shares of a stage) were chosen with validation cases in view, of "
         "some methods with more trials than of others: expect less on other cases.",
     ]
+    if any("external" in r for r in done):
+        lines.append(
+            "- Rows from outside (`benchmarks/nnunet.py`) learn with their own planning, augmentation and threshold; "
+            "nothing of them is calibrated, and they may be judged on other cases than the rest (see their row)."
+        )
     if any(r["shipped"] for r in done):
         lines.append("- Shipped rows had their own, longer training, and choices made on these cases: see their cards.")
     return lines

@@ -135,6 +135,13 @@ DOMAINS_TINY: Preset = {
 }  # fmt: skip
 ADVERSARIAL_TINY: Preset = {"patch": 1, "critic_steps": 2, "train_batch": 8, "train_steps": {"main": 4}, "warmup": 2}
 
+# classifiers of slices (families.telling)
+CLASSIFIER_COMPACT: Preset = STACKED | {
+    "rate": 1e-3, "betas": (0.9, 0.999), "train_batch": 16, "train_steps": {"main": 600}, "warmup": 50,
+    "decay": "cosine", "ema": 0.99, "map": COMPACT_MAP,
+}  # fmt: skip
+CLASSIFIER_TINY: Preset = {"train_batch": 4, "train_steps": {"main": 4}, "warmup": 2}
+
 # ImageNet features (families.feature); the shares of contrasts are TSGM's weights
 FEATURE_COMPACT: Preset = STACKED | {
     "backbone": "efficientnet_lite0", "standardise": True, "shares": (0.07, 0.19, 0.30, 0.44),

@@ -159,6 +159,18 @@ METHODS: dict[str, MethodSpec] = {
         "Chen & Konukoglu 2018, arXiv:1806.04972",
         HEALTHY,
     ),
+    "densenet169": MethodSpec(
+        "densenet169:DenseNet169",
+        "classifier of slices; its class activation map hints at where the lesion is",
+        "Huang et al. 2017, arXiv:1608.06993",
+        Supervision((Need.SLICE_LABELS,)),
+    ),
+    "descargan-classifier": MethodSpec(
+        "descargan_classifier:DeScarGANClassifier",
+        "as densenet169, with the classifier of descargan, without its translation",
+        "Wolleb et al. 2020, arXiv:2007.14118",
+        Supervision((Need.SLICE_LABELS,)),
+    ),
     "fae": MethodSpec(
         "fae:FAE",
         "autoencoder of frozen ImageNet features, compared by SSIM",

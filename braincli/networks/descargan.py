@@ -68,6 +68,7 @@ class BranchedDiscriminator(nn.Module):
         size: (H, W) of the images, which the dense layer of the class belongs to.
         blocks: widths of the shared convolutions as multiples of ``width``.
         share: of dropout before the last layer.
+        judging: False leaves the part alone that tells the classes apart.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class BranchedDiscriminator(nn.Module):
         blocks: Sequence[Sequence[int]] = BLOCKS,
         patch: int = 1,
         share: float = 0.1,
+        judging: bool = True,
     ) -> None:
         super().__init__()
         self.patch, self.share = patch, share
@@ -91,7 +93,7 @@ class BranchedDiscriminator(nn.Module):
         self.shared = nn.Sequential(*shared)
         self.judges = nn.ModuleList(
             nn.Sequential(*_plain(wide, wide), *_plain(wide, wide), nn.Conv2d(wide, 1, 1, padding=1))
-            for _ in range(CLASSES)
+            for _ in range(CLASSES if judging else 0)
         )
         rows, columns = (side // patch >> len(blocks) for side in size)
         self.features = nn.Sequential(*_plain(wide, wide), *_plain(wide, wide), nn.MaxPool2d(2), nn.Flatten())
@@ -101,6 +103,11 @@ class BranchedDiscriminator(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    @property
+    def seen(self) -> nn.Module:
+        """The module whose maps the class rests on: the last convolution's, before they are halved and flattened."""
+        return self.features[-3]
 
     def trunk(self, image: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> what all parts look at."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import ellipses
 import numpy as np
 import pytest
-from ellipses import Images, auroc, dice, row
+from ellipses import Images, auroc, classes, dice, kappa, places
 
 from braincli import api
 from braincli.config import SynthConfig
@@ -22,27 +22,41 @@ def truth() -> np.ndarray:
     return image
 
 
-def images(change: np.ndarray, true: np.ndarray, diseased: list[float] | None = None) -> Images:
+def images(change: np.ndarray | None, true: np.ndarray, diseased: list[float] | None = None) -> Images:
     told = None if diseased is None else np.array(diseased, np.float32)
-    return Images(change.astype(np.float32), true.astype(np.float32), np.ones(true.shape, bool), told)
+    made = None if change is None else change.astype(np.float32)
+    return Images(made, true.astype(np.float32), np.ones(true.shape, bool), told)
 
 
 def test_a_perfect_model_and_one_that_changes_nothing() -> None:
     true, none = truth(), np.zeros((2, 32, 32))
-    perfect = row("x", [images(none, none, [0.1, 0.2])], [images(true, true, [0.9, 0.8])])
-    assert perfect == ["x", "1.000", "1.000", "0.0000 (0.0000)", "1.000", "0.0000 (0.0000)", "1.000", "1.000"]
-    idle = row("x", [images(none, none)], [images(none, true)])
-    assert idle[1:3] == ["0.000", "0.500"] and idle[-2:] == ["", ""]
+    perfect = [images(none, none, [0.1, 0.2])], [images(true, true, [0.9, 0.8])]
+    assert places("x", *perfect) == ["x", "1.000", "1.000", "0.0000 (0.0000)", "1.000", "0.0000 (0.0000)"]
+    assert classes("x", *perfect) == ["x", "1.000", "1.000", "1.000"]
+    idle = [images(none, none)], [images(none, true)]
+    found = places("x", *idle)
+    assert found is not None and found[1:3] == ["0.000", "0.500"] and classes("x", *idle) is None
     squares = [0.64 * 64 / 1024, 0.36 * 80 / 1024]
-    assert idle[3] == f"{np.mean(squares):.4f} ({np.var(squares):.4f})"
+    assert found[3] == f"{np.mean(squares):.4f} ({np.var(squares):.4f})"
 
 
 def test_signs_count_in_the_error_and_not_in_the_overlap() -> None:
     true = truth()
-    wrong = row("x", [images(np.full_like(true, 0.1), 0 * true, [0.9, 0.1])], [images(-true, true, [0.9, 0.1])])
-    assert wrong[1] == "1.000"
+    given = [images(np.full_like(true, 0.1), 0 * true, [0.9, 0.1])], [images(-true, true, [0.9, 0.1])]
+    wrong = places("x", *given)
+    assert wrong is not None and wrong[1] == "1.000"
     assert float(wrong[3].split()[0]) == pytest.approx(4 * np.mean(true**2), abs=1e-4)
-    assert wrong[5:] == ["0.0100 (0.0000)", "0.500", "0.500"]
+    assert wrong[5:] == ["0.0100 (0.0000)"] and classes("x", *given) == ["x", "0.500", "0.000", "0.500"]
+
+
+def test_a_classifier_has_a_row_of_classes_alone() -> None:
+    """3 of 4 right, where chance is half: kappa 0.5; the one called wrong lies below a healthy one: 3 of 4 pairs."""
+    true = truth()
+    given = [images(None, 0 * true, [0.1, 0.4])], [images(None, true, [0.9, 0.3])]
+    assert places("x", *given) is None
+    assert classes("x", *given) == ["x", "0.750", "0.500", "0.750"]
+    assert kappa(np.array([True, True]), np.array([True, False])) == 0.0
+    assert np.isnan(kappa(np.ones(3, bool), np.ones(3, bool)))
 
 
 def test_ties_and_empty_masks() -> None:

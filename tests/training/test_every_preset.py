@@ -38,6 +38,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "ae": BOTTLENECK, "vae": BOTTLENECK, "svae": BOTTLENECK, "gmvae": BOTTLENECK | {"steps": 2}, "fanogan": BOTTLENECK,
     "dae": SEGMENTER, "pii": SEGMENTER, "unet": SEGMENTER,
     "descargan": {"generator_width": 2, "discriminator_width": 2, "critic_steps": 1},
+    "densenet169": {"blocks": (1, 1, 1, 1), "growth": 4, "width": 8}, "descargan-classifier": {"discriminator_width": 2},
     "vae-chen": BOTTLENECK, "vagan": {"generator_width": 2, "critic_width": 2, "critic_steps": 1},
     "segnet": SEGNET, "segnet-bayesian": SEGNET, "segnet-aleatoric": SEGNET,
     "stargan": DOMAINS, "fp-gan": DOMAINS,

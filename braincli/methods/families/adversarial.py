@@ -16,12 +16,13 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
-from braincli.methods.base import Losses, Method, MethodConfig, Prediction, Sampling, Task, Tick, no_tick, present
+from braincli.methods.base import Losses, MethodConfig, Prediction, Sampling, Task, Tick, no_tick, present
+from braincli.methods.families.telling import DISEASED as DISEASED
+from braincli.methods.families.telling import HEALTHY as HEALTHY
+from braincli.methods.families.telling import Telling
 from braincli.methods.families.translation import of_either_kind
 
-HEALTHY, DISEASED = 0, 1
 Logs = dict[str, Tensor]
 
 
@@ -37,7 +38,7 @@ class AdversarialConfig(MethodConfig):
     betas: tuple[float, float] = (0.5, 0.999)
 
 
-class Adversarial(Method):
+class Adversarial(Telling):
     """Base of the family; ``generator`` and ``discriminator`` are the subclass' networks."""
 
     config: AdversarialConfig
@@ -94,22 +95,6 @@ class Adversarial(Method):
     def inside(self, batch: Task) -> Tensor:
         """(B, C, H, W) bool: where a translation may be other than 0."""
         return batch.brain & present(batch.image)
-
-    def on_canvas(self, image: Tensor) -> Tensor:
-        """``image``, scaled to the training canvas, which dense layers take alone."""
-        if tuple(image.shape[2:]) == tuple(self.size):
-            return image
-        return F.interpolate(image, size=tuple(self.size), mode="bilinear", antialias=True, align_corners=False)
-
-    def pooled_class(self, logits: Tensor, image: Tensor) -> Tensor:
-        """(R, 2) logits of rows -> (B,) how likely each slice is diseased, the mean over the contrasts that are there.
-
-        A slice that shows nothing shows no lesion, either.
-        """
-        rows = logits.float().softmax(dim=1)[:, DISEASED].reshape(len(image), -1)
-        there = present(image)[:, :, 0, 0]
-        there = (there if rows.shape[1] == image.shape[1] else there.any(dim=1, keepdim=True)).to(rows)
-        return (rows * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
 
     def predict(
         self,
