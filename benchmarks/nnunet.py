@@ -142,8 +142,6 @@ def call(place: Place, options: argparse.Namespace, command: str, *arguments: ob
         "nnUNet_raw": str(place.raw.parent), "nnUNet_preprocessed": str(place.root / "preprocessed"),
         "nnUNet_results": str(place.root / "trained"), "nnUNet_extTrainer": str(TRAINERS), "nnUNet_compile": "f",
     }  # fmt: skip
-    if options.device == "cpu":  # augmentation in the process itself, whose CPU time is the budget
-        environment |= {"nnUNet_n_proc_DA": "0"}
     if options.threads:
         environment |= {"OMP_NUM_THREADS": str(options.threads), "BRAINCLI_THREADS": str(options.threads)}
     log = place.root / f"{command}.log"
@@ -176,9 +174,10 @@ def train(options: argparse.Namespace) -> None:
             1, *target, "-overwrite_plans_name", plans(options.memory),
         )  # fmt: skip
         files.write_json(planned, {"memory": options.memory, "configuration": options.configuration})
+    own = {"nnUNet_n_proc_DA": "0"} if options.device == "cpu" else {}  # augmented in the process that has the budget
     call(
         place, options, "nnUNetv2_train", 501, options.configuration, "all", "-tr", TRAINER, "-p",
-        plans(options.memory), "-device", options.device, BRAINCLI_MINUTES=f"{options.minutes}",
+        plans(options.memory), "-device", options.device, BRAINCLI_MINUTES=f"{options.minutes}", **own,
     )  # fmt: skip
     folder = f"{TRAINER}__{plans(options.memory)}__{options.configuration}"
     facts = json.loads((place.root / "trained" / DATASET / folder / "fold_all" / "facts.json").read_text("utf-8"))
