@@ -25,8 +25,10 @@ class BudgetTrainer(nnUNetTrainer):
     time on a GPU).
     """
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(  # nnU-Net reads the names of these arguments
+        self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any], device: torch.device
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         if threads := os.environ.get("BRAINCLI_THREADS"):
             torch.set_num_threads(int(threads))
 

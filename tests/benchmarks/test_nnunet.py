@@ -20,6 +20,7 @@ from standins import standin
 
 from braincli.imaging.cases import Case, find_cases
 from braincli.imaging.volume import Volume, load, resample
+from braincli.runtime.progress import PlainReporter
 
 SHAPE = (26, 30, 22)
 GRIDS = {  # how awkward a scan may lie: flipped, permuted, oblique, anisotropic
@@ -187,37 +188,38 @@ def test_figures_of_a_mask_with_faults(data: Path) -> None:
     assert figures["healthy_fp_ml"] == pytest.approx(2 * 0.08), "two voxels of 4 x 4 x 5 mm"
 
 
-def refused(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         nnunet.main([str(part) for part in arguments])
     assert isinstance(stop.value.code, int)
-    return stop.value.code, capfd.readouterr().err
+    return stop.value.code, capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(nnunet, "SAY", PlainReporter())  # which speaks to where stderr is now
     out = tmp_path / "n"
-    code, words = refused(capfd, "convert", data / "train", "--val", data / "val", "--out", out)
+    code, words = refused(capsys, "convert", data / "train", "--val", data / "val", "--out", out)
     assert code == 3 and "a 1 has no T1CE, T2, and nnU-Net needs every channel" in words
     assert "--contrasts t1,flair" in words
-    code, words = refused(capfd, "convert", data / "val", "--val", data / "val", "--out", out)
+    code, words = refused(capsys, "convert", data / "val", "--val", data / "val", "--out", out)
     assert code == 2 and "v1 would train and judge" in words
-    code, words = refused(capfd, "convert", data / "train", "--val", data / "val", "--out", out, "--contrasts", "t3")
+    code, words = refused(capsys, "convert", data / "train", "--val", data / "val", "--out", out, "--contrasts", "t3")
     assert code == 2 and "no such contrast" in words
-    code, words = refused(capfd, "train", "--minutes", 1, "--out", out)
+    code, words = refused(capsys, "train", "--minutes", 1, "--out", out)
     assert code == 2 and "Run nnunet.py convert first" in words
     convert(data, out, "--contrasts", "flair")
-    code, words = refused(capfd, "convert", data / "train", "--val", data / "val", "--out", out)
+    code, words = refused(capsys, "convert", data / "train", "--val", data / "val", "--out", out)
     assert code == 2 and "n holds a converted data set" in words
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tmp_path))
-        code, words = refused(capfd, "train", "--minutes", 1, "--out", out)
+        code, words = refused(capsys, "train", "--minutes", 1, "--out", out)
         assert code == 2 and "nnU-Net is not installed here" in words and "pip install nnunetv2" in words
-    code, words = refused(capfd, "train", "--minutes", 0, "--out", out)
+    code, words = refused(capsys, "train", "--minutes", 0, "--out", out)
     assert code == 2 and "is no budget" in words
     standin(monkeypatch, tmp_path, nnUNetv2_plan_and_preprocess="echo 'CUDA is gone' >&2; exit 3")
-    code, words = refused(capfd, "train", "--minutes", 1, "--out", out, "--nnunet", tmp_path / "bin")
+    code, words = refused(capsys, "train", "--minutes", 1, "--out", out, "--nnunet", tmp_path / "bin")
     assert code == 4 and "nnUNetv2_plan_and_preprocess ended with code 3: CUDA is gone" in words
-    code, words = refused(capfd, "row", "--out", out, "--board", tmp_path)
+    code, words = refused(capsys, "row", "--out", out, "--board", tmp_path)
     assert code == 2 and "holds no trained.json" in words
