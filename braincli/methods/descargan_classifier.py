@@ -58,6 +58,7 @@ class DeScarGANClassifier(Classifier):
             self.folded, size, width=c.discriminator_width, blocks=c.discriminator_blocks, patch=c.patch,
             share=c.dropout, judging=False,
         )  # fmt: skip
+        self.stride = 8 * c.patch  # DeScarGAN's, whose canvases these are
 
     @property
     def features(self) -> nn.Module:
