@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.diffusion import draws
-from braincli.methods.base import Task
+from braincli.methods.base import Task, Verdict
 from braincli.methods.families.adversarial import (
     DISEASED,
     HEALTHY,
@@ -49,6 +49,7 @@ from braincli.methods.families.adversarial import (
     flipped,
     signed,
 )
+from braincli.methods.families.telling import verdict_of
 from braincli.methods.lengths import Epochs, Length
 from braincli.methods.presets import ADVERSARIAL_COMPACT, ADVERSARIAL_TINY, WHOLE_256, Preset
 from braincli.networks.descargan import BLOCKS, BranchedDiscriminator, BranchedGenerator
@@ -151,5 +152,12 @@ class DeScarGAN(Adversarial):
         return self.unfold(self.generator(self.fold(image), HEALTHY))
 
     def diseased(self, image: Tensor) -> Tensor:
+        return self.pooled_class(self.class_logits(image), image)
+
+    def class_logits(self, image: Tensor) -> Tensor:
+        """(R, 2) of the rows of slices (B, C, H, W): D_cls."""
         net = self.discriminator
-        return self.pooled_class(net.classed(net.trunk(signed(self.fold(self.on_canvas(image))))), image)
+        return net.classed(net.trunk(signed(self.fold(self.on_canvas(image)))))
+
+    def verdict(self) -> Verdict:
+        return verdict_of(self.class_logits, self.discriminator.seen)

@@ -103,8 +103,9 @@ def test_contrasts_that_are_absent_have_no_say(name: str) -> None:
     both, alone = predict(method, image), predict(method, image[:1, :1])
     assert torch.allclose(both[1][:1], alone[1], atol=1e-6), "the class of the contrast that is there"
     with torch.inference_mode():
-        odds = method.log_odds(image[1:])
-        each = [method.log_odds(image[1:, channel, None]) for channel in range(2)]
+        verdict = method.verdict()
+        odds = verdict.value(image[1:])
+        each = [verdict.value(image[1:, channel, None]) for channel in range(2)]
     assert torch.allclose(odds, (each[0] + each[1]) / 2, atol=1e-5)
 
 

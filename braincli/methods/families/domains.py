@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.diffusion import draws
-from braincli.methods.base import Task
+from braincli.methods.base import Task, Verdict
 from braincli.methods.families.adversarial import HEALTHY, Adversarial, AdversarialConfig, Logs, signed
+from braincli.methods.families.telling import verdict_of
 from braincli.networks.gan import gradient_penalty
 from braincli.networks.stargan import DomainDiscriminator, DomainGenerator
 
@@ -84,4 +85,11 @@ class Domains(Adversarial):
         return self.unfold((self.made(rows, healthy) + 1) / 2)
 
     def diseased(self, image: Tensor) -> Tensor:
-        return self.pooled_class(self.discriminator(signed(self.fold(self.on_canvas(image))))[1], image)
+        return self.pooled_class(self.class_logits(image), image)
+
+    def class_logits(self, image: Tensor) -> Tensor:
+        """(R, 2) of the rows of slices (B, C, H, W): D_cls."""
+        return self.discriminator(signed(self.fold(self.on_canvas(image))))[1]
+
+    def verdict(self) -> Verdict:
+        return verdict_of(self.class_logits, self.discriminator.shared)

@@ -7,7 +7,7 @@ hints at (Zhou et al. 2016; Selvaraju et al. 2017), which is their score.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -61,6 +61,16 @@ def over_contrasts(rows: Tensor, image: Tensor) -> Tensor:
     return (rows * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
 
 
+def log_odds(logits: Tensor, image: Tensor) -> Tensor:
+    """(R, 2) logits of rows of slices (B, C, H, W) -> (B,) how much likelier than healthy each is to be diseased."""
+    return over_contrasts(logits.float()[:, DISEASED] - logits.float()[:, HEALTHY], image)
+
+
+def verdict_of(logits: Callable[[Tensor], Tensor], features: nn.Module) -> Verdict:
+    """A classifier that gives ``logits`` (R, 2) of slices, which rest on the maps of ``features``."""
+    return Verdict("log-odds of a lesion", lambda image: log_odds(logits(image), image), features)
+
+
 class ClassifierConfig(MethodConfig):
     """Options of training; the defaults are DeScarGAN's, as the chapter has no others."""
 
@@ -101,13 +111,12 @@ class Classifier(Telling):
         right = (logits.argmax(dim=1) == batch.label).float().mean()
         yield "classifier", loss, {"cross_entropy": loss.detach(), "accuracy": right.detach()}
 
-    def log_odds(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B,) how much likelier than healthy each slice is to be diseased."""
-        logits = self.logits(self.fold(image)).float()
-        return over_contrasts(logits[:, DISEASED] - logits[:, HEALTHY], image)
+    def class_logits(self, image: Tensor) -> Tensor:
+        """(R, 2) of the rows of slices (B, C, H, W)."""
+        return self.logits(self.fold(image))
 
     def verdict(self) -> Verdict:
-        return Verdict("log-odds of a lesion", self.log_odds, self.features)
+        return verdict_of(self.class_logits, self.features)
 
     def predict(
         self,
@@ -118,6 +127,6 @@ class Classifier(Telling):
     ) -> Prediction:
         there = present(image).any(dim=1, keepdim=True)
         with torch.autocast(image.device.type, enabled=False):  # gradients of bfloat16 are coarse
-            odds, _, activation = attributions(self.log_odds, self.features, image.float())
+            odds, _, activation = attributions(self.verdict().value, self.features, image.float())
         tick()
         return Prediction(None, activation * (brain & there), diseased=odds.sigmoid() * there[:, 0, 0, 0])
