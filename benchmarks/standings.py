@@ -116,7 +116,7 @@ def table(entries: Sequence[Result]) -> str:
 def _preface(entries: Sequence[Result], done: Sequence[Result]) -> list[str]:
     budgets = sorted({(r["plan"]["preset"], r["plan"]["minutes"]) for r in entries if is_ours(r)})
     what = "; ".join(f"preset `{preset}`, {minutes:g} compute minutes each" for preset, minutes in budgets)
-    cases = max((len(r["cases"]) for r in done if "external" not in r), default=0)
+    cases = _judged(done)
     judged = (
         f"{cases} validation cases, cross-fitted: threshold, contrast weights and smallest lesion are fitted on one "
         "half (in order of id) and reported on the other."
@@ -129,9 +129,15 @@ def _preface(entries: Sequence[Result], done: Sequence[Result]) -> list[str]:
         )
     return [
         f"{RESEARCH_USE_ONLY} Written by `benchmarks/leaderboard.py`.\n",
-        f"{what or 'Shipped models only'}. {judged}\n",
+        f"{what or 'Nothing was trained for this table'}. {judged}\n",
         *_missing(entries),
     ]
+
+
+def _judged(done: Sequence[Result]) -> int:
+    """How many cases judge; those of rows from outside where there are no others."""
+    inside = [r for r in done if "external" not in r]
+    return max((len(r["cases"]) for r in inside or done), default=0)
 
 
 def _missing(entries: Sequence[Result]) -> list[str]:
@@ -151,7 +157,7 @@ def _per_case(done: Sequence[Result]) -> list[str]:
 
 
 def _legend(done: Sequence[Result]) -> list[str]:
-    count = max((len(r["cases"]) for r in done if "external" not in r), default=0)
+    count = _judged(done)
     smallest = 2 / 2**count
     verdict = ": no difference can be significant at 5 %" if smallest > 0.05 else ""
     experts = [f"`{r['method']}`" for r in done if "external" in r or learns_outlines(r["method"])]

@@ -168,6 +168,7 @@ def test_from_cohort_to_leaderboard(data: Path, tmp_path: Path, commands: Path) 
     table = standings.table([result])
     assert "`nnunet` (external: nnU-Net 2.0, 2d, 7 iterations of 3 x (32 x 16); 2 cases, its own threshold)" in table
     assert "| 1,234 | 0.5 | train 7 |" in table and "Rows from outside" in table
+    assert "With 2 cases no p is below 0.5" in table and "Nothing was trained for this table" in table
     nnunet.main(["train", "--minutes", "1", "--memory", "1.5", "--out", str(out), "--device", "cpu"])
     assert (commands / "nnUNetv2_plan_and_preprocess.called").read_text() == planned, "plans know no budget"
 
