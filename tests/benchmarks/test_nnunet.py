@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import leaderboard
 import nibabel as nib
 import nnunet
 import nnunet_data
@@ -171,6 +172,16 @@ def test_from_cohort_to_leaderboard(data: Path, tmp_path: Path, commands: Path) 
     assert "With 2 cases no p is below 0.5" in table and "Nothing was trained for this table" in table
     nnunet.main(["train", "--minutes", "1", "--memory", "1.5", "--out", str(out), "--device", "cpu"])
     assert (commands / "nnUNetv2_plan_and_preprocess.called").read_text() == planned, "plans know no budget"
+
+
+def test_what_was_trained_outside_is_not_shipped(tmp_path: Path) -> None:
+    """However good it is: there is no model folder of it, and its weights are not ours."""
+    facts = {"shipped": False, "status": "done"}
+    for name, dsc, more in (("threshold", 0.1, {}), ("nnunet", 0.9, {"external": "nnU-Net"})):
+        result = facts | {"name": name, "method": name, "cases": {"v1": {"dsc": dsc}}} | more
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+    assert leaderboard.ship(tmp_path, tmp_path / "models", "phantoms", []) == []
 
 
 def test_figures_of_a_mask_with_faults(data: Path) -> None:
