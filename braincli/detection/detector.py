@@ -24,7 +24,7 @@ from braincli.detection.told import Told
 from braincli.errors import InputError, QualityError, UsageError
 from braincli.imaging import volume as volumes
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
-from braincli.imaging.dicom.opening import opened
+from braincli.imaging.dicom.opening import converted, identified, opened
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
 from braincli.layout.dataset import open_dataset
@@ -33,7 +33,7 @@ from braincli.model.folder import LoadedModel, load_model, read_info
 from braincli.model.info import ModelInfo
 from braincli.model.search import locate
 from braincli.model.seen import met
-from braincli.runtime import device, files, provenance
+from braincli.runtime import device, files
 from braincli.runtime.overlap import Steps, drained
 from braincli.runtime.progress import Reporter, Step
 from braincli.runtime.provenance import RunRecord
@@ -90,7 +90,7 @@ class Detector:
             roles["brain"] = case.brain
         if case.lesion is not None and (self.config.figure or self.config.report):
             roles["lesion"] = case.lesion
-        inputs = provenance.hashes(roles)
+        inputs = identified(case, roles)
         options = self.config.model_dump(mode="json", exclude={"model", "uncertainty"})
         if case.volumes:
             options["volumes"] = {str(contrast): number for contrast, number in case.volumes.items()}
@@ -130,6 +130,7 @@ class Detector:
             if self.config.resume and writer.transaction.is_done():
                 return _skipped(case, names)
             writer.transaction.refuse()
+            converted(case, self.reporter)
             try:
                 masks, findings = yield from (self._raw if self.config.preprocess else self._prepared)(case, writer)
             finally:

@@ -25,6 +25,7 @@ FREQUENT = 0.02  # share of the voxels that a background value has at least
 CLEAR = 0.05  # of the intensities: what differs from a background of tiny values by more is no background
 MUCH = 1.1  # brains without a tolerance are at most 1.02 times as large as those with it (100 stripped scans)
 ONE_SIDED = 0.98  # share of the clear voxels on one side of the background, where it lies below or above all tissue
+AMONG_MM = 3.0  # tissue that has the background's value lies no farther from other tissue
 FILLING, FILLING_MM = 0.1, 5.0  # share of the brain and half thickness of what one value fills
 
 
@@ -103,32 +104,55 @@ def foregrounds(volumes: Iterable[Volume]) -> Iterator[np.ndarray]:
         if solid is None:
             solid = parts(differs)
             known.append((differs, solid))
-        clear = _clear(volume.data, background, differs)
+        clear, near = _clear(volume.data, background, differs)
         if clear is not None:
             tolerant = parts(clear)
-            solid = tolerant if np.count_nonzero(solid) > MUCH * np.count_nonzero(tolerant) else solid
+            solid = tolerant if _goes_beyond(solid, tolerant, near, volume.spacing) else solid
         yield _without_filling(volume, solid)
 
 
-def _clear(data: np.ndarray, background: float, differs: np.ndarray) -> np.ndarray | None:
+def _goes_beyond(solid: np.ndarray, tolerant: np.ndarray, near: float, spacing: tuple[float, float, float]) -> bool:
+    """Whether more than a tenth of ``tolerant`` lies in ``solid`` and farther than ``near`` (mm) from ``tolerant``."""
+    from scipy import ndimage
+
+    if np.count_nonzero(solid) <= MUCH * np.count_nonzero(tolerant):
+        return False
+    if not near:
+        return True
+    far = solid & (ndimage.distance_transform_edt(~tolerant, sampling=spacing) > near)
+    return np.count_nonzero(far) > (MUCH - 1) * np.count_nonzero(tolerant)
+
+
+def _clear(data: np.ndarray, background: float, differs: np.ndarray) -> tuple[np.ndarray | None, float]:
     """What differs from the background by more than 5 % of the intensities, on the brain's side of it if it has one.
 
-    Ringing lies on both sides. None where that is nearly all of what ``differs`` from the background at all.
+    Ringing lies on both sides. None where that is nearly all of what ``differs`` from the background at all. Then, how
+    near to it (mm) brain may lie that is not clear: where z-scoring made the background a value of tissue.
     """
     sampled = np.abs(data.ravel(order="K")[:: data.size // SAMPLE + 1] - background)
     (top,) = percentiles(sampled, (99.5,))
     difference = values_in(data, differs) - background
-    above, below = np.count_nonzero(difference > 0.2 * top), np.count_nonzero(difference < -0.2 * top)
-    brighter = above / (above + below) if top else 0.5
-    side = 1 if brighter > ONE_SIDED else -1 if brighter < 1 - ONE_SIDED else 0
+    side = _side(difference, top)
 
     def is_clear(difference: np.ndarray) -> np.ndarray:
         signed = side * difference if side else np.abs(difference)
         return signed > CLEAR * top
 
     if difference.size <= MUCH * np.count_nonzero(is_clear(difference)):
-        return None
-    return is_clear(data - background)
+        return None, 0.0
+    return is_clear(data - background), 0.0 if side else AMONG_MM
+
+
+def _side(difference: np.ndarray, top: float) -> int:
+    """Whether tissue is brighter (1) or darker (-1) than the background, or both (0: z-scored inside the brain).
+
+    Args:
+        difference: intensities minus the background's, of what is none.
+        top: large for such a difference.
+    """
+    above, below = np.count_nonzero(difference > 0.2 * top), np.count_nonzero(difference < -0.2 * top)
+    brighter = above / (above + below) if top and above + below else 0.5
+    return 1 if brighter > ONE_SIDED else -1 if brighter < 1 - ONE_SIDED else 0
 
 
 def _without_filling(volume: Volume, solid: np.ndarray) -> np.ndarray:
@@ -230,6 +254,9 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     voxel_ml = volume.voxel_ml * float(np.prod(steps))
     low, high = np.percentile(data, [0.1, 99.9])
     background = background_value(data)
+    if (lowest := _lowest(data, background)) is not None:
+        data, background = _above(data, background, lowest), 0.0
+        volume = volume.with_data(_above(volume.data, float(background_value(volume.data)), lowest))
     differs = np.abs(data - background) > CONSTANT * (high - low)
     bright = differs & (np.abs(data - background) > 0.5 * _otsu(np.abs(data - background)))
     # an empty slice parts a brain in two; bone, open to the air where the field of view ends, closes in slices
@@ -239,6 +266,21 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     noise = float(differs[air].mean()) if air.mean() > 0.01 else 0.0
     shell = _shell(volume, bright, np.array(steps), background) if bright.any() else 0.0
     return SkullEvidence(float(bright.sum()) * voxel_ml, noise, shell)
+
+
+def _lowest(data: np.ndarray, background: float) -> float | None:
+    """The darkest tissue where it is darker than the background, and other tissue brighter; else None."""
+    others = data[data != background]
+    if not others.size:
+        return None
+    top = float(np.percentile(np.abs(data - background), 99.5))
+    return None if _side(others - background, top) else float(np.percentile(others, 0.1))
+
+
+def _above(data: np.ndarray, background: float, lowest: float) -> np.ndarray:
+    """``data`` with the background at 0 and all else above it, as before it was z-scored inside the brain."""
+    shifted: np.ndarray = np.where(data == background, 0, np.maximum(data - lowest, 0)).astype(np.float32)
+    return shifted
 
 
 def _shell(volume: Volume, bright: np.ndarray, steps: np.ndarray, background: float) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from braincli.errors import InputError, UsageError
+from braincli.imaging.archive import is_archive
 from braincli.imaging.case import Case, case_name, dangling, folder_name, names_of, one_per_id, repeated, unreadable
 from braincli.imaging.dicom.find import INDEX, dicom_cases, index_folder, is_dicom
 from braincli.imaging.folder import cases_of
@@ -36,6 +37,7 @@ __all__ = [
 MAX_DEPTH = 5  # dataset / subject / session / anat, and one to spare
 BESIDE = ("figures", "logs", "xfm", "transforms", "intermediates", "qc", "native")  # folders that hold no cases
 NO_RAW_DATA = ("derivatives", "sourcedata", "code")  # of a BIDS dataset
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 Shows = Contrast | tuple[Contrast, ...] | None
 
 
@@ -135,10 +137,13 @@ def _find_cases(path: Path, contrast: Shows, run: str | None, dicom: bool) -> li
     except OSError as error:
         raise unreadable(path, error) from None
     if not cases:
-        raise InputError(
-            f"{folder_name(path)} holds no .nii or .nii.gz scan, and no DICOM.", "Name a folder with scans."
-        )
+        hint = "Name the .zip files in it: FOLDER/*.zip." if _holds_zip(path) else "Name a folder with scans."
+        raise InputError(f"{folder_name(path)} holds no .nii or .nii.gz scan, and no DICOM.", hint)
     return sorted(cases, key=lambda case: case.id)
+
+
+def _holds_zip(folder: Path) -> bool:
+    return folder.is_dir() and any(is_archive(path) for path in folder.iterdir())
 
 
 def _studies(root: Path, placed: Sequence[_Placed], dicom: bool) -> list[_Placed]:
@@ -162,7 +167,11 @@ def _from_file(path: Path, contrast: Shows) -> Case:
     if not is_nifti(path) and is_dicom(path):
         raise InputError(f"{name} is one file of DICOM.", "Name the folder of its study.")
     if not is_nifti(path):
-        raise InputError(f"{name} is neither a .nii(.gz) scan nor a .tsv manifest.", "Convert it to NIfTI.")
+        packed = path.suffix.lower() in ARCHIVES
+        raise InputError(
+            f"{name} is neither a .nii(.gz) scan nor a .tsv manifest.",
+            "Unpack it first." if packed else "Convert it to NIfTI.",
+        )
     named = read_name(path)
     if isinstance(contrast, tuple):
         volumes = {shown: number for number, shown in enumerate(contrast)}

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from braincli.errors import InputError, UsageError
+from braincli.imaging.archive import is_archive, unpack
 from braincli.imaging.case import Case
 from braincli.imaging.cases import CONTRASTS, TISSUES, Contrast, gather_cases, read_name, sound, stem
 from braincli.imaging.manifest import GROUPS, MASKS
+from braincli.imaging.names import legible
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -191,8 +193,18 @@ def found_or_given(inputs: Inputs, scratch: Scratch) -> list[Path | Case]:
             except InputError as problem:
                 found.append(Case(name, problem=problem))
         else:
-            found.append(Path(item))
+            found.append(_opened(Path(item), scratch))
     return found
+
+
+def _opened(path: Path, scratch: Scratch) -> Path | Case:
+    """``path``, but of a .zip the folder that is in it; a case with a problem where it cannot be opened."""
+    if not is_archive(path):
+        return path
+    try:
+        return unpack(path, scratch.folder())
+    except InputError as problem:
+        return Case(legible(path.stem) or UNNAMED, problem=problem)
 
 
 def _each(inputs: Inputs) -> Iterator[tuple[str, One]]:

@@ -20,7 +20,7 @@ from braincli.config import PreprocessConfig
 from braincli.errors import InputError, QualityError
 from braincli.imaging import brain, volume
 from braincli.imaging.cases import Case, Contrast
-from braincli.imaging.dicom.opening import opened
+from braincli.imaging.dicom.opening import converted, identified, opened
 from braincli.imaging.reading import load_images
 from braincli.imaging.volume import Volume
 from braincli.layout.bids import Names, place
@@ -71,7 +71,7 @@ def _preprocess(case: Case, out: Path, config: PreprocessConfig, reporter: Repor
             return _judged(outputs.restore(case, names, config), config)
         outputs.refuse_existing(transaction, names, case)
         dataset = open_dataset(out, transaction.inputs)
-        scans = _read(case, config, report)
+        scans = _read(converted(case, reporter), config, report)
         with report.record.timed("brain extraction"):
             scans = replace(scans, brain=_find_brain(scans, case, config, extractor, report))
         alignment, images = _process(scans, case, config, report)
@@ -108,7 +108,7 @@ def _new_record(case: Case, config: PreprocessConfig, extractor: Extractor) -> R
     weights = extractor.weights() if uses_network else ""
     # every step runs on one thread but the network, whose sums depend on how many there are
     neutral = provenance.NEUTRAL if uses_network else (*provenance.NEUTRAL, "threads")
-    return RunRecord("preprocess", case.id, settings, provenance.hashes(roles), weights, facts=facts, neutral=neutral)
+    return RunRecord("preprocess", case.id, settings, identified(case, roles), weights, facts=facts, neutral=neutral)
 
 
 def _read(case: Case, config: PreprocessConfig, report: Report) -> Scans:

@@ -21,7 +21,7 @@ from braincli.layout.bids import FROM, Names, place
 from braincli.layout.dataset import Dataset
 from braincli.layout.sidecar import copied, sidecar
 from braincli.preprocessing import picture, register, spaces
-from braincli.preprocessing.result import Preprocessed, grid_only
+from braincli.preprocessing.result import Preprocessed, grid_of, grid_only
 from braincli.preprocessing.work import Alignment, Images, Report, Scans
 from braincli.runtime import files
 from braincli.runtime.provenance import RunRecord
@@ -116,16 +116,23 @@ def write(
         "has_brain": images.brain is not None,
         "has_lesion": images.lesion is not None,
     }
-    plan.finish()
     grids = {contrast: grid_only(scan) for contrast, scan in scans.images.items()}
+    if case.study is not None:
+        report.record.facts["grids"] = {
+            str(contrast): {"shape": grid.shape, "affine": grid.affine.tolist()} for contrast, grid in grids.items()
+        }
+    plan.finish()
     return _result(case, names, report.record.facts, grids, report.record.warnings)
 
 
 def restore(case: Case, names: Names, config: PreprocessConfig) -> Preprocessed:
     """What an earlier, complete run of the same case left."""
     record = json.loads(names.record().read_text(encoding="utf-8"))
-    scans = load_images(case, volume=config.volume, prefer=config.prefer)
-    grids = {contrast: grid_only(scan) for contrast, scan in scans.items()}
+    if case.study is not None and (known := record["facts"].get("grids")):  # it need not be converted again
+        grids = {Contrast(name): grid_of(told["shape"], told["affine"]) for name, told in known.items()}
+    else:
+        scans = load_images(case, volume=config.volume, prefer=config.prefer)
+        grids = {contrast: grid_only(scan) for contrast, scan in scans.items()}
     return _result(case, names, record["facts"], grids, record["warnings"], resumed=True)
 
 

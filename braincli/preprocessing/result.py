@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,6 +13,7 @@ import numpy as np
 from braincli.errors import UsageError
 from braincli.imaging import volume
 from braincli.imaging.cases import Case, Contrast
+from braincli.imaging.checks.geometry import HeaderFacts
 from braincli.imaging.given import Scratch
 from braincli.imaging.results import ResultFiles, as_image, as_volume, voxels
 from braincli.imaging.volume import Volume
@@ -213,3 +215,10 @@ class Preprocessed:
 def grid_only(image: Volume) -> Volume:
     """The grid and header facts of ``image`` without its voxels (one zero, repeated)."""
     return image.with_data(np.broadcast_to(np.float32(0), image.shape))
+
+
+def grid_of(shape: Sequence[int], affine: Sequence[Sequence[float]]) -> Volume:
+    """A grid (X, Y, Z) with ``affine`` (4, 4), voxel -> RAS mm, as a converted scan has it, without voxels."""
+    matrix = np.asarray(affine)
+    header = HeaderFacts(qform_code=1, sform_code=1, qform=matrix, sform=matrix)
+    return Volume(np.broadcast_to(np.float32(0), tuple(shape)), matrix, header)

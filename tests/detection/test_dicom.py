@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from braincli.config import DetectConfig, PreprocessConfig
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import Case, find_cases
 from braincli.imaging.contrast import Contrast
-from braincli.imaging.dicom.opening import opened
+from braincli.imaging.dicom import opening
+from braincli.imaging.dicom.opening import converted, opened
 from braincli.imaging.dicom.segmentation import read_segmentation
 from braincli.imaging.volume import load, view_onto
 from braincli.preprocessing.chain import preprocess_case
@@ -114,6 +116,7 @@ def test_detect_gives_a_mask_and_a_seg_on_every_series(study: Path, found: tuple
     anat = out / "sub-studyc47f5b18" / "anat"
     spaces = {Contrast.T1: "T1w", Contrast.FLAIR: "FLAIR"}
     with opened(find_cases(study, dicom=True)[0]) as case:
+        converted(case)
         assert case.study is not None
         for contrast in (Contrast.T1, Contrast.FLAIR):
             start = f"sub-studyc47f5b18_space-{spaces[contrast]}_label-L_desc-threshold"
@@ -139,13 +142,27 @@ def test_nothing_but_the_seg_tells_who_it_is(found: tuple[Path, Told], capfd: py
     (out / "leak.txt").unlink()
 
 
-def test_resume_knows_the_study_again(models: Path, study: Path, found: tuple[Path, Told]) -> None:
+def test_resume_knows_the_study_again_and_converts_nothing(
+    models: Path, study: Path, found: tuple[Path, Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, _ = found
+    asked: list[str] = []
+    convert = opening.convert
+    monkeypatch.setattr(opening, "convert", lambda one, *more: asked.append(one.label) or convert(one, *more))
     again = detect(models, study, out, dicom_seg=True, anomaly_map=True, resume=True)
-    assert [case.status for case in again.cases] == ["skipped"]
+    assert [case.status for case in again.cases] == ["skipped"] and asked == []
+    copied, later = tmp_path / NAME, tmp_path / "out"
+    shutil.copytree(study, copied)
+    shutil.copytree(out, later)
+    slice_ = next((copied / "S3").iterdir())
+    slice_.write_bytes(slice_.read_bytes()[:-2] + b"\1\0")  # one pixel of the FLAIR
+    with pytest.raises(UsageError, match="other inputs"):
+        detect(models, copied, later, dicom_seg=True, anomaly_map=True, resume=True)
 
 
-def test_preprocess_keeps_the_sequence_and_no_patient(study: Path, tmp_path: Path) -> None:
+def test_preprocess_keeps_the_sequence_and_no_patient(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = PreprocessConfig(
         already_stripped=True,
         skip=frozenset({"atlas", "n4", "coregister"}),
@@ -159,6 +176,11 @@ def test_preprocess_keeps_the_sequence_and_no_patient(study: Path, tmp_path: Pat
     sidecar = json.loads(Path(str(ready.images[Contrast.FLAIR]).replace(".nii.gz", ".json")).read_text())
     assert sidecar["EchoTime"] == 0.115 and sidecar["InversionTime"] == 2.5
     assert len(contents(tmp_path)) > 8 and leaks(tmp_path, told) == []
+    monkeypatch.setattr(opening, "convert", None)
+    (again,) = api.preprocess(study, tmp_path, config.model_copy(update={"resume": True}), told)
+    assert again.resumed and set(again.grids) == set(ready.grids)
+    for contrast, grid in ready.grids.items():
+        assert again.grids[contrast].shape == grid.shape and np.allclose(again.grids[contrast].affine, grid.affine)
 
 
 def test_series_can_be_chosen(study: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A case that is a study of DICOM -> a case of NIfTI files in a working folder, for as long as it is worked on."""
+"""A case that is a study of DICOM -> a case of NIfTI files in a working folder, for as long as it is worked on.
+
+What is done already is known by its DICOM files (:func:`identified`), and nothing of it is converted again.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from braincli.imaging.dicom.find import dicom_files
 from braincli.imaging.dicom.headers import read_images
 from braincli.imaging.dicom.series import Series, series_of
 from braincli.imaging.dicom.study import Study
+from braincli.runtime import provenance
 from braincli.runtime.progress import Reporter
 
 
@@ -24,7 +28,8 @@ from braincli.runtime.progress import Reporter
 def opened(
     case: Case, wanted: Mapping[Contrast, str] | None = None, run: str | None = None, reporter: Reporter | None = None
 ) -> Iterator[Case]:
-    """``case`` with scans that can be read: of a study, its series as NIfTI files, which are gone at the end.
+    """``case`` with its scans: of a study, the series that were chosen, and the NIfTI files that :func:`converted`
+    makes of them, which are gone at the end.
 
     Args:
         wanted: labels of series by contrast, see :func:`braincli.imaging.dicom.choose.choose`.
@@ -37,15 +42,44 @@ def opened(
         return
     reporter = reporter or Reporter()
     with TemporaryDirectory(prefix="braincli-dicom-") as folder:
-        with reporter.step(f"{case.id}: DICOM") as step:
-            choice = look_into(case, case.study, wanted, run, reporter)
-            reporter.say(choice.words)
-            images = {}
-            for contrast, series in choice.series.items():
-                target = Path(folder) / f"series{series.label}_{contrast}.nii"
-                images[contrast] = convert(series, target, case.id)
-                step.advance(note=str(contrast))
+        choice = look_into(case, case.study, wanted, run, reporter)
+        reporter.say(choice.words)
+        images = {
+            contrast: Path(folder) / f"series{series.label}_{contrast}.nii"
+            for contrast, series in choice.series.items()
+        }
         yield replace(case, images=images, study=replace(case.study, series=choice.series))
+
+
+def converted(case: Case, reporter: Reporter | None = None) -> Case:
+    """``case``, whose scans can be read from here on: the series of an opened study are NIfTI files now.
+
+    Raises:
+        InputError: dcm2niix cannot read a series, or makes something else of it.
+    """
+    series = {} if case.study is None else case.study.series
+    waiting = {contrast: one for contrast, one in series.items() if not case.images[contrast].exists()}
+    if waiting:
+        with (reporter or Reporter()).step(f"{case.id}: DICOM", len(waiting)) as step:
+            for contrast, one in waiting.items():
+                convert(one, case.images[contrast], case.id)
+                step.advance(note=str(contrast))
+    return case
+
+
+def identified(case: Case, roles: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Name and SHA-256 of every input, by its role; of an opened study's series, the hash of its DICOM files.
+
+    Raises:
+        InputError: a file is missing or cannot be read.
+    """
+    series = {} if case.study is None else {str(contrast): one for contrast, one in case.study.series.items()}
+    facts = provenance.hashes({role: path for role, path in roles.items() if role not in series})
+    for role, one in series.items():
+        images = {str(path): path for path in dict.fromkeys(image.path for image in one.images)}
+        digests = sorted(fact["sha256"] for fact in provenance.hashes(images).values())
+        facts[role] = {"file": roles[role].name, "sha256": provenance.fingerprint({"dicom": digests})}
+    return facts
 
 
 def look_into(

@@ -22,7 +22,7 @@ from braincli.imaging.cases import find_cases, gather_cases
 from braincli.imaging.checks import Level
 from braincli.imaging.contrast import Contrast
 from braincli.imaging.dicom import study as studies
-from braincli.imaging.dicom.opening import opened, read_series
+from braincli.imaging.dicom.opening import converted, opened, read_series
 from braincli.imaging.volume import Volume, load, view_onto
 from braincli.runtime.progress import Reporter
 
@@ -50,8 +50,9 @@ class Said(Reporter):
 
 
 def error_of(folder: Path, **wanted: str) -> InputError:
-    with pytest.raises(InputError) as error, opened(the_case(folder), {Contrast(k): v for k, v in wanted.items()}):
-        pass
+    series = {Contrast(contrast): label for contrast, label in wanted.items()}
+    with pytest.raises(InputError) as error, opened(the_case(folder), series) as ready:
+        converted(ready)
     assert not any(secret in str(error.value) for secret in SECRETS.values())
     return error.value
 
@@ -69,6 +70,7 @@ def test_a_study_becomes_scans_on_the_grids_that_were_written(tmp_path: Path) ->
     case, said = the_case(folder), Said()
     assert case.id == "case7" and not case.images
     with opened(case, reporter=said) as ready:
+        converted(ready)
         assert list(ready.images) == ["t1", "t1ce", "flair"] and ready.study is not None
         for contrast, (data, matrix) in written.items():
             path = ready.images[Contrast(contrast)]
@@ -86,6 +88,7 @@ def test_a_multi_frame_file_is_a_series(tmp_path: Path) -> None:
     write_enhanced(tmp_path / "p" / "one.dcm", scan(), OBLIQUE)
     case = the_case(tmp_path / "p")
     with opened(case) as ready:
+        converted(ready)
         assert list(ready.images) == ["flair"]
         assert np.array_equal(view_onto(load(ready.images[Contrast.FLAIR]), Volume(scan(), OBLIQUE)).data, scan())
     path = tmp_path / "p" / "one.dcm"
@@ -99,6 +102,7 @@ def test_slices_in_any_order_and_twice_are_one_scan(tmp_path: Path) -> None:
         path.rename(path.with_name(f"1.2.840.{number}"))
     (tmp_path / "p" / "copy.dcm").write_bytes((tmp_path / "p" / "1.2.840.3").read_bytes())
     with opened(the_case(tmp_path / "p")) as ready:
+        converted(ready)
         assert nib.load(ready.images[Contrast.FLAIR]).shape == SHAPE
 
 
@@ -192,6 +196,7 @@ def test_echoes_of_one_series_are_scans_of_their_own(tmp_path: Path) -> None:
             path.rename(tmp_path / "p" / f"{name}_{path.name}.dcm")
     said = Said()
     with opened(the_case(tmp_path / "p"), reporter=said) as ready:
+        converted(ready)
         assert ready.images[Contrast.T2].name == "series4b_t2.nii"
         assert load(ready.images[Contrast.T2]).data.sum() == scan(98).sum()
     assert "4a (proton density weighting)" in said.lines[0]
@@ -248,6 +253,7 @@ def test_compressed_studies_are_read_and_missing_ends_are_seen(tmp_path: Path) -
         image.compress(RLELossless)
         image.save_as(path)
     with opened(the_case(tmp_path / "p")) as ready:
+        converted(ready)
         assert np.array_equal(view_onto(load(ready.images[Contrast.FLAIR]), Volume(scan(), OBLIQUE)).data, scan())
     paths[4].write_bytes(paths[4].read_bytes()[:-60])
     assert error_of(tmp_path / "p").message == "p: series 1 (flair): 1 of 16 files are cut off."
