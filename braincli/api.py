@@ -152,16 +152,17 @@ def score(
     if config.healthy:
         healthy.refuse_other(
             {"anomaly-map": anomaly, "brain-mask": brain, "labels": config.labels, "slices": config.slices}
+            | {"model": config.model}
         )
     with Scratch() as scratch:
 
-        def scored_of(run: Any, **maps: Any) -> Scored:
+        def scored_of(run: Any, model: str | None = None, **maps: Any) -> Scored:
             if config.healthy:
                 return healthy.score_healthy(run, reference, config, reporter)
-            pairs = given.given_pairs(run, reference, scratch, brain=brain, **maps)
+            pairs = given.given_pairs(run, reference, scratch, brain=brain, model=model, **maps)
             return evaluate.score_all(pairs, config, reporter)
 
-        scored = scored_of(inputs, anomaly=anomaly)
+        scored = scored_of(inputs, config.model, anomaly=anomaly)
         comparison = None
         if other is not None:
             others = report.read(other, config) if other.suffix == ".json" else scored_of(other).cases

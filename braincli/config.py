@@ -149,6 +149,7 @@ class ScoreConfig(Options):
     prefer: choices.Form = "sform"  # where both are set and disagree
     slices: bool = False  # axial slices with lesion, too
     healthy: bool = False  # restorations against healthy scans: L1
+    model: str | None = None  # whose masks, where the folder holds those of several
     resample_labels: bool = False  # bring a prediction on another grid to the reference's, nearest neighbour
     jobs: int = Field(default=1, ge=1)  # processes; never more than fit into memory
     overwrite: bool = False

@@ -39,7 +39,8 @@ def command(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUTS", help="Case folders (NIfTI or DICOM), BIDS subjects, cohorts, scans or .tsv manifests."
+            metavar="INPUTS",
+            help="Case folders (NIfTI or DICOM, also as .zip), BIDS subjects, cohorts, scans, .tsv manifests.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.", metavar="PATH")] = Path(

@@ -46,6 +46,10 @@ def command(
     compare: Annotated[
         Path | None, option("Another run (folder or scores.json): paired permutation test.", metavar="PATH")
     ] = None,
+    model: Annotated[
+        str | None,
+        option("Whose masks, where PREDICTION holds those of several models.", "--model", "-m", metavar="MODEL"),
+    ] = None,
     labels: Annotated[
         str | None,
         option(

@@ -37,7 +37,11 @@ __all__ = [
 MAX_DEPTH = 5  # dataset / subject / session / anat, and one to spare
 BESIDE = ("figures", "logs", "xfm", "transforms", "intermediates", "qc", "native")  # folders that hold no cases
 NO_RAW_DATA = ("derivatives", "sourcedata", "code")  # of a BIDS dataset
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+OTHERS = {  # files that are given instead of what can be read -> what to do
+    (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"): "Unpack it first.",
+    (".csv", ".txt", ".xls", ".xlsx", ".ods"): "A table of cases has tabs between its columns: save it as .tsv.",
+    (".toml", ".json"): "Options go to --config.",
+}
 Shows = Contrast | tuple[Contrast, ...] | None
 
 
@@ -167,11 +171,10 @@ def _from_file(path: Path, contrast: Shows) -> Case:
     if not is_nifti(path) and is_dicom(path):
         raise InputError(f"{name} is one file of DICOM.", "Name the folder of its study.")
     if not is_nifti(path):
-        packed = path.suffix.lower() in ARCHIVES
-        raise InputError(
-            f"{name} is neither a .nii(.gz) scan nor a .tsv manifest.",
-            "Unpack it first." if packed else "Convert it to NIfTI.",
+        hint = next(
+            (hint for suffixes, hint in OTHERS.items() if name.lower().endswith(suffixes)), "Convert it to NIfTI."
         )
+        raise InputError(f"{name} is neither a .nii(.gz) scan nor a .tsv manifest.", hint)
     named = read_name(path)
     if isinstance(contrast, tuple):
         volumes = {shown: number for number, shown in enumerate(contrast)}

@@ -57,7 +57,7 @@ def words_of(text: str) -> list[str]:
     text = text.lower()
     for phrase, word in PHRASES.items():
         text = re.sub(phrase, word, text)
-    return [word for token in re.split(r"[^a-z0-9äöü]+", text) if token for word in _apart(token)]
+    return [word for token in re.split(r"[\W_]+", text) if token for word in _apart(token)]
 
 
 def contrast_of(words: Iterable[str]) -> Contrast | Literal["other"] | None:

@@ -24,6 +24,10 @@ from braincli.errors import InputError, ResourceError, UsageError
 
 TEMPORARY = re.compile(r"\.braincli-(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.tmp(\..*)?")
 STALE_S = 7 * 24 * 3600.0  # of a machine whose processes cannot be asked for, or where the process id is in use again
+FILES = (  # of what people expect a file, where braincli would make a folder
+    ".nii", ".gz", ".bz2", ".zip", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".img", ".hdr", ".dcm", ".png", ".jpg",
+    ".csv", ".tsv", ".json", ".html", ".pdf", ".pt", ".pth", ".safetensors",
+)  # fmt: skip
 
 
 def sha256(path: Path) -> str:
@@ -61,9 +65,14 @@ def refuse_folder(folder: Path) -> None:
     """Raise before any work is done if ``folder`` cannot be written, or made; it is not made yet.
 
     Raises:
-        UsageError: it, or a folder above it, is a file, or its name is too long.
+        UsageError: it, or a folder above it, is a file, or it is called like one, or its name is too long.
         ResourceError: no permission, a read-only or full file system.
     """
+    if folder.suffix.lower() in FILES and not os.path.lexists(folder):
+        raise UsageError(
+            f"The output {folder.name} is called like a file, and is to be a folder.",
+            "Name a folder; detect alone also writes one file: a mask, .nii or .nii.gz.",
+        )
     try:
         above = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
         if not above.is_dir():

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from braincli.errors import InputError, UsageError
 from braincli.imaging.given import Scan, Scratch
 from braincli.scoring.matching import Matching, Pair, match
+from braincli.scoring.models import of_one_model
 
 Masks: TypeAlias = "Scan | Mapping[str, Scan]"  # a file or folder, an image, or several by case
 Files = tuple[Path, ...]
@@ -29,15 +30,17 @@ def given_pairs(
     *,
     anomaly: Masks | None = None,
     brain: Masks | None = None,
+    model: str | None = None,
 ) -> Matching:
     """Pair what was predicted with what is known: by case where cases are named, else see
     :func:`braincli.scoring.matching.match`.
 
     Args:
         scratch: where images in memory become files.
+        model: whose files, where a folder holds those of several.
 
     Raises:
-        InputError: a file is missing, or an object is no image.
+        InputError: a file is missing, or an object is no image; of several models none is chosen, or one without masks.
         UsageError: only one side names cases, or none has a reference.
     """
     if isinstance(inputs, Detected):
@@ -49,7 +52,11 @@ def given_pairs(
     else:
         others = {"anomaly": anomaly, "brain": brain}
         extra = {name: None if each is None else _one(each, name, scratch) for name, each in others.items()}
-        return match(scratch.file(inputs, "case_mask"), scratch.file(reference, "case_seg"), **extra)
+        predicted = scratch.file(inputs, "case_mask")
+        matching = match(predicted, scratch.file(reference, "case_seg"), **extra)
+        return of_one_model(matching, model, predicted)
+    if model is not None:
+        raise UsageError("--model chooses among files in a folder.", "Leave it out.")
     known = _by_case(reference, list(found), "case_seg", scratch)
     maps = None if anomaly is None else _by_case(anomaly, list(found), "anomaly", scratch)
     brains = {} if brain is None else _by_case(brain, list(known), "brain", scratch)

@@ -50,10 +50,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs sorted by case, and the prediction files that no reference claims."""
+    """Pairs sorted by case, the prediction files that no reference claims, and all files there that braincli wrote."""
 
     pairs: tuple[Pair, ...]
     unmatched: tuple[Path, ...] = ()
+    own: frozenset[Path] = frozenset()
 
 
 def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, brain: Path | None = None) -> Matching:
@@ -74,7 +75,8 @@ def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, bra
             raise InputError(f"{legible(path.name)} does not exist.", "Check the path.")
     listed = reference.suffix.lower() == ".tsv"
     if reference.is_file() and not listed:
-        return Matching((_single(prediction, reference, anomaly, brain),))
+        own = _own(prediction)
+        return Matching((_single(prediction, reference, anomaly, brain, own),), own=frozenset(own))
     if prediction.is_file():
         raise InputError(
             f"{prediction.name} is a file but {reference.name} is a folder.", "Give two files or two folders."
@@ -99,7 +101,7 @@ def match(prediction: Path, reference: Path, *, anomaly: Path | None = None, bra
     ]
     if len(pairs) == 1 and pairs[0].problem is not None:
         raise pairs[0].problem
-    return Matching(tuple(pairs), _masks(files.get("", ()), own))
+    return Matching(tuple(pairs), _masks(files.get("", ()), own), frozenset(own))
 
 
 def find_references(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -173,10 +175,10 @@ def is_map(path: Path) -> bool:
     return not _named_mask(path) and any("anomaly" in word or word in MAP_WORDS for word in words(path))
 
 
-def _single(prediction: Path, reference: Path, anomaly: Path | None, brain: Path | None) -> Pair:
+def _single(prediction: Path, reference: Path, anomaly: Path | None, brain: Path | None, own: set[Path]) -> Pair:
     """Two files belong together whatever their names; so do the masks of one folder and a file."""
     beside = [path for path in _volumes(prediction) if path.resolve() != reference.resolve()]
-    masks = (prediction,) if prediction.is_file() else _masks(beside, _own(prediction))
+    masks = (prediction,) if prediction.is_file() else _masks(beside, own)
     if anomaly is not None:
         maps = _maps(_volumes(anomaly), named=True)
     elif prediction.is_file():

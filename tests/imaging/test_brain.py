@@ -55,6 +55,35 @@ def test_foreground_of_a_z_scored_scan_keeps_negative_brain_values() -> None:
     assert np.array_equal(foreground(scan(data)), ball(0.6))
 
 
+def zscored(stripped: np.ndarray) -> np.ndarray:
+    """What nnU-Net, MONAI (``nonzero``) and many scripts make: mean 0 inside the brain, and the background stays 0."""
+    inside = stripped != 0
+    return np.where(inside, (stripped - stripped[inside].mean()) / stripped[inside].std(), 0)
+
+
+def tissues() -> np.ndarray:
+    """A brain of white matter, grey matter, fluid and a rim of half voxels, in a background of 0."""
+    rng = np.random.default_rng(0)
+    data = np.where(ball(0.45), rng.normal(110, 8, SHAPE), np.where(ball(0.57), rng.normal(80, 8, SHAPE), 0))
+    data = np.where(ball(0.2), rng.normal(25, 5, SHAPE), data)
+    return np.where(ball(0.6) & ~ball(0.57), rng.normal(45, 8, SHAPE), data)
+
+
+def test_a_brain_that_was_z_scored_in_a_background_of_0_is_a_whole_brain_and_no_head() -> None:
+    plain, scored = scan(tissues()), scan(zscored(tissues()))
+    assert not has_skull(plain) and not has_skull(scored)
+    assert np.isclose(skull_evidence(scored).object_ml, skull_evidence(plain).object_ml, rtol=0.02)
+    assert np.array_equal(foreground(scored), foreground(plain)) and np.array_equal(foreground(plain), ball(0.6))
+    ringing = np.random.default_rng(1).normal(0, 0.01, SHAPE)
+    resampled = foreground(scan(zscored(tissues()) + ringing * (np.random.default_rng(2).random(SHAPE) < 0.9)))
+    assert resampled.sum() < 1.1 * ball(0.6).sum()  # tiny values all over the background are no brain here either
+
+
+def test_a_head_that_was_z_scored_is_a_head() -> None:
+    whole = head() + np.random.default_rng(3).normal(0, 1, SHAPE).round()
+    assert has_skull(scan((whole - whole.mean()) / whole.std())) and has_skull(scan(zscored(whole)))
+
+
 def test_foreground_of_a_cropped_brain_reaches_the_border() -> None:
     data = np.where(ball(0.6), head(), 0)[15:-15, 15:-15, 12:-12]
     assert np.array_equal(foreground(scan(data)), ball(0.6)[15:-15, 15:-15, 12:-12])

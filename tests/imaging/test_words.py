@@ -68,3 +68,20 @@ def test_descriptions_say_more_than_names() -> None:
     assert contrast_of(words_of("T1 BRAIN W/WO CONTRAST")) is T1  # nothing tells which of both
     assert contrast_of(words_of("T1 with and without gd")) is T1 and contrast_of(words_of("T1 with gd")) is T1CE
     assert contrast_of(words_of("ohne KM t1 tse")) is T1 and contrast_of(words_of("Brain routine")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("病人一_t1", "病人一"),
+        ("病人一_T1_MPRAGE_sag", "病人一"),
+        ("Иванов_t1_tse_tra", "Иванов"),
+        ("Zoé É_t1", "Zoé É"),
+        ("père_é_t1_sag", "père_é"),
+        ("Κ_t1", "Κ"),
+    ],
+)
+def test_letters_of_any_script_belong_to_the_case(name: str, id: str) -> None:
+    """Else the scans of two patients become one case, T1 of the one and FLAIR of the other."""
+    named = read_name(Path(f"{name}.nii.gz"))
+    assert named is not None and (named.id, named.role) == (id, "t1")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from braincli.errors import ResourceError
+from braincli.errors import ResourceError, UsageError
 from braincli.runtime import files
 
 WRITER = """
@@ -81,3 +81,12 @@ def test_formulas_are_made_text(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "sub-01", "-1.5", "+3", "-inf", "-1e-3", "0.9", "'=x"])
 def test_other_cells_stay(text: str) -> None:
     assert files.safe_cell(text) == text
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "mask.mgz", "scores.csv", "report.HTML", "a.zip"])
+def test_a_folder_is_not_called_like_a_file(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is called like a file, and is to be a folder"):
+        files.refuse_folder(tmp_path / name)
+    (tmp_path / name).mkdir()
+    files.refuse_folder(tmp_path / name)  # somebody wants it so
+    files.refuse_folder(tmp_path / "v1.2")

@@ -159,9 +159,7 @@ def _name(volume: Volume) -> str:
 
 def _expand(path: Path | Case, report: CheckReport) -> list[tuple[Case, dict[str, Path]]]:
     """The cases at ``path`` with their files by role; where none can be told, each file by itself."""
-    if isinstance(path, Case):
-        if path.problem is not None:
-            report.problems.append(Problem(Level.ERROR, "cases", path.problem.message, path.problem.hint))
+    if isinstance(path, Case):  # its problem is told with the case
         return [(path, _files(path))]
     if is_nifti(path) or not (path.is_dir() or path.suffix.lower() == ".tsv"):
         return [_alone(path)]

@@ -19,6 +19,7 @@ DATES = (
     "PerformedProcedureStepStartDate",
 )  # fmt: skip
 TAGS = [*NAMES, *NUMBERS, *DATES, "PatientIdentityRemoved", "StudyInstanceUID", "Modality", "SOPClassUID", "Rows"]
+SEPARATED = re.compile(r"[\W_]+")  # what is between words, in any script
 SHORTEST = 3  # characters that tell something; shorter than LONG they count as a word of their own only
 LONG = 6
 
@@ -28,10 +29,12 @@ def tells_identity(name: str, header: Dataset) -> bool:
 
     Where the header says that identity was removed, its names and numbers are pseudonyms, and only dates count.
     """
-    words = {word for word in re.split(r"[^0-9a-zà-ÿ]+", name.lower()) if word}
+    words = {word for word in SEPARATED.split(name.lower()) if word}
     squeezed = _squeezed(name)
     return any(
-        part in squeezed if len(part) >= LONG else part in words for part in _parts(header) if len(part) >= SHORTEST
+        part in squeezed if len(part) >= LONG else part in words
+        for part in _parts(header)
+        if len(part) >= SHORTEST or (len(part) > 1 and not part.isascii())
     )
 
 
@@ -45,7 +48,8 @@ def _parts(header: Dataset) -> set[str]:
     parts: set[str] = set()
     if str(header.get("PatientIdentityRemoved", "")).upper() != "YES":
         for tag in NAMES:
-            parts |= set(re.split(r"[^0-9a-zà-ÿ]+", str(header.get(tag, "")).lower()))
+            value = str(header.get(tag, "")).lower()
+            parts |= {*SEPARATED.split(value), *map(_squeezed, value.split("="))}  # 王^小明: one name in two parts
         for tag in NUMBERS:
             value = header.get(tag, "")
             parts |= {_squeezed(str(one)) for one in ([value] if isinstance(value, str) else value or [])}
@@ -58,4 +62,4 @@ def _parts(header: Dataset) -> set[str]:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[^0-9a-zà-ÿ]", "", text.lower())
+    return SEPARATED.sub("", text.lower())

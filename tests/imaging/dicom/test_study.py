@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -23,6 +24,7 @@ from braincli.imaging.checks import Level
 from braincli.imaging.contrast import Contrast
 from braincli.imaging.dicom import study as studies
 from braincli.imaging.dicom.opening import converted, opened, read_series
+from braincli.imaging.given import Scratch, given_cases
 from braincli.imaging.volume import Volume, load, view_onto
 from braincli.runtime.progress import Reporter
 
@@ -127,6 +129,20 @@ def test_own_outputs_inside_a_study_are_no_case(tmp_path: Path) -> None:
     touch(folder, "prepared/sub-case7/sub-case7_space-SRI24_desc-preproc_FLAIR.nii.gz")
     (case,) = find_cases(folder, dicom=True)
     assert case.id == "case7" and case.study is not None and case.study.folders == (folder / "S1",)
+
+
+def test_a_study_in_a_zip_is_one_in_a_folder(tmp_path: Path) -> None:
+    for number, name in enumerate(("flair", "mprage"), 1):
+        write_series(
+            tmp_path / "export" / "ST0" / f"SE{number}", scan(number), OBLIQUE, name, number=number, study="1.2.3"
+        )
+    shutil.make_archive(str(tmp_path / "case7"), "zip", tmp_path / "export")
+    (report,) = api.check(tmp_path / "case7.zip").cases
+    assert report.id == "case7" and "flair is series 1" in report.problems[0].message
+    with Scratch() as scratch, opened(given_cases(tmp_path / "case7.zip", scratch, dicom=True)[0]) as ready:
+        assert set(converted(ready).images) == {"t1", "flair"}
+        data = view_onto(load(ready.images[Contrast.FLAIR]), Volume(scan(1), OBLIQUE)).data
+        assert np.array_equal(data, scan(1))
 
 
 def test_check_says_what_a_study_shows(tmp_path: Path) -> None:
