@@ -40,21 +40,23 @@ def command(
     if as_json:
         show_json({"methods": known, "models": trained})
         return
+    width = max(map(len, (*known, *trained)))
     typer.echo("methods")
     for key, entry in known.items():
-        typer.echo(f"  {key:<12} {entry['summary']}")
-        typer.echo(
-            f"  {'':<12} {entry['paper']}; learns from: {entry['supervision']}; presets: {', '.join(entry['presets'])}"
-        )
+        typer.echo(f"  {key:<{width}} {entry['summary']}")
+        presets = ", ".join(entry["presets"])
+        typer.echo(f"  {'':<{width}} {entry['paper']}; learns from: {entry['supervision']}; presets: {presets}")
     typer.echo("trained models")
     for key, entry in trained.items():
         if "damaged" in entry:
-            typer.echo(f"  {key:<12} damaged: {entry['damaged']}")
+            typer.echo(f"  {key:<{width}} damaged: {entry['damaged']}")
             continue
         figures = "  ".join(f"{label} {value}" for label, value in entry["figures"].items())
-        typer.echo(f"  {key:<12} {entry['method']}, {entry['preset']}, {entry['parameters'] / 1e6:.2f} M parameters")
+        typer.echo(
+            f"  {key:<{width}} {entry['method']}, {entry['preset']}, {entry['parameters'] / 1e6:.2f} M parameters"
+        )
         if figures:
-            typer.echo(f"  {'':<12} {figures}")
+            typer.echo(f"  {'':<{width}} {figures}")
     if not trained:
         typer.echo("  none; train one with: braincli train --method tsgm --data cohort/ -o models/mine")
     if name in trained and (card := _card(name)):

@@ -104,6 +104,10 @@ def load_mask(path: Path, config: ScoreConfig) -> Volume:
     if "fractional-labels" in codes:
         hint = "Score a mask; an anomaly map goes to --anomaly-map."
         raise InputError(f"{name} is no mask: it has fractions.", hint)
+    if "scan-as-labels" in codes:
+        raise InputError(
+            f"{name} is no mask: its values change from voxel to voxel, as those of a scan.", "Score a mask."
+        )
     if "non-finite" in codes:
         raise InputError(f"{name} is no mask: it has NaN or infinite values.", "Write 0 for background.")
     return loaded

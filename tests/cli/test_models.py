@@ -54,3 +54,9 @@ def test_a_models_name_shows_its_card_after_its_line(models: Path) -> None:
     without = CliRunner().invoke(app, ["models", "threshold"])
     (models / "kept.md").rename(models / "threshold" / "README.md")
     assert without.exit_code == 0 and "threshold" in without.stdout
+
+
+def test_names_of_any_length_stand_apart_from_what_is_said_of_them() -> None:
+    lines = CliRunner().invoke(app, ["models"]).output.splitlines()
+    for name in ("tsgm", "dpm-classifier", "segmentation-guided"):
+        assert any(line.startswith(f"  {name} ") and line[21] == " " and line[22] != " " for line in lines), name

@@ -350,3 +350,13 @@ def test_real_reference_against_itself_and_a_shift(shared_data: Path, tmp_path: 
     assert 0.2 < (case.values["dsc"] or 0) < 0.9
     assert case.values["hd95_mm"] == pytest.approx(reference.spacing[0], abs=0.05)
     assert case.values["volume_error_ml"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_scan_is_no_prediction_and_no_reference(tmp_path: Path) -> None:
+    from phantoms import brain, lesion, write
+
+    scan = write(tmp_path / "scan.nii.gz", np.round(brain() * 20).astype(np.uint8))
+    mask = write(tmp_path / "mask.nii.gz", lesion())
+    for pair in ((scan, mask), (mask, scan)):
+        with pytest.raises(InputError, match=r"scan\.nii\.gz is no mask: its values change from voxel to voxel"):
+            api.score(*pair, bootstrap=0)

@@ -14,6 +14,9 @@ RANGE = (1e-30, 1e30)  # of an image's values: beyond, their squares are no 32-b
 NEAR_LIMIT = 30_000  # of 16-bit integers, which end at 32767
 CUT_SHARE = 1e-3  # of the voxels at exactly the largest 16-bit integer
 AIR_HU, AIR_SHARE, BONE_HU = (-1100, -900), 0.05, 300  # CT: air is at -1000 or -1024, bone above 300
+FEW_LABELS, FEWEST_PAIRS = 20, 500  # below, voxels tell nothing about whether they are labels
+LOOKED_AT = 32  # slices
+RESTLESS = 0.5  # share of neighbours within a scan that differ, at least; within labels of anatomy a fifth do
 LABEL_BLOCK = 1 << 22  # voxels that are scaled at a time
 
 
@@ -52,7 +55,7 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
     plain = raw.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0)
     if plain and np.can_cast(raw.dtype, np.int32):
         _refuse_negative(int(raw.min()))
-        return raw.astype(raw.dtype.newbyteorder("="), copy=False), []
+        return raw.astype(raw.dtype.newbyteorder("="), copy=False), _check_patches(raw)
     labels = np.empty(raw.shape, np.int32, order="F")
     bad, fractions = 0, False
     for part, target in _blocks(raw, labels):
@@ -71,7 +74,21 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
     if fractions:
         text = "is no label image (it has fractions); values are rounded."
         problems.append(Problem(Level.WARNING, "fractional-labels", text, "Is it a probability map, or a scan?"))
-    return labels, problems
+    return labels, problems or _check_patches(labels)
+
+
+def _check_patches(labels: np.ndarray) -> list[Problem]:
+    """Labels lie in patches; the grey values of a scan in whole numbers change from voxel to voxel."""
+    if int(labels.max(initial=0)) <= FEW_LABELS:
+        return []
+    some = labels[..., :: 1 + labels.shape[-1] // LOOKED_AT]
+    here, there = some[:-1], some[1:]
+    both = (here != 0) & (there != 0)
+    pairs = np.count_nonzero(both)
+    if pairs < FEWEST_PAIRS or np.count_nonzero(both & (here != there)) <= RESTLESS * pairs:
+        return []
+    text = f"looks like a scan: its values, up to {int(labels.max())}, change from voxel to voxel."
+    return [Problem(Level.WARNING, "scan-as-labels", text, "Is it the mask?")]
 
 
 def _refuse_negative(lowest: int) -> None:

@@ -94,3 +94,17 @@ def test_flat_and_tiny_volumes_have_a_foreground_and_an_answer(
     scan = Volume(data, affine(spacing=spacing))
     assert has_skull(scan) in (True, False)
     assert foreground(scan).shape == shape
+
+
+def test_a_scan_of_whole_numbers_is_no_mask(tmp_path: Path) -> None:
+    grey = np.round(brain() * 20).astype(np.uint8)
+    numbered = np.add.outer(np.add.outer(np.arange(24) // 4, np.arange(26) // 4 * 6), np.arange(18) // 4 * 42)
+    for name, data, found in (
+        ("grey", grey, ["scan-as-labels"]),
+        ("grey-floats", grey.astype(np.float32), ["scan-as-labels"]),
+        ("parcels", numbered.astype(np.uint8) + 1, []),
+        ("mask255", (grey > 0).astype(np.uint8) * 255, []),
+        ("empty", grey * 0, []),
+    ):
+        path = write(tmp_path / f"{name}.nii", data)
+        assert [problem.code for problem in volume.load(path, labels=True).problems] == found, name
