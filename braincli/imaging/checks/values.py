@@ -14,6 +14,7 @@ RANGE = (1e-30, 1e30)  # of an image's values: beyond, their squares are no 32-b
 NEAR_LIMIT = 30_000  # of 16-bit integers, which end at 32767
 CUT_SHARE = 1e-3  # of the voxels at exactly the largest 16-bit integer
 AIR_HU, AIR_SHARE, BONE_HU = (-1100, -900), 0.05, 300  # CT: air is at -1000 or -1024, bone above 300
+FEWEST_SHADES, SHADES_SAMPLE = 6, 20_000  # values of a scan at least, and voxels that are looked at first
 FEW_LABELS, FEWEST_PAIRS = 20, 500  # below, voxels tell nothing about whether they are labels
 LOOKED_AT = 32  # slices
 RESTLESS = 0.5  # share of neighbours within a scan that differ, at least; within labels of anatomy a fifth do
@@ -38,6 +39,7 @@ def clean_image(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nda
         raise Refused("constant", f"is constant: every voxel is {low:g}.", "Export the scan again.")
     _check_range(low, high)
     problems += _check_hounsfield(data, low, high)
+    problems += _check_shades(data)
     if not scaled and raw.dtype.kind == "i" and raw.dtype.itemsize == 2:
         problems += _check_overflow(raw)
     return data, problems
@@ -144,6 +146,19 @@ def _check_overflow(raw: np.ndarray) -> list[Problem]:
         text = "is cut off at 32767, the largest 16-bit integer: the brightest tissue is flat."
         return [Problem(Level.WARNING, "overflow", text, hint)]
     return []
+
+
+def _check_shades(data: np.ndarray) -> list[Problem]:
+    """A handful of values is a mask or a drawing: searched as a scan, it would be found healthy."""
+    values = data.ravel(order="K")
+    if np.unique(values[:: values.size // SHADES_SAMPLE + 1]).size > FEWEST_SHADES:
+        return []
+    shades = np.unique(values)
+    if shades.size > FEWEST_SHADES:
+        return []
+    listed = ", ".join(f"{shade:g}" for shade in shades)
+    text = f"holds {shades.size} different values only ({listed}), as a mask does."
+    return [Problem(Level.WARNING, "labels-as-scan", text, "Is it the scan?")]
 
 
 def _check_hounsfield(data: np.ndarray, low: float, high: float) -> list[Problem]:

@@ -108,3 +108,13 @@ def test_a_scan_of_whole_numbers_is_no_mask(tmp_path: Path) -> None:
     ):
         path = write(tmp_path / f"{name}.nii", data)
         assert [problem.code for problem in volume.load(path, labels=True).problems] == found, name
+
+
+def test_a_mask_that_is_given_as_a_scan_is_warned_of(tmp_path: Path) -> None:
+    """It would be searched, and found healthy."""
+    for name, data in (("binary", brain() > 0), ("labels", np.digitize(brain(), (1, 50, 90)) + (brain() > 90))):
+        [problem] = volume.load(write(tmp_path / f"{name}.nii", data.astype(np.uint8))).problems
+        assert (problem.level, problem.code) == (Level.WARNING, "labels-as-scan")
+        assert "different values only (0, " in problem.message and problem.hint == "Is it the scan?"
+    grey = write(tmp_path / "grey.nii", (brain() / brain().max() * 12).astype(np.uint8))  # poor, and a scan
+    assert "labels-as-scan" not in codes(grey)
