@@ -25,7 +25,7 @@ from braincli.errors import InputError, ResourceError, UsageError
 TEMPORARY = re.compile(r"\.braincli-(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.tmp(\..*)?")
 STALE_S = 7 * 24 * 3600.0  # of a machine whose processes cannot be asked for, or where the process id is in use again
 FILES = (  # of what people expect a file, where braincli would make a folder
-    ".nii", ".gz", ".bz2", ".zip", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".img", ".hdr", ".dcm", ".png", ".jpg",
+    ".nii", ".gz", ".bz2", ".zip", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".img", ".hdr", ".png", ".jpg",
     ".csv", ".tsv", ".json", ".html", ".pdf", ".pt", ".pth", ".safetensors",
 )  # fmt: skip
 

@@ -116,5 +116,5 @@ def test_a_mask_that_is_given_as_a_scan_is_warned_of(tmp_path: Path) -> None:
         [problem] = volume.load(write(tmp_path / f"{name}.nii", data.astype(np.uint8))).problems
         assert (problem.level, problem.code) == (Level.WARNING, "labels-as-scan")
         assert "different values only (0, " in problem.message and problem.hint == "Is it the scan?"
-    grey = write(tmp_path / "grey.nii", (brain() / brain().max() * 12).astype(np.uint8))  # poor, and a scan
+    grey = write(tmp_path / "grey.nii", (brain() / brain().max() * 60).astype(np.uint8))  # poor, and a scan
     assert "labels-as-scan" not in codes(grey)
