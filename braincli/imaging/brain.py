@@ -120,7 +120,7 @@ def _goes_beyond(solid: np.ndarray, tolerant: np.ndarray, near: float, spacing: 
     if not near:
         return True
     far = solid & (ndimage.distance_transform_edt(~tolerant, sampling=spacing) > near)
-    return np.count_nonzero(far) > (MUCH - 1) * np.count_nonzero(tolerant)
+    return bool(np.count_nonzero(far) > (MUCH - 1) * np.count_nonzero(tolerant))
 
 
 def _clear(data: np.ndarray, background: float, differs: np.ndarray) -> tuple[np.ndarray | None, float]:

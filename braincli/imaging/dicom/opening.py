@@ -21,6 +21,7 @@ from braincli.imaging.dicom.headers import read_images
 from braincli.imaging.dicom.series import Series, series_of
 from braincli.imaging.dicom.study import Study
 from braincli.runtime import provenance
+from braincli.runtime.files import sha256
 from braincli.runtime.progress import Reporter
 
 
@@ -76,9 +77,13 @@ def identified(case: Case, roles: Mapping[str, Path]) -> dict[str, dict[str, str
     series = {} if case.study is None else {str(contrast): one for contrast, one in case.study.series.items()}
     facts = provenance.hashes({role: path for role, path in roles.items() if role not in series})
     for role, one in series.items():
-        images = {str(path): path for path in dict.fromkeys(image.path for image in one.images)}
-        digests = sorted(fact["sha256"] for fact in provenance.hashes(images).values())
-        facts[role] = {"file": roles[role].name, "sha256": provenance.fingerprint({"dicom": digests})}
+        try:
+            digests = sorted(sha256(path) for path in {image.path for image in one.images})
+        except OSError as error:  # whose name may be the patient's
+            text = f"{case.id}: a file of series {one.label} cannot be read ({error.strerror})."
+            raise InputError(text, "Check its permissions and the disk.") from None
+        told = {"series": one.label, "files": digests}
+        facts[role] = {"file": roles[role].name, "sha256": provenance.fingerprint(told)}
     return facts
 
 
