@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as CPUs: threads of each would only wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import braincli  # noqa: F401 - before torch: its threads are told to sleep while they wait, as tests run side by side
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -39,7 +42,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What uses the real scans is marked so, wherever it asks for them; ``-m`` then leaves it to ``.ci/run``."""
+    """What uses the real scans is marked so, wherever it asks for them; ``-m`` then leaves it to ``.ci/run``.
+
+    Files with slow tests go first: workers get file after file, and the last ones shall be short.
+    """
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

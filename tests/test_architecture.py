@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,15 @@ CLI_MODULE_LEVEL = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
     """Dotted name below braincli and syntax tree of every module."""
+    found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
-        yield name, ast.parse(path.read_text(encoding="utf-8"), str(path))
+        found.append((name, ast.parse(path.read_text(encoding="utf-8"), str(path))))
+    return found
 
 
 def imported(node: ast.AST) -> Iterator[str]:
@@ -94,6 +98,7 @@ def test_no_module_imports_upwards() -> None:
     assert not wrong, wrong
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     """Module -> modules that it imports, wherever in it: in functions and under TYPE_CHECKING, too."""
     trees = dict(modules())
@@ -104,14 +109,19 @@ def graph() -> dict[str, set[str]]:
     return found
 
 
+def reachable(arrows: dict[str, set[str]], start: str) -> set[str]:
+    """The nodes of a graph that arrows lead to from ``start``, itself included."""
+    seen, pending = {start}, [start]
+    while pending:
+        fresh = arrows[pending.pop()] - seen
+        seen |= fresh
+        pending += fresh
+    return seen
+
+
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
     """The knots of a graph: sets of more than one node that all reach each other."""
-    reached = {name: {name} for name in arrows}
-    while True:
-        grown = {name: seen.union(*(arrows[target] for target in seen)) for name, seen in reached.items()}
-        if grown == reached:
-            break
-        reached = grown
+    reached = {name: reachable(arrows, name) for name in arrows}
     knots = {tuple(sorted(o for o in reached[n] if n in reached[o])) for n in arrows}
     return sorted(list(knot) for knot in knots if len(knot) > 1)
 

@@ -87,12 +87,12 @@ class Extractor:
             reporter.step("Brain extraction", len(self.folds()) * len(mirrors)) as step,
             torch.inference_mode(),
             torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None),
+            warm_heap(),
         ):
             for fold in self.folds():
                 network = load_network(fold).to(self.device)
                 for axes in mirrors:
-                    with warm_heap():
-                        total += network(x.flip(axes))[0].flip([axis - 2 for axis in axes])
+                    total += network(x.flip(axes))[0].flip([axis - 2 for axis in axes])
                     step.advance()
         mean = (total / (len(self.folds()) * len(mirrors))).cpu().numpy().transpose(2, 1, 0)
         probability = volume.resample(Volume(mean, window.affine), ras)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,21 @@ class Layer:
 
         raw = self.data.tobytes(order="F")
         return base64.b64encode(igzip.compress(raw, GZIP_LEVEL, mtime=0)).decode()
+
+
+class _Around(NamedTuple):
+    """Places along an axis: the voxels (n,) around each, and how far (n,) from the near to the far one it lies."""
+
+    near: np.ndarray
+    far: np.ndarray
+    share: np.ndarray
+
+
+def _between(near: np.ndarray, far: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """float32 values ``share`` of the way from ``near`` to ``far``."""
+    values: np.ndarray = near * (1 - share)
+    values += far * share
+    return values
 
 
 @dataclass(frozen=True)
@@ -93,32 +109,33 @@ class Screen:
     def linear(self, data: np.ndarray, low: float, high: float) -> np.ndarray:
         """``data`` (X, Y, Z) of the scan's grid, interpolated; 0 and 255 where it is ``low`` and ``high``."""
         values = data[self.shown.box].T  # whole planes: x runs fastest in files
-        across, down, deep = self._between
-        layer = np.empty((len(deep), len(down), len(across)), np.float32)
-        for out, weights in zip(layer, deep, strict=True):
-            first, last = np.flatnonzero(weights)[[0, -1]]
-            plane = values[first].astype(np.float32)
-            if last > first:
-                plane = weights[first] * plane + weights[last] * values[last]
-            np.matmul(down @ plane, across.T, out=out)
+        across, down, deep = self._around
+        columns = np.zeros((values.shape[2], len(across.near)), np.float32)  # what each place takes of each voxel
+        columns[across.near, range(columns.shape[1])] = 1 - across.share
+        columns[across.far, range(columns.shape[1])] += across.share
+        layer = np.empty((len(deep.near), len(down.near), len(across.near)), np.float32)
+        for out, near, far, share in zip(layer, deep.near, deep.far, deep.share, strict=True):
+            plane = _between(values[near], values[far], share) if share else values[near].astype(np.float32)
+            np.matmul(_between(plane[down.near], plane[down.far], down.share[:, None]), columns, out=out)
         layer -= np.float32(low)
         layer *= np.float32(255 / (high - low))
         np.rint(layer.clip(0, 255, out=layer), out=layer)
         return layer.astype(np.uint8).T
 
     @cached_property
-    def _between(self) -> list[np.ndarray]:
-        """(places, voxels) float32 along each axis: the weights of the two voxels that lie around each place."""
-        matrices = []
+    def _around(self) -> list[_Around]:
+        """What the places along each axis lie between."""
+        found = []
         for part, places in zip(self.shown.box, self._axes, strict=True):
-            distance = np.abs(places[:, None] - np.arange(part.stop - part.start))
-            matrices.append(np.maximum(0, 1 - distance).astype(np.float32))
-        return matrices
+            near = places.astype(int)
+            far = np.minimum(near + 1, part.stop - part.start - 1)
+            found.append(_Around(near, far, (places - near).astype(np.float32)))
+        return found
 
     def nearest(self, data: np.ndarray) -> np.ndarray:
-        """``data`` (X, Y, Z) bool of the scan's grid, as 0 and 1."""
+        """``data`` (X, Y, Z) bool of the scan's grid, as 0 and 1; x runs fastest, as in all layers."""
         places = [np.rint(axis).astype(int) for axis in self._axes]
-        return data[self.shown.box][np.ix_(*places)].astype(np.uint8)
+        return data[self.shown.box].T[np.ix_(*reversed(places))].astype(np.uint8).T
 
     def layers(self) -> Iterator[Layer]:
         """All that the case has: scans with their restorations, anomaly map, mask, reference."""

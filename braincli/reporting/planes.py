@@ -116,9 +116,8 @@ def pick_views(
 def brain_box(inside: np.ndarray, spacing: tuple[float, float, float]) -> Box:
     """The box of the brain (X, Y, Z) bool, with a margin."""
     slices = []
-    for axis in range(3):
-        used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        low, high = (used[0], used[-1]) if len(used) else (0, inside.shape[axis] - 1)
-        margin = int(np.ceil(MARGIN_MM / spacing[axis]))
-        slices.append(slice(max(0, int(low) - margin), min(inside.shape[axis], int(high) + 1 + margin)))
+    for used, size, mm in zip(bounding_box(inside), inside.shape, spacing, strict=True):
+        low, high = (used.start, used.stop) if used.stop else (0, size)
+        margin = int(np.ceil(MARGIN_MM / mm))
+        slices.append(slice(max(0, low - margin), min(size, high + margin)))
     return slices[0], slices[1], slices[2]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256 as _sha256
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +30,8 @@ NEUTRAL = (  # options that change no output of the same inputs
 )  # fmt: skip
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of braincli, Python and the libraries that decide a result, without importing them."""
     numbers = {"braincli": __version__, "python": platform.python_version()}
     for name in LIBRARIES:

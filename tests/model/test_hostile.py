@@ -211,7 +211,7 @@ WEIGHTS: dict[str, tuple[Mutation, str]] = {
     "negative width": (put("settings", value={"width": -8}), "victim"),
     "no width": (put("settings", value={"width": 0}), "victim"),
     "a network for all memory": (put("settings", value={"width": 1 << 20}), "settings of victim"),
-    "a network without end": (put("settings", value={"blocks": 10_000_000}), "network of more than"),
+    "a network without end": (put("settings", value={"blocks": 10_000_000, "width": 256}), "network of more than"),
     "another network": (put("settings", value={"width": 16}), "do not fit"),
     "weights that are not there": (lambda m: (m / "weights.safetensors").unlink(), "is missing"),
     "weights that are a folder": (

@@ -58,6 +58,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "segmentation-guided": UNET | {"steps": 2},
     "dpm-classifier-free": UNET | {"steps": 2}, "diffseg": UNET | {"steps": 2, "ensemble": 1},
 }  # fmt: skip
+NARROWER = {("cddpm", "reference"): {"encoder": (8, 8)}}  # ResNet-50 takes its step in ``paper``
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +84,8 @@ def test_all_methods_are_narrowed() -> None:
 def test_one_step_of_every_stage_and_a_prediction(name: str, preset: str, cohort: Path, tmp_path: Path) -> None:
     own = {} if preset in ("compact", "tiny") and name not in ("fae", "rd") else NARROW[name]
     own = own if preset not in ("compact", "tiny") else {"backbone": "random"} if "backbone" in own else {}
+    own |= NARROWER.get((name, preset), {})
     kind, spec = registry.method_class(name), registry.options(name, preset).slices
-    with torch.device("meta"):
-        stages = registry.build(name, preset=preset, settings=own).stages
     key = hashlib.sha256(f"{spec}{kind.tissue}".encode()).hexdigest()[:12]
     store = cohort.parent / f"store-{key}"  # of all presets that cut their slices alike
     with torch.device("meta"):
@@ -105,7 +105,7 @@ def test_one_step_of_every_stage_and_a_prediction(name: str, preset: str, cohort
         return
     slices = open_store(store)
     assert slices.image.shape[2:] == spec.size and spec.fits(model.method.stride)
-    rows = np.arange(kind.sequence) if kind.sequence > 1 else np.array([0, len(slices) // 2])
+    rows = np.arange(kind.sequence) if kind.sequence > 1 else np.array([len(slices) // 2])
     given = Source(slices, torch.device("cpu")).batch(rows)
     with torch.inference_mode():
         prediction = model.method.predict(
