@@ -81,7 +81,7 @@ def figures(options: argparse.Namespace | None = None) -> Iterator[Figure]:
         clock = Clock()
         with nullcontext() if gpu else waits(options.network):
             detect_cases(cases, Path(folder) / "out", config, clock)
-        records = [json.loads(path.read_text()) for path in Path(folder, "out").rglob("*_record.json")]
+        records = [json.loads(path.read_text()) for path in Path(folder, "out").glob("*/*_record.json")]
     seconds = [statistics.mean(sum(r["seconds"][step] for step in part) for r in records) for part in PARTS]
     for part, took in zip(PARTS, seconds, strict=True):
         yield Figure(" and ".join(part), took, "s")
