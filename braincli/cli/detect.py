@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,9 @@ from braincli.cli.options import (
     wanted,
 )
 from braincli.errors import CohortError, UsageError
+
+if TYPE_CHECKING:
+    from braincli.detection.report import DetectReport
 
 Scan = Annotated[Path | None, option("The scan of this contrast; all four options make one case.", metavar="PATH")]
 
@@ -147,9 +150,18 @@ def command(
     if as_json:
         show_json(done.as_dict())
     elif done.cases:
-        words.say(done.table())
+        words.say("\n".join([done.table(), *places(done, output)]))
     if failed := done.failures:
         raise CohortError(
             f"{len(failed)} of {len(done.cases)} cases failed: {', '.join(case.case for case in failed)}.",
             "Mend them and run again with --resume; the others are complete.",
         )
+
+
+def places(done: DetectReport, output: Path) -> list[str]:
+    """Where to look: the mask and the page of one case, the page of several."""
+    if len(done.cases) == 1:
+        paths = done.cases[0].files.paths
+        return [f"{word}  {paths[kind]}" for word, kind in (("mask", "mask"), ("page", "report")) if kind in paths]
+    page = output / "index.html"
+    return [f"page  {page}"] if page.is_file() else []

@@ -12,7 +12,6 @@ import numpy as np
 from braincli import RESEARCH_USE_ONLY
 from braincli.reporting.canvas import DPI, Canvas, Extent
 from braincli.reporting.planes import CONVENTION, upright
-from braincli.reporting.png import encoded
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ LEAST_INCH = 6.4  # of the width: the footer is as long
 HEAD_INCH, FOOT_INCH, BAR_INCH, LINE_INCH = 0.62, 0.44, 0.42, 0.14
 TITLE_PAD_INCH = 3 / 72
 NUMBER = "#ffd75e"
-JPEG_QUALITY = 85
+PNG_LEVEL, JPEG_QUALITY = 3, 85
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def save(picture: Image, path: Path) -> None:
         if path.suffix == ".jpg":
             picture.save(temporary, format="jpeg", quality=JPEG_QUALITY, subsampling=0)
         else:
-            temporary.write_bytes(encoded(picture, DPI))
+            picture.save(temporary, format="png", compress_level=PNG_LEVEL, dpi=(DPI, DPI))
 
 
 def _centred(plane: Plane, aspect: float, cell: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

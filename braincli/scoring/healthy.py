@@ -25,20 +25,25 @@ from braincli.imaging.own import label
 from braincli.imaging.reading import load_images
 from braincli.imaging.slices import normalise
 from braincli.imaging.volume import Volume
+from braincli.layout import bids
 from braincli.runtime.cohort import Jobs, stream
 from braincli.runtime.progress import Reporter
 from braincli.scoring.evaluate import NEED_GB, CaseScore, Scored
 from braincli.spec import SliceSpec
 
 RESTORED = re.compile(r"(?P<case>.+?)(?:_space-[A-Za-z0-9]+)?_restored-(?P<contrast>t1ce|t1|t2|flair)")
+DERIVED = re.compile(
+    r"(?P<case>sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)(?P<ce>_ce-[A-Za-z0-9]+)?(?:_space-(?P<space>[A-Za-z0-9]+))?"
+    r"_desc-[A-Za-z0-9]+restored_(?P<suffix>T1w|T2w|FLAIR)"
+)
 
 
 def score_healthy(restorations: Any, scans: Any, config: ScoreConfig, reporter: Reporter) -> Scored:
     """L1 of every case; one that fails becomes an error row and does not stop the others.
 
     Args:
-        restorations: folder of ``<case>_restored-<contrast>.nii.gz``, as ``detect --restored`` writes them, or such a
-            file, on the grids of the scans.
+        restorations: folder of ``<case>_restored-<contrast>.nii.gz``, or of BIDS derivatives, as ``detect --restored``
+            writes them, or such a file, on the grids of the scans.
         scans: folder or manifest of the cases, healthy and skull-stripped; the brain is their mask's, or what is not
             background.
 
@@ -81,17 +86,29 @@ def find_restorations(place: Path) -> dict[tuple[str, Contrast], Path]:
     paths = sorted(path for path in place.rglob("*") if is_nifti(path)) if place.is_dir() else [place]
     found: dict[tuple[str, Contrast], Path] = {}
     for path in paths:
-        if match := RESTORED.fullmatch(stem(path)):
-            key = _key(match["case"]), Contrast(match["contrast"])
+        if named := _named(stem(path)):
+            key = _key(named[0]), named[1]
             if key in found:
                 raise InputError(f"{found[key].name} and {path.name} are of one scan.", "Leave one of them.")
             found[key] = path
     if not found:
         raise InputError(
-            f"{legible(place.name)} holds no restoration (*_restored-t1.nii.gz and the like).",
+            f"{legible(place.name)} holds no restoration (*_restored-t1.nii.gz, *restored_T1w.nii.gz and the like).",
             "braincli detect --restored writes them.",
         )
     return found
+
+
+def _named(name: str) -> tuple[str, Contrast] | None:
+    """Case and contrast of a restoration by its base name; of raw scans' own grids none, since prepared scans count."""
+    if match := RESTORED.fullmatch(name):
+        return match["case"], Contrast(match["contrast"])
+    match = DERIVED.fullmatch(name)
+    if match is None or match["space"] in bids.FROM.values():
+        return None
+    enhanced = match["ce"] is not None
+    told = (c for c, suffix in bids.SUFFIX.items() if suffix == match["suffix"] and (c is Contrast.T1CE) == enhanced)
+    return next(((match["case"], contrast) for contrast in told), None)
 
 
 def _key(case_id: str) -> str:
@@ -108,7 +125,10 @@ def _score(case: Case, found: dict[tuple[str, Contrast], Path], config: ScoreCon
     scans = load_images(case, volume=config.volume, prefer=config.prefer)
     held = {contrast: path for contrast in scans if (path := found.get((_key(case.id), contrast))) is not None}
     if not held:
-        raise InputError(f"No restoration of {case.id}.", f"Its name must be {case.id}_restored-<contrast>.nii.gz.")
+        raise InputError(
+            f"No restoration of {case.id}.",
+            f"Its name must be {case.id}_restored-<contrast>.nii.gz, or as BIDS has it.",
+        )
     given = None if case.brain is None else volume.load(case.brain, labels=True, prefer=config.prefer)
     inside, whole = {}, {}
     for contrast, path in held.items():

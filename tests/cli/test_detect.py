@@ -36,6 +36,7 @@ def test_one_scan_to_one_mask(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert "p01" in result.stderr and " ml" in result.stderr
     assert "missing: T1, T1CE, T2" in result.stderr
+    assert f"mask  {tmp_path / 'mask.nii.gz'}" in result.stderr.replace("\n", "")
 
 
 def test_contrast_is_asked_for_where_the_name_does_not_tell(tmp_path: Path) -> None:
@@ -106,6 +107,7 @@ def test_cohort_with_a_bad_case_ends_with_6_and_resumes(tmp_path: Path) -> None:
     result = detect(tmp_path / "in", "-o", tmp_path / "out")
     assert result.exit_code == 6
     assert "1 of 2 cases failed: a." in result.stderr and "failed" in result.stderr
+    assert f"page  {tmp_path / 'out' / 'index.html'}" in result.stderr
     assert (tmp_path / "out" / "b" / "b_record.json").is_file()
     write_case(tmp_path / "in" / "a", "a", ("flair",), shape=SHAPE, matrix=GRID)
     result = detect(tmp_path / "in", "-o", tmp_path / "out", "--resume", "--json")

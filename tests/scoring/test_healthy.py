@@ -70,3 +70,18 @@ def test_what_does_not_go_together_is_refused(cohort: Path) -> None:
     write(cohort / "out" / "a_restored-t1.nii.gz", brain(SHAPE, 0), GRID)
     with pytest.raises(InputError, match=r"are of one scan"):
         find_restorations(cohort / "out")
+
+
+def test_restorations_with_bids_names_are_found_on_the_grid_that_was_searched(tmp_path: Path) -> None:
+    stems = (
+        "sub-a_ses-1_space-SRI24_desc-tsgmrestored_FLAIR", "sub-a_ses-1_space-FLAIR_desc-tsgmrestored_FLAIR",
+        "sub-a_ses-1_ce-gd_space-SRI24_desc-tsgmrestored_T1w", "sub-a_ses-1_space-SRI24_desc-tsgmrestored_T1w",
+        "sub-b_desc-tsgmrestored_T2w", "sub-b_space-SRI24_desc-preproc_T1w",
+    )  # fmt: skip
+    for name in stems:
+        (tmp_path / f"{name}.nii.gz").touch()
+    found = find_restorations(tmp_path)
+    assert {key: path.name.removesuffix(".nii.gz") for key, path in found.items()} == {
+        ("sub-a_ses-1", "flair"): stems[0], ("sub-a_ses-1", "t1ce"): stems[2], ("sub-a_ses-1", "t1"): stems[3],
+        ("sub-b", "t2"): stems[4],
+    }  # fmt: skip
