@@ -12,7 +12,7 @@ from braincli.diffusion import samplers
 from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method
-from braincli.methods.tsgm import suspected
+from braincli.methods.families.secondpass import suspected
 
 SIZE = (32, 24)
 
@@ -158,6 +158,24 @@ def test_own_lesions_teach_suspicion_up_to_their_rim() -> None:
     assert torch.equal(known, taught & task.brain & (~task.unsure | task.lesion)), "no margin is left out"
     planted, narrower = suspected(task, own=False)
     assert torch.equal(planted, task.planted) and not (narrower & task.lesion).any()
+
+
+def test_plain_rows_are_seen_as_they_are_and_teach_suspicion() -> None:
+    redraw = {"width": 8, "multipliers": (1, 2), "own": True, "plain": 1.0}
+    method = build(redraw=redraw, lesson={"leave_out": True, "plant": 0.5})
+    rng = torch.Generator().manual_seed(0)
+    rows, brain = 12, torch.zeros(12, 1, *SIZE, dtype=torch.bool)
+    brain[:, :, 4:28, 4:20] = True
+    lesion = torch.zeros_like(brain)
+    lesion[:, :, 8:12, 6:10] = True
+    image = torch.rand(rows, 4, *SIZE, generator=rng) * brain
+    task = method.task(
+        Batch(image, brain, torch.ones(rows, dtype=torch.long), lesion, torch.zeros(rows)), "restore", rng
+    )
+    plain = ~task.with_planted
+    assert 0 < int(plain.sum()) < rows and torch.equal(task.image[plain], task.target[plain])
+    diseased, known = suspected(task, own=True)
+    assert torch.equal(known, task.brain) and torch.equal(diseased[plain], task.lesion[plain].float())
 
 
 def test_only_what_is_hidden_is_learnt_and_seen_as_its_surroundings() -> None:

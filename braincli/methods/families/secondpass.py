@@ -1,0 +1,76 @@
+"""The second pass of TSGM's preset ``compact``: what a first pass suspects is hidden and drawn anew (ours).
+
+Here are its options, what teaches suspicion, and what is hidden in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from braincli.anomalies import hiding
+from braincli.diffusion import draws
+from braincli.methods.batch import Task
+
+
+class Redraw(BaseModel):
+    """Options of stage 3, ``redraw``, and of the suspicion that it follows.
+
+    Attributes:
+        width, multipliers, blocks: of its network (:class:`braincli.networks.ncsnpp.NCSNpp`).
+        spread: standard deviation of healthy tissue around the mean of its surroundings.
+        sigma_min, sigma_max: noise levels that it learns and is sampled at.
+        doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
+        own: the lesions that slices hold themselves, as far as these are known, teach suspicion beside planted ones.
+        plain: share of the rows without a planted lesion that are seen as they are, not as the CycleGAN's partner.
+        looks: draws of noise that suspicion is the mean of. caution: lowers its logit, since lesions are rarer in scans
+            than in training. temperature: share of the prior's noise that redrawing begins with; less is smoother.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = 48
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 1
+    spread: float = Field(default=0.12, gt=0)
+    sigma_min: float = Field(default=0.01, gt=0)
+    sigma_max: float = Field(default=5.0, gt=0)
+    doubt: float = Field(default=0.3, gt=0, lt=1)
+    margin: int = Field(default=2, ge=0)
+    own: bool = False
+    plain: float = Field(default=0.0, ge=0, le=1)
+    looks: int = Field(default=1, ge=1)
+    caution: float = 0.0
+    temperature: float = Field(default=1.0, ge=0)
+
+
+def suspected(task: Task, *, own: bool) -> tuple[Tensor, Tensor]:
+    """What suspicion is to be: (B, 1, H, W) in [0, 1], how diseased each pixel is, and (B, 1, H, W) bool, where that is
+    known: in rows with a planted lesion and in plain ones; partners by the CycleGAN are diseased nobody knows where.
+
+    With ``own`` the lesions that the slices held before count, too, up to their very rim.
+    """
+    diseased, known = task.planted, task.counts.any(dim=1, keepdim=True)
+    if own:
+        sure = task.brain if task.unsure is None else task.brain & ~task.unsure
+        diseased, known = torch.maximum(diseased, task.lesion.to(diseased)), sure | task.lesion
+    plain = (task.image == task.target).flatten(1).all(dim=1)
+    return diseased, known & (task.with_planted | plain)[:, None, None, None]
+
+
+def hide(task: Task, generator: torch.Generator) -> Task:
+    """``task`` with a hidden region in every row, which alone counts: the planted lesion with a margin (mostly), a
+    region of lesion-like shape anywhere, or both. The lesion's faintest rim may stay visible, as it may in a scan."""
+    which, size, level = draws.rand(generator, 3, len(task), 1, 1, 1).to(task.image.device)
+    lesion = (task.planted > 0.1 + 0.4 * level).float()
+    for step in range(4):
+        lesion = torch.where(size * 4 > step, F.max_pool2d(lesion, 3, stride=1, padding=1), lesion)
+    elsewhere = hiding.apply(task.brain, hiding.draw(tuple(task.image.shape), generator, share=(0.01, 0.4), frayed=0.1))
+    alone = (which < 0.5) & lesion.flatten(1).any(dim=1)[:, None, None, None]
+    hidden = ((lesion > 0) & (which < 0.8)) | (elsewhere & ~alone)
+    hidden = hidden & task.brain
+    return replace(task, hidden=hidden, counts=task.counts & hidden)
