@@ -46,3 +46,16 @@ def apply(
     there = where.flatten(1).amax(dim=1)[:, None, None, None] > 0.5
     instead = (parameters.source.to(image.device) < transplanted) & there
     return torch.where(instead, moved, diseased), torch.where(instead, where, alpha)
+
+
+def twinned(diseased: Tensor, brain: Tensor, alpha: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Set the mirror image of the lesion into the other side, too, in ``rows`` (B,) bool.
+
+    Args:
+        diseased: (B, C, H, W) with a lesion of alpha (B, 1, H, W), left and right along W.
+
+    Returns:
+        As :func:`apply`. What is set in is what the mirrored slice holds there.
+    """
+    twin = alpha.flip(3) * brain * rows[:, None, None, None]
+    return diseased + twin * (diseased.flip(3) - diseased), torch.maximum(alpha, twin)

@@ -30,7 +30,8 @@ class Lesson(BaseModel):
         drop: chance of each contrast to be taken away. alone: share of rows that keep one contrast only.
         leave_out: known lesions, with a margin, and the background do not count: learn from diseased slices, too.
         plant: share of rows that are seen with a lesion which is not to be given back
-            (:mod:`braincli.anomalies.lesions`). transplant: share of these lesions that are other slices' own.
+            (:mod:`braincli.anomalies.lesions`). transplant: share of these lesions that are other slices' own. twins:
+            share of them that have a twin on the other side, as lesions of white matter often do.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,7 @@ class Lesson(BaseModel):
     leave_out: bool = False
     plant: float = Field(default=0.0, ge=0, le=1)
     transplant: float = Field(default=0.0, ge=0, le=1)
+    twins: float = Field(default=0.0, ge=0, le=1)
 
     def task(self, batch: Batch, generator: torch.Generator, *, run: int = 1) -> Task:
         """The task that ``batch`` becomes.
@@ -61,6 +63,9 @@ class Lesson(BaseModel):
             diseased, where = lesions.apply(
                 image, batch.brain, batch.lesion, lesion, transplanted=self.transplant
             )  # fmt: skip
+            if self.twins:
+                both = (draws.rand(generator, runs).to(image.device) < self.twins).repeat_interleave(run)[: len(batch)]
+                diseased, where = lesions.twinned(diseased, batch.brain, where, both)
             drawn = draws.rand(generator, runs).to(image.device)
             chosen = (drawn < self.plant).repeat_interleave(run)[: len(batch), None, None, None]
             image, alpha = torch.where(chosen, diseased, image), where * chosen

@@ -44,3 +44,17 @@ def test_growths_stand_in_where_no_slice_has_a_lesion() -> None:
     image, brain, lesion = slices()
     planted, _ = lesions.apply(image, brain, torch.zeros_like(lesion), drawn(), transplanted=1.0)
     assert torch.equal(planted, growth.apply(image, brain, drawn().growth)[0])
+
+
+def test_a_twin_is_the_mirror_image_in_the_rows_that_have_one() -> None:
+    image, brain, lesion = slices()
+    planted, alpha = lesions.apply(image, brain, torch.zeros_like(lesion), drawn(), transplanted=0.0)
+    rows = torch.arange(6) < 3
+    twinned, where = lesions.twinned(planted, brain, alpha, rows)
+    assert torch.equal(twinned[3:], planted[3:]) and torch.equal(where[3:], alpha[3:])
+    assert torch.equal(where[:3], torch.maximum(alpha, alpha.flip(3))[:3]), "the brain of this phantom is symmetric"
+    alone = (alpha.flip(3) > 0.8) & (alpha < 0.3) & rows[:, None, None, None]
+    assert alone.sum() > 20, "somewhere the other side was healthy"
+    there = alone.expand(SHAPE)
+    torch.testing.assert_close(twinned[there], planted.flip(3)[there], atol=0.2, rtol=0)
+    assert not torch.equal(twinned[:3], planted[:3])

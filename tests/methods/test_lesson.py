@@ -108,7 +108,7 @@ def test_slices_of_a_run_are_treated_alike() -> None:
 
 
 def test_the_generator_decides_everything() -> None:
-    options = {"vary": 1.0, "drop": 0.3, "alone": 0.2, "leave_out": True, "plant": 0.5, "transplant": 0.5}
+    options = {"vary": 1.0, "drop": 0.3, "alone": 0.2, "leave_out": True, "plant": 0.5, "transplant": 0.5, "twins": 0.5}
     torch.manual_seed(1)
     first = made(seed=3, **options)
     torch.manual_seed(2)
