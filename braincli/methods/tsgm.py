@@ -58,6 +58,7 @@ from braincli.anomalies.filling import fill
 from braincli.diffusion import draws, levels, samplers
 from braincli.diffusion.noise import noised
 from braincli.diffusion.preconditioning import VE, Centred
+from braincli.errors import UsageError
 from braincli.methods.base import (
     Batch,
     Lesson,
@@ -70,7 +71,7 @@ from braincli.methods.base import (
     no_tick,
     present,
 )
-from braincli.methods.families.secondpass import Redraw, hide, suspected
+from braincli.methods.families.secondpass import Redraw, doubted, hide, suspected
 from braincli.methods.families.segmenter import segmentation_loss
 from braincli.methods.families.translation import Translation, TranslationConfig
 from braincli.methods.lengths import Decay, Epochs, Length
@@ -174,6 +175,11 @@ class TSGM(Translation):
         self.stride = max(self.score.stride, 4 * c.patch)
         self.precondition = Centred(c.spread) if c.centred else VE()
         if c.redraw:
+            if isinstance(c.redraw.caution, tuple) and len(c.redraw.caution) != self.folded:
+                raise UsageError(
+                    f"redraw.caution has {len(c.redraw.caution)} values for {self.folded} contrasts.",
+                    "Give one, or one for each.",
+                )
             with torch.no_grad():  # before it has learnt anything, it suspects little
                 assert self.score.out.bias is not None
                 self.score.out.bias[-(c.patch**2) :] = RARE
@@ -268,7 +274,7 @@ class TSGM(Translation):
             x = samplers.start(image, sigma, generators)
             logit = logit + self._denoise(x, x.new_full((1,), sigma), image)[1].float() / c.looks
             tick()
-        suspicion = (logit - c.caution).sigmoid() * brain
+        suspicion = doubted(logit, image, c.caution).sigmoid() * brain
         around = 2 * c.margin + 1
         hidden = (F.max_pool2d(suspicion, around, stride=1, padding=c.margin) > c.doubt) & brain
         rows, restored = hidden.flatten(1).any(dim=1).nonzero()[:, 0], image.clone()

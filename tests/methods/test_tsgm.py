@@ -12,7 +12,7 @@ from braincli.diffusion import samplers
 from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method
-from braincli.methods.families.secondpass import suspected
+from braincli.methods.families.secondpass import doubted, suspected
 
 SIZE = (32, 24)
 
@@ -158,6 +158,17 @@ def test_own_lesions_teach_suspicion_up_to_their_rim() -> None:
     assert torch.equal(known, taught & task.brain & (~task.unsure | task.lesion)), "no margin is left out"
     planted, narrower = suspected(task, own=False)
     assert torch.equal(planted, task.planted) and not (narrower & task.lesion).any()
+
+
+def test_caution_is_the_highest_of_the_contrasts_at_hand() -> None:
+    image = torch.zeros(3, 4, 2, 2)
+    image[0], image[1, 2], image[2, :2] = 0.5, 0.5, 0.5  # all four, T2 alone, T1 and T1ce
+    lowered = doubted(torch.ones(3, 1, 2, 2), image, (-2.0, -0.5, 0.25, 1.25))
+    assert lowered[:, 0, 0, 0].tolist() == [1 - 1.25, 1 - 0.25, 1 + 0.5]
+    assert torch.equal(doubted(torch.ones(3, 1, 2, 2), image, 1.25), torch.full((3, 1, 2, 2), -0.25))
+    assert build(redraw={"width": 8, "multipliers": (1, 2), "caution": (0, 0, 0, 1)})
+    with pytest.raises(UsageError, match=r"redraw\.caution has 2 values for 4 contrasts"):
+        build(redraw={"width": 8, "multipliers": (1, 2), "caution": (0, 1)})
 
 
 def test_plain_rows_are_seen_as_they_are_and_teach_suspicion() -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from braincli.anomalies import hiding
 from braincli.diffusion import draws
-from braincli.methods.batch import Task
+from braincli.methods.batch import Task, present
 
 
 class Redraw(BaseModel):
@@ -27,8 +27,10 @@ class Redraw(BaseModel):
         doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
         own: the lesions that slices hold themselves, as far as these are known, teach suspicion beside planted ones.
         plain: share of the rows without a planted lesion that are seen as they are, not as the CycleGAN's partner.
-        looks: draws of noise that suspicion is the mean of. caution: lowers its logit, since lesions are rarer in scans
-            than in training. temperature: share of the prior's noise that redrawing begins with; less is smoother.
+        looks: draws of noise that suspicion is the mean of. temperature: share of the prior's noise that redrawing
+            begins with; less is smoother.
+        caution: lowers its logit, since lesions are rarer in scans than in training; a value for all, or one per
+            contrast, of which a slice takes the highest among those that it shows: FLAIR speaks up, T1 whispers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,8 +46,16 @@ class Redraw(BaseModel):
     own: bool = False
     plain: float = Field(default=0.0, ge=0, le=1)
     looks: int = Field(default=1, ge=1)
-    caution: float = 0.0
+    caution: float | tuple[float, ...] = 0.0
     temperature: float = Field(default=1.0, ge=0)
+
+
+def doubted(logit: Tensor, image: Tensor, caution: float | tuple[float, ...]) -> Tensor:
+    """The ``logit`` of suspicion (B, 1, H, W) less the caution that the contrasts of ``image`` (B, C, H, W) want."""
+    if isinstance(caution, float):
+        return logit - caution
+    each = logit.new_tensor(caution)[None, :, None, None]
+    return logit - torch.where(present(image), each, -torch.inf).amax(dim=1, keepdim=True)
 
 
 def suspected(task: Task, *, own: bool) -> tuple[Tensor, Tensor]:
