@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,36 @@ def test_the_gain_is_measured_once_and_draws_no_random_number() -> None:
 def test_precisions_are_called_as_the_option_calls_them() -> None:
     names = [device.precision_name(device.precision(torch.device("cpu"), name)) for name in ("fp32", "bf16", "fp16")]
     assert names == ["fp32", "bf16", "fp16"]
+
+
+def set_anew(monkeypatch: pytest.MonkeyPatch, **environment: str) -> bool:
+    for name in device.KEPT_BY_USER:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return device.keep_freed_memory.__wrapped__()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_memory_of_freed_tensors_is_reused_without_page_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set_anew(monkeypatch)
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        tensors = [torch.ones(2**20) for _ in range(16)]  # 64 MiB
+        del tensors
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert min(faults() for _ in range(3)) < 2000  # of 16,384 pages
+
+
+def test_what_the_user_says_of_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: pytest.fail("the C library was told otherwise"))
+    assert not set_anew(monkeypatch, MALLOC_TRIM_THRESHOLD_="1000000")
+
+
+@pytest.mark.parametrize("library", [object(), None])
+def test_another_c_library_is_left_alone(library: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: library)
+    assert not set_anew(monkeypatch)
