@@ -212,7 +212,7 @@ def save(folder: Path, approach: Approach, info: ClassifierInfo) -> ClassifierIn
         raise ModelError(f"The weights of {info.name} are not finite; nothing was saved.")
     (folder / "model.json").unlink(missing_ok=True)  # of the model that this one replaces
     with files.atomic_path(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(encode(state, metadata={"format": "pt", "braincli": __version__}))
+        temporary.write_bytes(encode(state, metadata={"format": "pt"}))
     whole = info.model_copy(
         update={
             "weights": {WEIGHTS: files.sha256(folder / WEIGHTS)},

@@ -24,7 +24,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     out = tmp_path_factory.mktemp("validation")
-    return api.validate_classifier(table, out, **HOW, method=("vanilla", "l2i"), steps=50), out
+    return api.validate_classifier(table, out, **HOW, method=("vanilla", "l2i"), steps=40), out
 
 
 def test_every_case_is_tested_once_by_what_has_not_seen_its_site(found: tuple[Any, Path]) -> None:
@@ -39,7 +39,8 @@ def test_every_case_is_tested_once_by_what_has_not_seen_its_site(found: tuple[An
 def test_separable_classes_are_separated_at_sites_not_seen(found: tuple[Any, Path]) -> None:
     result, out = found
     for method, table in result.tables.items():
-        assert table["all"]["auroc"] > 0.8, (method, table["all"])
+        for site in ("basel", "berlin"):
+            assert table[site]["auroc"] > 0.8, (method, site, table[site])
         assert table["london"]["auroc"] is None and table["london"]["counts"] == {"healthy": 4, "diseased": 0}
     assert result.target == ("basel", "berlin") and "source sites" in result.tables["l2i"]
     content = json.loads((out / "figures.json").read_text())

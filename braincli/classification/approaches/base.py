@@ -97,12 +97,12 @@ class ApproachConfig(BaseModel):
 COMMON: dict[str, dict[str, Any]] = {
     "paper": {},
     "compact": {
-        "mm": 4.0, "shape": (36, 46, 38), "width": 0.25, "blocks": (1, 2, 1), "padding": "same", "flatten": False,
-        "encoder_rate": 1e-3, "head_rate": 1e-3, "steps": 400, "validation": 0.0, "validate_every": 20,
+        "mm": 4.0, "shape": (36, 46, 38), "width": 0.25, "blocks": (1, 2, 1), "padding": "same",
+        "encoder_rate": 1e-3, "head_rate": 5e-3, "steps": 400, "validation": 0.0, "validate_every": 20,
     },
     "tiny": {
-        "mm": 8.0, "shape": (20, 24, 20), "width": 0.05, "blocks": (1, 1, 1), "padding": "same", "flatten": False,
-        "latent": 8, "hidden": (8,), "encoder_rate": 3e-3, "head_rate": 3e-3, "batch": 6, "steps": 40,
+        "mm": 8.0, "shape": (20, 24, 20), "width": 0.05, "blocks": (1, 1, 1), "padding": "same",
+        "latent": 8, "hidden": (8,), "encoder_rate": 5e-3, "head_rate": 3e-2, "batch": 6, "steps": 40,
         "validation": 0.0, "validate_every": 10,
     },
 }  # fmt: skip

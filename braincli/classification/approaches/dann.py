@@ -36,7 +36,7 @@ class DANN(Approach):
     """Encoder, classifier, and a classifier of sites that trains the encoder the wrong way."""
 
     Config = DANNConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"compact": {"site_rate": 1e-3}, "tiny": {"site_rate": 3e-3}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"compact": {"site_rate": 5e-3}, "tiny": {"site_rate": 3e-2}}
     config: DANNConfig
     optional_weights = ("judge",)
 

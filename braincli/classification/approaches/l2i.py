@@ -55,7 +55,10 @@ class L2I(Approach):
     """Encoder, classifier and the centres of the classes."""
 
     Config = L2IConfig
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"compact": {"centre_rate": 2e-3}, "tiny": {"centre_rate": 6e-3}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "compact": {"centre_rate": 2e-3},
+        "tiny": {"encoder_rate": 1e-2, "head_rate": 5e-2, "centre_rate": 2e-2},
+    }
     config: L2IConfig
     optional_weights = ("directions",)
     pairs = True

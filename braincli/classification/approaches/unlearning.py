@@ -40,7 +40,7 @@ class Unlearning(Approach):
 
     Config = UnlearningConfig
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "compact": {"site_rate": 1e-3, "confusion_rate": 1e-4}, "tiny": {"site_rate": 3e-3, "confusion_rate": 3e-4}
+        "compact": {"site_rate": 5e-3, "confusion_rate": 1e-4}, "tiny": {"site_rate": 3e-2, "confusion_rate": 5e-4}
     }  # fmt: skip
     config: UnlearningConfig
     optional_weights = ("judge",)
