@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--target", default="")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="auto")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     table = given.output / "cohort.tsv"
@@ -88,7 +89,8 @@ def main() -> None:
     begin = time.process_time()
     found = api.validate_classifier(
         table, given.output, method=given.methods, preset=given.preset, steps=given.steps, folds=given.folds,
-        target=given.target, seed=given.seed, threads=given.threads, overwrite=True, reporter=PlainReporter(),
+        target=given.target, seed=given.seed, threads=given.threads,
+        precision=given.precision, overwrite=True, reporter=PlainReporter(),
     )  # fmt: skip
     print(markdown(header(next(iter(found.tables.values()))), rows(found.tables)))
     print("\n".join(["", *found.notes, f"{(time.process_time() - begin) / 60:.1f} CPU minutes"]))

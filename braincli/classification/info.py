@@ -207,7 +207,8 @@ def save(folder: Path, approach: Approach, info: ClassifierInfo) -> ClassifierIn
     import torch
     from safetensors.torch import save as encode
 
-    state = {key: value.detach().float().cpu().contiguous() for key, value in needed(approach).items()}
+    kept = {key: value.detach().cpu().contiguous() for key, value in needed(approach).items()}
+    state = {key: value.float() if value.is_floating_point() else value for key, value in kept.items()}
     if not all(torch.isfinite(value).all() for value in state.values()):
         raise ModelError(f"The weights of {info.name} are not finite; nothing was saved.")
     (folder / "model.json").unlink(missing_ok=True)  # of the model that this one replaces
@@ -216,7 +217,7 @@ def save(folder: Path, approach: Approach, info: ClassifierInfo) -> ClassifierIn
     whole = info.model_copy(
         update={
             "weights": {WEIGHTS: files.sha256(folder / WEIGHTS)},
-            "parameters": sum(value.numel() for value in state.values()),
+            "parameters": sum(value.numel() for key, value in approach.named_parameters() if key in state),
         }
     )
     files.write_json(folder / "model.json", json.loads(whole.model_dump_json()))

@@ -4,8 +4,8 @@ three dimensions, instance normalisation in place of batch normalisation, and an
 The thesis gives 36,431,842 parameters for encoder, classifier and centres together, and no layer list. This layout
 gives exactly that number on its canvas of 124 x 120 x 172: 1 x k kernels factorised along three axes; biases in all
 convolutions but those that join branches; instance normalisation without parameters; the last map (1792 x 2 x 2 x 4)
-flattened and projected to 128, with a normalisation that has parameters; classifier 128-64-16-2. It is a layout that
-fits, not known to be theirs.
+flattened, projected to 128 and normalised over the batch, as the network is used for faces; classifier 128-64-16-2. It is
+a layout that fits, not known to be theirs.
 """
 
 from __future__ import annotations
@@ -163,13 +163,13 @@ class InceptionResNet3d(nn.Module):
             raise ValueError(f"a volume of {' x '.join(map(str, shape))} voxels is too small for this network")
         self.flatten = flatten
         self.project = nn.Linear(d * (side[0] * side[1] * side[2] if flatten else 1), latent)
-        self.norm = nn.LayerNorm(latent)
+        self.norm = nn.BatchNorm1d(latent)  # takes away what all volumes have in common
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, 1, X, Y, Z) -> (B, latent) of length 1."""
         features = self.body(self.stem(volume))
         features = features.flatten(1) if self.flatten else features.mean(dim=(2, 3, 4))
-        return F.normalize(self.norm(self.project(features)).float(), dim=1)
+        return F.normalize(self.norm(self.project(features).float()), dim=1)
 
 
 def _sides(shape: tuple[int, int, int], edge: int) -> list[int]:
