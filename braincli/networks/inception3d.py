@@ -4,8 +4,8 @@ three dimensions, instance normalisation in place of batch normalisation, and an
 The thesis gives 36,431,842 parameters for encoder, classifier and centres together, and no layer list. This layout
 gives exactly that number on its canvas of 124 x 120 x 172: 1 x k kernels factorised along three axes; biases in all
 convolutions but those that join branches; instance normalisation without parameters; the last map (1792 x 2 x 2 x 4)
-flattened, projected to 128 and normalised over the batch, as the network is used for faces; classifier 128-64-16-2. It is
-a layout that fits, not known to be theirs.
+flattened, projected to 128 and normalised over the batch, as the network is used for faces; classifier 128-64-16-2. It
+is a layout that fits, not known to be theirs.
 """
 
 from __future__ import annotations
