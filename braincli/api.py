@@ -23,6 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from braincli.classifying import classify as classify
+from braincli.classifying import train_classifier as train_classifier
+from braincli.classifying import validate_classifier as validate_classifier
 from braincli.config import CheckConfig, DetectConfig, PreprocessConfig, ScoreConfig, SynthConfig
 from braincli.keywords import configured, contrasts, kept, takes
 from braincli.learning import calibrate, calibrate_all, load_model, split, train

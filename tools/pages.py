@@ -35,7 +35,8 @@ COPIED = {  # page -> the file that it is
     "models/leaderboard.md": "models/LEADERBOARD.md",
     "models/samplers.md": "models/SAMPLERS.md",
 }
-WHAT_IF = {name: f"api.{name}" for name in ("translate", "explain")}  # of braincli.api alone
+OF_API = ("translate", "explain", "train_classifier", "validate_classifier", "classify")
+WHAT_IF = {name: f"api.{name}" for name in OF_API}  # of braincli.api alone
 PAGE_OF = {origin: page for page, origin in COPIED.items()}
 MODELS = "{{models}}"  # in tables that several pages show: wherever the cards lie from there
 PICTURES = ("examples/demo.png",)

@@ -21,8 +21,8 @@ from braincli import __version__
 from braincli.errors import BraincliError
 
 COMMANDS = (
-    "preprocess", "train", "calibrate", "detect", "score", "check", "split", "synth", "translate", "explain", "models",
-    "weights", "demo", "cite", "bids", "slurm",
+    "preprocess", "train", "calibrate", "detect", "score", "check", "split", "synth", "translate", "explain",
+    "classify", "models", "weights", "demo", "cite", "bids", "slurm",
 )  # fmt: skip
 
 

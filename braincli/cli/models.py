@@ -31,25 +31,34 @@ def command(
 
     Example: braincli models tsgm
     """
-    known, trained = _methods(), _models()
+    known, trained, volumes = _methods(), _models(), _classifiers()
     if name is not None:
         known = {key: value for key, value in known.items() if key == name}
         trained = {key: value for key, value in trained.items() if name in (key, value.get("method"))}
-        if not known and not trained:
+        volumes = {key: value for key, value in volumes.items() if key == name}
+        if not (known or trained or volumes):
             raise ModelError(f"There is no method or model {name!r}.", "List all with: braincli models")
     if as_json:
-        show_json({"methods": known, "models": trained})
+        show_json({"methods": known, "classifiers": volumes, "models": trained})
         return
-    width = max(map(len, (*known, *trained)))
+    width = max(map(len, (*known, *volumes, *trained)))
     typer.echo("methods")
     for key, entry in known.items():
         typer.echo(f"  {key:<{width}} {entry['summary']}")
         presets = ", ".join(entry["presets"])
         typer.echo(f"  {'':<{width}} {entry['paper']}; learns from: {entry['supervision']}; presets: {presets}")
+    if volumes:
+        typer.echo("classifiers of whole volumes (braincli classify)")
+    for key, entry in volumes.items():
+        typer.echo(f"  {key:<{width}} {entry['summary']}")
+        typer.echo(f"  {'':<{width}} {entry['paper']}; presets: {', '.join(entry['presets'])}")
     typer.echo("trained models")
     for key, entry in trained.items():
         if "damaged" in entry:
             typer.echo(f"  {key:<{width}} damaged: {entry['damaged']}")
+            continue
+        if "classes" in entry:
+            typer.echo(f"  {key:<{width}} {entry['method']}, {entry['preset']}: {' or '.join(entry['classes'])}")
             continue
         figures = "  ".join(f"{label} {value}" for label, value in entry["figures"].items())
         typer.echo(
@@ -84,15 +93,24 @@ def _methods() -> dict[str, dict[str, Any]]:
     }
 
 
+def _classifiers() -> dict[str, dict[str, Any]]:
+    from braincli.classification.registry import CLASSIFIERS
+
+    return {name: spec.as_dict() for name, spec in CLASSIFIERS.items()}
+
+
 def _models() -> dict[str, dict[str, Any]]:
     """What each model's ``model.json`` says; of one that cannot be used, why."""
-    from braincli.model.search import find_models
-    from braincli.model.stored import read_stored
+    from braincli.model.search import find_models, read_content
+    from braincli.model.stored import CLASSIFIER, read_stored
 
     kept = {"method", "preset", "parameters", "figures", "calibration"}
     models: dict[str, dict[str, Any]] = {}
     for name, folder in find_models().items():
         try:
+            if (content := read_content(folder)).get("kind") == CLASSIFIER:
+                models[name] = {key: content.get(key) for key in ("method", "preset", "parameters", "classes")}
+                continue
             models[name] = read_stored(folder).model_dump(mode="json", include=kept)
         except ModelError as error:
             models[name] = {"damaged": error.message}

@@ -13,6 +13,8 @@ from braincli.model.facts import FORMAT, Stored
 from braincli.model.search import damaged, read_content, title
 from braincli.parsing import words
 
+CLASSIFIER = "classifier"  # what ``kind`` says of models that classify whole volumes (braincli.classification)
+
 
 def read_stored(folder: Path) -> Stored:
     """``model.json`` of ``folder``, in today's format, with all but the method's options checked.
@@ -21,6 +23,11 @@ def read_stored(folder: Path) -> Stored:
         ModelError: it is damaged, holds what no model can have, or is of a newer format.
     """
     content = read_content(folder)
+    if content.get("kind") == CLASSIFIER:
+        raise ModelError(
+            f"{title(folder)} is a classifier of whole volumes.",
+            "braincli classify predict uses it.",
+        )
     version = content.get("format")
     if type(version) is int and version > FORMAT:
         raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")

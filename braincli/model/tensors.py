@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,8 +19,13 @@ from braincli.errors import ModelError
 from braincli.networks.subnormal import flush
 from braincli.runtime import files
 
-if TYPE_CHECKING:
-    from braincli.model.info import ModelInfo
+
+class Weighed(Protocol):
+    """What a description says of the weights: the model's name, and the SHA-256 of each file."""
+
+    name: str
+    weights: dict[str, str]
+
 
 # a network as built, over what its file holds: parts that only training needs make up to 6 times of it (rd)
 SPARE_FACTOR, SPARE = 8, 20_000_000
@@ -30,7 +35,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def verified(folder: Path, info: ModelInfo) -> list[Path]:
+def verified(folder: Path, info: Weighed) -> list[Path]:
     """The weight files of the model in ``folder``, all of them there and with the hashes that ``info`` names.
 
     Raises:
@@ -54,7 +59,7 @@ def verified(folder: Path, info: ModelInfo) -> list[Path]:
     return paths
 
 
-def shapes(paths: list[Path], info: ModelInfo) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def shapes(paths: list[Path], info: Weighed) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     """Kind and shape of each tensor in ``paths``, from the files' headers alone.
 
     Raises:
@@ -108,7 +113,7 @@ def no_larger_than(numbers: int, title: str) -> Iterator[None]:
 
 
 def fitting(
-    paths: list[Path], needed: dict[str, Tensor], info: ModelInfo, current_name: Callable[[str], str]
+    paths: list[Path], needed: dict[str, Tensor], info: Weighed, current_name: Callable[[str], str]
 ) -> dict[str, Tensor]:
     """The tensors in ``paths``, which are just those ``needed``; floats as finite float32 without subnormals.
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from braincli import api, config
 from braincli import choices as choices_of
+from braincli.classification.options import ClassifyConfig, TrainClassifierConfig, ValidateClassifierConfig
 from braincli.cli import app
 from braincli.config import (
     CalibrateConfig,
@@ -34,6 +35,11 @@ CONFIGS: dict[str, type[config.Options]] = {
     "calibrate": CalibrateConfig, "check": CheckConfig, "demo": DemoConfig, "detect": DetectConfig,
     "preprocess": PreprocessConfig, "score": ScoreConfig, "split": SplitConfig,
     "synth": SynthConfig, "train": TrainConfig, "translate": TranslateConfig, "explain": ExplainConfig,
+    "classify train": TrainClassifierConfig, "classify validate": ValidateClassifierConfig,
+    "classify predict": ClassifyConfig,
+}  # fmt: skip
+FUNCTIONS = {  # commands whose function is not called as they are
+    "classify train": "train_classifier", "classify validate": "validate_classifier", "classify predict": "classify",
 }  # fmt: skip
 # what a command takes beside its configuration: what it works on, where it writes, how it speaks
 OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "verbose", "log_file", "help", "contrast"}
@@ -43,7 +49,9 @@ MORE = {
     "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"}, "translate": {"mask"},
 }  # fmt: skip
 PARTIAL = {"bids": DetectConfig}  # commands that take some of the options of a configuration
-FLAGS = {("train", "settings"): "--set"}  # all others are called as the field is
+FLAGS = {
+    (command, "settings"): "--set" for command in ("train", "classify train", "classify validate")
+}  # all others are called as the field is
 EVERYWHERE = {
     "as_json": ["--json"], "quiet": ["--quiet", "-q"], "debug": ["--debug"], "verbose": ["--verbose", "-v"],
     "log_file": ["--log-file"],
@@ -68,14 +76,15 @@ def parameter(command: str, name: str) -> Any:
 def shown(value: object) -> str:
     """A default as the help writes it."""
     if isinstance(value, tuple):
-        return " ".join(f"{part:g}" for part in value)
+        return " ".join(part if isinstance(part, str) else f"{part:g}" for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @pytest.mark.parametrize("command", CONFIGS)
 def test_every_field_is_an_option_and_every_option_a_field(command: str) -> None:
-    names = {p.name for p in COMMANDS[command].params} - OWN - MORE.get(command, set())
-    assert names == set(CONFIGS[command].model_fields)
+    fields = set(CONFIGS[command].model_fields)
+    names = {p.name for p in COMMANDS[command].params} - (OWN - fields) - MORE.get(command, set())
+    assert names == fields
 
 
 @pytest.mark.parametrize(("command", "name"), FIELDS, ids=[".".join(pair) for pair in FIELDS])
@@ -151,7 +160,7 @@ def test_an_option_means_the_same_in_all_commands(name: str) -> None:
 
 @pytest.mark.parametrize("verb", [v for v in CONFIGS if v != "demo"])
 def test_functions_bear_the_same_names(verb: str) -> None:
-    signature = inspect.signature(getattr(api, verb))
+    signature = inspect.signature(getattr(api, FUNCTIONS.get(verb, verb)))
     places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     order = ["inputs", "reference", "output", "config", "reporter"]
     assert places == [name for name in order if name in places] and {"inputs", "config", "reporter"} <= set(places)
@@ -183,8 +192,8 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(phantom, "run", record)
         for verb in CONFIGS:
-            monkeypatch.setattr(api, verb, record, raising=False)
-        result = CliRunner().invoke(app, [command, *NEEDED[command], *map(str, words)])
+            monkeypatch.setattr(api, FUNCTIONS.get(verb, verb), record, raising=False)
+        result = CliRunner().invoke(app, [*command.split(), *NEEDED[command], *map(str, words)])
         assert result.exit_code == 130 and seen, result.output
         return seen[0]
 
@@ -195,6 +204,7 @@ NEEDED = {
     "calibrate": ["--data", "x"], "check": ["x"], "demo": [], "detect": ["x", "-o", "y"], "preprocess": ["x"],
     "score": ["x", "y"], "split": ["x", "-o", "y"], "synth": ["x", "-o", "y"], "train": ["--data", "x", "-o", "y"],
     "translate": ["x", "-o", "y"], "explain": ["x", "-o", "y"],
+    "classify train": ["x", "-o", "y"], "classify validate": ["x"], "classify predict": ["x"],
 }  # fmt: skip
 
 
@@ -212,6 +222,8 @@ def other(command: str, name: str) -> str:
         "series": "t1ce=7",
     }  # fmt: skip
     default = CONFIGS[command].model_fields[name].default
+    if (command.partition(" ")[0], name) == ("classify", "steps"):
+        return "9"
     if name in special:
         return special[name]
     if offered := choices(command, name):
@@ -269,6 +281,8 @@ def test_flag_wins_over_environment_over_file_over_default(
         (["detect", "x", "-o", "y", "--threshold", "low"], "--threshold: low is not a number."),
         (["synth", "x", "-o", "y", "--radius-mm", "3", "big"], "--radius-mm: big is not a number."),
         (["train", "--data", "x", "-o", "y", "--batch", "0"], "--batch: 0 is below 1."),
+        (["classify", "validate", "x", "--folds", "1"], "--folds: 1 is below 2."),
+        (["classify", "train", "x", "-o", "y", "--contrast", "pd"], "--contrast: pd is not one of 't1', 't1ce'"),
     ],
 )
 def test_a_bad_value_names_the_flag(words: list[str], says: str) -> None:
