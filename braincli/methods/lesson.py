@@ -18,6 +18,7 @@ from braincli.anomalies import augment, lesions
 from braincli.diffusion import draws
 from braincli.methods.batch import Batch, Task, healthy_tissue, present
 
+MOVED = ("target", "image", "planted", "tissue", "brain", "lesion", "unsure")  # what lies on a slice
 Parameters = TypeVar("Parameters", bound=Any)
 
 
@@ -76,19 +77,18 @@ class Lesson(BaseModel):
         shape = (-(-len(task) // run), *task.image.shape[1:])
         drawn = augment.draw(shape, generator, strength=self.vary, drop=self.drop, alone=self.alone)  # type: ignore[arg-type]
         variation = repeat_rows(drawn, run, len(task)).to(task.image.device)
-        brain = augment.move(task.brain, variation)
-
-        def recoloured(image: Tensor) -> Tensor:
-            return augment.recolour(augment.move(image, variation), brain, variation)
-
-        target = recoloured(task.target)
-        moved = replace(
-            task, target=target, image=target if task.image is task.target else recoloured(task.image), brain=brain,
-            lesion=augment.move(task.lesion, variation), planted=augment.move(task.planted, variation),
-            tissue=None if task.tissue is None else augment.move(task.tissue, variation),
-            unsure=None if task.unsure is None else augment.move(task.unsure, variation),
-        )  # fmt: skip
-        return replace(moved, counts=self.counted(moved))
+        parts = {name: getattr(task, name) for name in MOVED if getattr(task, name) is not None}
+        if task.image is task.target:
+            del parts["image"]
+        moved: dict[str, Tensor] = {}
+        for masks in (True, False):
+            alike = {name: part for name, part in parts.items() if (part.dtype == torch.bool) is masks}
+            moved |= zip(alike, augment.move_all(list(alike.values()), variation), strict=True)
+        images = [moved["target"], *([moved["image"]] if "image" in moved else [])]
+        target, *image = augment.recolour(torch.stack(images), moved["brain"], variation)
+        changes: dict[str, Any] = moved | {"target": target, "image": image[0] if image else target}
+        varied = replace(task, **changes)
+        return replace(varied, counts=self.counted(varied))
 
     def counted(self, task: Task) -> Tensor:
         """(B, C, H, W) bool: pixels that count; those of absent contrasts never do."""
