@@ -44,7 +44,7 @@ class Growth:
         core, necrosis: (B,) radius of the core and of the necrosis as a share of the growth's; 0 for none.
         softness: (B,) width of the edge in pixels.
         spread: (B,) 0 grows evenly, 1 only into tissue as bright (on the first contrast) as where it begins.
-        outline, texture: (B, 3, H, W) and (B, C, H, W) noise, about unit size; some texture has grains down to two pixels.
+        outline, texture: (B, 3, H, W) and (B, C, H, W) noise, about unit size; texture has grains of two pixels, too.
         level: (B, 3, C) target intensity per compartment.
         opacity: (B, C) how much of the tissue below is replaced.
         grain: (B,) size of the texture.

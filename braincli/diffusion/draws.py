@@ -35,9 +35,9 @@ def uniforms(generator: torch.Generator, rows: int, **ranges: tuple[float, ...])
     """
     least, extent = _bounds(tuple(ranges.values()), generator.device)
     table = torch.addcmul(least, extent, rand(generator, rows, len(least)))
-    shapes = [[int(length) for length in shape] for _, _, *shape in ranges.values()]
-    parts = table.split([math.prod(shape) for shape in shapes], dim=1)
-    return {name: part.view(rows, *shape) for name, part, shape in zip(ranges, parts, shapes, strict=True)}
+    shapes = {name: [int(length) for length in shape] for name, (_, _, *shape) in ranges.items()}
+    parts = table.split([math.prod(shape) for shape in shapes.values()], dim=1)
+    return {name: part.view(rows, *shapes[name]) for name, part in zip(ranges, parts, strict=True)}
 
 
 @lru_cache(maxsize=256)

@@ -54,7 +54,7 @@ class Lesson(BaseModel):
 
     @torch.no_grad()
     def planted(self, batch: Batch, generator: torch.Generator, *, run: int = 1) -> Task:
-        """The first step: ``batch`` with lesions in a share of its rows."""
+        """The first step: ``batch`` with lesions in a share of its rows. What counts is for the last step to say."""
         image, alpha = batch.image, torch.zeros_like(batch.image[:, :1])
         if self.plant:
             runs = -(-len(batch) // run)
@@ -66,13 +66,13 @@ class Lesson(BaseModel):
             chosen = (drawn < self.plant).repeat_interleave(run)[: len(batch), None, None, None]
             image, alpha = torch.where(chosen, diseased, image), where * chosen
         parts: dict[str, Any] = vars(batch) | {"image": image}
-        task = Task(**parts, target=batch.image, counts=batch.brain, planted=alpha)
-        return replace(task, counts=self.counted(task))
+        task = Task(**parts, target=batch.image, counts=batch.brain.expand_as(image), planted=alpha)
+        return task if self.varies else replace(task, counts=self.counted(task))
 
     @torch.no_grad()
     def varied(self, task: Task, generator: torch.Generator, *, run: int = 1) -> Task:
         """The second step: other heads, other scanners, fewer contrasts."""
-        if not (self.vary or self.drop or self.alone):
+        if not self.varies:
             return task
         shape = (-(-len(task) // run), *task.image.shape[1:])
         drawn = augment.draw(shape, generator, strength=self.vary, drop=self.drop, alone=self.alone)  # type: ignore[arg-type]
@@ -89,6 +89,11 @@ class Lesson(BaseModel):
         changes: dict[str, Any] = moved | {"target": target, "image": image[0] if image else target}
         varied = replace(task, **changes)
         return replace(varied, counts=self.counted(varied))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the second step does anything."""
+        return bool(self.vary or self.drop or self.alone)
 
     def counted(self, task: Task) -> Tensor:
         """(B, C, H, W) bool: pixels that count; those of absent contrasts never do."""
