@@ -65,9 +65,8 @@ def draw(
     keep = torch.where(keep.any(dim=1, keepdim=True), keep, one)
     if alone:
         keep = torch.where(drawn["lone"] < alone, one, keep)
-    placed = (drawn[name] for name in ("angle", "scale", "flip", "shift", "bend"))
     return Variation(
-        grid=warp.grid(*placed, size=(h, w)),
+        grid=warp.grid((h, w), *(drawn[name] for name in ("angle", "scale", "flip", "shift", "bend"))),
         gamma=drawn["gamma"].exp(),
         field=F.interpolate(drawn["gain"] * drawn["field"], size=(h, w), mode="bicubic", align_corners=True),
         noise=draws.randn(generator, b, c, h, w) * drawn["noise"],

@@ -40,10 +40,11 @@ def draw(shape: tuple[int, int, int, int], generator: torch.Generator) -> Transp
         bend=(-0.08, 0.08, 2, 6, 6), margin=(1, MARGIN + 1), faint=(0, 0.5, 1, 1, 1), each=(0, 1, c, 1, 1),
         gamma=(-0.35, 0.35, c, 1, 1), gain=(0.85, 1.15, c, 1, 1),
     )  # fmt: skip
-    placed = (drawn[name] for name in ("flip", "shift", "bend"))
     return Transplant(
         donor=drawn["donor"],
-        grid=warp.grid(drawn["angle"], drawn["scale"].exp(), *placed, size=(h, w)),
+        grid=warp.grid(
+            (h, w), drawn["angle"], drawn["scale"].exp(), *(drawn[name] for name in ("flip", "shift", "bend"))
+        ),
         margin=drawn["margin"].floor(),
         opacity=1 - drawn["faint"] * drawn["each"],
         gamma=drawn["gamma"].exp(),

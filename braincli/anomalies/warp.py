@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def grid(angle: Tensor, scale: Tensor, flip: Tensor, shift: Tensor, bend: Tensor, size: tuple[int, int]) -> Tensor:
+def grid(size: tuple[int, int], angle: Tensor, scale: Tensor, flip: Tensor, shift: Tensor, bend: Tensor) -> Tensor:
     """(B, H, W, 2) positions for ``F.grid_sample`` (``align_corners=False``), as x and y in [-1, 1].
 
     Args:
+        size: (H, W).
         angle: (B,) radians. scale: (B,) above 1 samples from farther out. flip: (B,), left and right change sides where
             it is negative.
         shift: (B, 2), and bend: (B, 2, h, w) on a coarse lattice, in halves of the canvas.
-        size: (H, W).
     """
     h, w = size
     flipped, cos, sin = scale.copysign(flip), angle.cos(), angle.sin()

@@ -46,8 +46,8 @@ def _grouped(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None,
         if x.numel() >= LARGE:
             return normalised(x, groups, weight, bias, eps)
         with torch.autocast("cuda", enabled=False):
-            given = (part if part is None else part.to(x.dtype) for part in (weight, bias))
-            return F.group_norm(x, groups, *given, eps)
+            weight, bias = (part if part is None else part.to(x.dtype) for part in (weight, bias))
+            return F.group_norm(x, groups, weight, bias, eps)
     if x.device.type == "cpu" and x.dtype is torch.bfloat16 and x[0, 0].numel() < FEW:
         return F.group_norm(x.float(), groups, weight, bias, eps).to(x.dtype)
     return F.group_norm(x, groups, weight, bias, eps)

@@ -19,7 +19,7 @@ def warped(image: Tensor, **given: float) -> Tensor:
     of = {"angle": 0.0, "scale": 1.0, "flip": 1.0, "right": 0.0, "down": 0.0} | given
     angle, scale, flip = (torch.tensor([of[name]]) for name in ("angle", "scale", "flip"))
     shift = torch.tensor([[of["right"], of["down"]]])
-    grid = warp.grid(angle, scale, flip, shift, torch.zeros(1, 2, 5, 5), SIZE)
+    grid = warp.grid(SIZE, angle, scale, flip, shift, torch.zeros(1, 2, 5, 5))
     return F.grid_sample(image, grid, mode="nearest", align_corners=False)
 
 
