@@ -183,10 +183,12 @@ def network(options: argparse.Namespace) -> Iterator[Figure]:
     )
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(random_model(preset, options.calls, Path(folder)), chosen)
-    work = flops(slices, model, dtype)
     first = replace(
         slices, image=image[: options.batch], brain=brain[: options.batch], index=slices.index[: options.batch]
     )
+    twice = getattr(model.method.config, "redraw", None) is not None  # then what is redrawn depends on the slices
+    counted = slices if twice else first
+    work = flops(counted, model, dtype) * WHOLE_BRAIN / len(counted.image)
 
     def whole(part: Slices) -> None:
         restore(part, model, case_id="generated", batch=options.batch, dtype=dtype)

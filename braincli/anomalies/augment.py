@@ -7,23 +7,24 @@ random and the two appliers are deterministic.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from braincli.anomalies import warp
 from braincli.diffusion import draws
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Parameters per row: ``grid`` (B, H, W, 2) sampling positions; ``gamma``, ``gain`` (B, C, 1, 1);
-    ``field`` (B, C, H, W) multiplicative bias; ``noise`` (B, C, H, W); ``keep`` (B, C, 1, 1) contrasts kept."""
+    """Parameters per row: ``grid`` (B, H, W, 2) sampling positions; ``gamma`` (B, C, 1, 1); ``field`` (B, C, H, W) gain
+    and multiplicative bias; ``noise`` (B, C, H, W); ``keep`` (B, C, 1, 1) contrasts kept."""
 
     grid: Tensor
     gamma: Tensor
-    gain: Tensor
     field: Tensor
     noise: Tensor
     keep: Tensor
@@ -50,46 +51,46 @@ def draw(
     """
     b, c, h, w = shape
 
-    def spread(size: float, *dims: int) -> Tensor:
-        return strength * size * (2 * draws.rand(generator, *dims) - 1)
+    def around(middle: float, size: float, *dims: int) -> tuple[float, ...]:
+        return middle - strength * size, middle + strength * size, *dims
 
-    angle, scale = spread(0.26, b), 1 + spread(0.12, b)
-    flip = torch.where(draws.rand(generator, b) < 0.5, -1.0, 1.0)
-    # (x, y): w / h corrects the normalised axes for the canvas' shape
-    theta = torch.zeros(b, 2, 3, device=generator.device)
-    theta[:, 0, 0], theta[:, 0, 1] = flip * angle.cos() * scale, -flip * angle.sin() * scale * h / w
-    theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * scale * w / h, angle.cos() * scale
-    theta[:, :, 2] = spread(0.05, b, 2)
-    grid = F.affine_grid(theta, [b, 1, h, w], align_corners=False)
-    bend = F.interpolate(spread(0.025, b, 2, 5, 5), size=(h, w), mode="bicubic", align_corners=True)
-    keep = draws.rand(generator, b, c, 1, 1) >= drop
-    first = draws.randint(generator, 0, c, b)
-    one = (torch.arange(c, device=generator.device) == first[:, None])[:, :, None, None]
+    drawn = draws.uniforms(
+        generator, b, angle=around(0, 0.26), scale=around(1, 0.12), flip=(-1, 1), shift=around(0, 0.05, 2),
+        bend=around(0, 0.025, 2, 5, 5), gamma=around(0, 0.5, c, 1, 1), gain=around(1 - 0.07 * strength, 0.18, c, 1, 1),
+        field=around(1, 0.15, c, 3, 3), noise=(0, 0.03 * strength, c, 1, 1), kept=(0, 1, c, 1, 1), lot=(0, 1, c, 1, 1),
+        lone=(0, 1, 1, 1, 1),
+    )  # fmt: skip
+    one = drawn["lot"] == drawn["lot"].amax(dim=1, keepdim=True)
+    keep = drawn["kept"] >= drop
     keep = torch.where(keep.any(dim=1, keepdim=True), keep, one)
     if alone:
-        lone = draws.rand(generator, b) < alone
-        keep = torch.where(lone[:, None, None, None], one, keep)
-    field = F.interpolate(spread(0.15, b, c, 3, 3), size=(h, w), mode="bicubic", align_corners=True)
-    noise = draws.randn(generator, b, c, h, w) * spread(0.03, b, c, 1, 1).abs()
+        keep = torch.where(drawn["lone"] < alone, one, keep)
     return Variation(
-        grid=grid + bend.permute(0, 2, 3, 1),
-        gamma=spread(0.5, b, c, 1, 1).exp(),
-        gain=1 + spread(0.18, b, c, 1, 1) - 0.07 * strength,
-        field=1 + field,
-        noise=noise,
+        grid=warp.grid((h, w), *(drawn[name] for name in ("angle", "scale", "flip", "shift", "bend"))),
+        gamma=drawn["gamma"].exp(),
+        field=F.interpolate(drawn["gain"] * drawn["field"], size=(h, w), mode="bicubic", align_corners=True),
+        noise=draws.randn(generator, b, c, h, w) * drawn["noise"],
         keep=keep,
     )
 
 
 def move(image: Tensor, variation: Variation) -> Tensor:
     """(B, K, H, W) resampled: bilinear for floats, nearest neighbour for masks (bool)."""
-    mode = "nearest" if image.dtype == torch.bool else "bilinear"
-    moved = F.grid_sample(image.float(), variation.grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return moved > 0.5 if image.dtype == torch.bool else moved
+    (moved,) = move_all([image], variation)
+    return moved
+
+
+def move_all(images: Sequence[Tensor], variation: Variation) -> list[Tensor]:
+    """:func:`move` of several at once, all floats or all masks."""
+    masks = images[0].dtype == torch.bool
+    whole = images[0] if len(images) == 1 else torch.cat(list(images), dim=1)
+    mode = "nearest" if masks else "bilinear"
+    moved = F.grid_sample(whole.float(), variation.grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return list((moved > 0.5 if masks else moved).split([part.shape[1] for part in images], dim=1))
 
 
 def recolour(image: Tensor, brain: Tensor, variation: Variation) -> Tensor:
-    """(B, C, H, W) in [0, 1] with other intensities; background and absent contrasts stay exactly 0."""
-    present = image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
-    changed = image.clamp_min(1e-6) ** variation.gamma * variation.gain * variation.field + variation.noise
-    return changed.clamp(0, 1) * (brain & present & variation.keep)
+    """(..., B, C, H, W) in [0, 1] with other intensities; background and absent contrasts stay exactly 0."""
+    shown = image.amax(dim=(-2, -1), keepdim=True).ne(0) & variation.keep
+    changed = torch.addcmul(variation.noise, image.clamp_min(1e-6).pow(variation.gamma), variation.field)
+    return changed.clamp(0, 1) * (brain & shown)

@@ -13,16 +13,14 @@ def fill(image: Tensor, known: Tensor, unknown: Tensor) -> Tensor:
     Pull and push: means over ever larger blocks (coarser until everything is known), then each pixel takes the finest
     level that knows it. A contrast without known pixels becomes 0 there.
     """
-    total, weight = image * known, known.to(image.dtype).expand_as(image)
+    c = image.shape[1]
+    part = torch.cat([image * known, ~known], dim=1)  # what is known, and the share of a block that is not
     pyramid = []
-    h, w = image.shape[2:]
-    while min(h, w) > 1:
-        pyramid.append((total, weight))
-        total, weight = (F.avg_pool2d(part, 2, ceil_mode=True) for part in (total, weight))
-        h, w = total.shape[2:]
-    mean = total / weight.clamp_min(1e-6)
-    for total, weight in reversed(pyramid):
-        mean = F.interpolate(mean, size=tuple(total.shape[2:]), mode="bilinear", align_corners=False)
-        sure = weight.clamp(0, 1)
-        mean = sure * total / weight.clamp_min(1e-6) + (1 - sure) * mean
+    while min(part.shape[2:]) > 1:
+        pyramid.append(part)
+        part = F.avg_pool2d(part, 2, ceil_mode=True)
+    mean = part[:, :c] / (1 - part[:, c:]).clamp_min(1e-6)
+    for part in reversed(pyramid):
+        mean = F.interpolate(mean, size=tuple(part.shape[2:]), mode="bilinear", align_corners=False)
+        mean = torch.addcmul(part[:, :c], part[:, c:], mean)
     return torch.where(unknown, mean, image)

@@ -9,6 +9,7 @@ one look. Lengths are in pixels. Everything runs on the image's device.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ from braincli.anomalies import pixels
 from braincli.diffusion import draws
 
 FOCI = 6
+FAR = 1e4  # pixels, where foci are that are not there
 
 # Target intensity ranges in [0, 1] per compartment and contrast (T1, T1ce, T2, FLAIR), where 0 and 1 are the
 # 1st and 99th percentile of the brain.
@@ -42,7 +44,7 @@ class Growth:
         core, necrosis: (B,) radius of the core and of the necrosis as a share of the growth's; 0 for none.
         softness: (B,) width of the edge in pixels.
         spread: (B,) 0 grows evenly, 1 only into tissue as bright (on the first contrast) as where it begins.
-        outline, texture: (B, 3, H, W) and (B, C, H, W) noise, about unit size.
+        outline, texture: (B, 3, H, W) and (B, C, H, W) noise, about unit size; texture has grains of two pixels, too.
         level: (B, 3, C) target intensity per compartment.
         opacity: (B, C) how much of the tissue below is replaced.
         grain: (B,) size of the texture.
@@ -81,41 +83,39 @@ def draw(
         arbitrary: share of rows whose intensities follow no tumour at all.
     """
     b, c, h, w = shape
-
-    def uniform(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * draws.rand(generator, *size)
-
-    low, high = _logs(radius)
-    several = draws.rand(generator, b) < 0.25
-    radii = uniform(low, high, b, FOCI).exp()
-    radii = torch.where(several[:, None], radii.clamp_max(radius[0] * 2) * 0.8, radii)
-    count = torch.where(several, draws.randint(generator, 2, FOCI + 1, b), 1)
-    radii = radii * (torch.arange(FOCI, device=generator.device)[None] < count[:, None])
+    least, most = math.log(radius[0]), math.log(radius[1])
+    drawn = draws.uniforms(
+        generator, b, centre=(0, 1, FOCI, 2), radius=(least, most, FOCI), several=(0, 1, 1), count=(2, FOCI + 1, 1),
+        level=(0, 1, 3, 4), free=(0, 1, 1, 1), any=(0, 1, 3, c), opacity=(0.5, 1, c), faint=(0, 1, c), core=(0.3, 0.9),
+        cored=(0, 1), necrosis=(0.4, 0.85), necrotic=(0, 1), stretch=(0.65, 1.4, FOCI, 2), angle=(0, math.pi, FOCI),
+        softness=(0.4, 4), spread=(0, 1), spreads=(0, 1), fine=(0, 1, 1, 1, 1), grain=(0, 0.2),
+    )  # fmt: skip
+    several = drawn["several"] < 0.25
+    radii = drawn["radius"].exp()
+    radii = torch.where(several, radii.clamp_max(radius[0] * 2) * 0.8, radii)
+    count = torch.where(several, drawn["count"], 1.0)
+    radii = radii * (torch.arange(1, FOCI + 1, device=generator.device) <= count)
 
     low_level, high_level = _levels(generator.device).unbind(dim=2)
-    level = low_level + (high_level - low_level) * draws.rand(generator, b, 3, 4)
+    level = torch.lerp(low_level, high_level, drawn["level"])
     level = level[:, :, :c] if c <= 4 else level.mean(dim=2, keepdim=True).expand(b, 3, c)
-    free = draws.rand(generator, b) < arbitrary
-    level = torch.where(free[:, None, None], draws.rand(generator, b, 3, c), level)
-    opacity = uniform(0.5, 1.0, b, c)
-    faint = draws.rand(generator, b, c) < 0.15
-    opacity = torch.where(faint, opacity * 0.3, opacity)
-    with_core = (draws.rand(generator, b) < 0.6) & ~several
-    with_necrosis = draws.rand(generator, b) < 0.7
+    with_core = (drawn["cored"] < 0.6) & ~several[:, 0]
+    noise = clouds(b, 3 + c, h, w, generator)
+    noise[:, 3:] += drawn["fine"] * _smooth(((h + 1) // 2, (w + 1) // 2), (b, c, h, w), generator)
     return Growth(
-        centre=draws.rand(generator, b, FOCI, 2),
+        centre=drawn["centre"],
         radius=radii,
-        stretch=uniform(0.65, 1.4, b, FOCI, 2),
-        angle=uniform(0, torch.pi, b, FOCI),
-        core=uniform(0.3, 0.9, b) * with_core,
-        necrosis=uniform(0.4, 0.85, b) * (with_core & with_necrosis),
-        softness=uniform(0.4, 4.0, b),
-        spread=uniform(0.0, 1.0, b) * (draws.rand(generator, b) < 0.6),
-        outline=clouds(b, 3, h, w, generator),
-        texture=clouds(b, c, h, w, generator, fine=draws.rand(generator, b)),
-        level=level,
-        opacity=opacity,
-        grain=uniform(0.0, 0.2, b),
+        stretch=drawn["stretch"],
+        angle=drawn["angle"],
+        core=drawn["core"] * with_core,
+        necrosis=drawn["necrosis"] * (with_core & (drawn["necrotic"] < 0.7)),
+        softness=drawn["softness"],
+        spread=drawn["spread"] * (drawn["spreads"] < 0.6),
+        outline=noise[:, :3],
+        texture=noise[:, 3:],
+        level=torch.where(drawn["free"] < arbitrary, drawn["any"], level),
+        opacity=torch.where(drawn["faint"] < 0.15, drawn["opacity"] * 0.3, drawn["opacity"]),
+        grain=drawn["grain"],
     )
 
 
@@ -131,49 +131,39 @@ def apply(image: Tensor, brain: Tensor, growth: Growth) -> tuple[Tensor, Tensor]
     """
     h, w = image.shape[2:]
     growth = growth.to(image.device)
-    rows = torch.arange(h, dtype=torch.float32, device=image.device)[None, None, :, None]
-    columns = torch.arange(w, dtype=torch.float32, device=image.device)[None, None, None, :]
+    held = image.amax(dim=(2, 3), keepdim=True).ne(0)
     centre = pixels.positions(growth.centre[:, :, 0], brain)
-    dy, dx = rows - centre[..., 0, None, None], columns - centre[..., 1, None, None]
-    cos, sin = growth.angle.cos()[..., None, None], growth.angle.sin()[..., None, None]
-    along = (dy * cos + dx * sin) / growth.stretch[..., 0, None, None]
-    across = (dx * cos - dy * sin) / growth.stretch[..., 1, None, None]
-    distance = (along**2 + across**2).sqrt()
+    there = torch.where(growth.radius[..., None] > 0, centre, -FAR)
+    distance = torch.hypot(*pixels.elliptic(there, growth.angle, growth.stretch, (h, w)))
+    softness, opacity = growth.softness.view(-1, 1, 1, 1), growth.opacity[..., None, None] * held
 
-    def alpha(share: Tensor, bend: Tensor) -> Tensor:
-        size = (growth.radius * share[:, None])[..., None, None]
-        inside = size * (1 + 0.35 * bend) - distance
-        inside = torch.where(size > 0, inside, -1e3).amax(dim=1, keepdim=True)
-        return torch.sigmoid(inside / growth.softness[:, None, None, None]) * brain
+    def alpha(radius: Tensor, bend: Tensor) -> Tensor:
+        inside = torch.addcmul(-distance, radius, 1 + 0.35 * bend).amax(dim=1, keepdim=True)
+        return torch.sigmoid(inside / softness)
 
-    bends = growth.outline[:, :, None]
-    whole = alpha(torch.ones_like(growth.core), bends[:, OEDEMA]) * _tissue(image, centre, growth.spread)
-    core = alpha(growth.core, bends[:, RIM]) * whole
-    necrosis = alpha(growth.core * growth.necrosis, bends[:, CORE]) * core
-    level = growth.level[..., None, None]
-    target = level[:, OEDEMA] + (level[:, RIM] - level[:, OEDEMA]) * core
-    target = target + (level[:, CORE] - target) * necrosis
-    target = target + growth.grain[:, None, None, None] * growth.texture
-    present = image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
-    blend = whole * growth.opacity[..., None, None] * present
-    return (image + blend * (target - image)).clamp(0, 1) * brain, whole
+    bends, radius = growth.outline.split(1, dim=1), growth.radius[..., None, None]
+    core, necrosis = growth.core.view(-1, 1, 1, 1), growth.necrosis.view(-1, 1, 1, 1)
+    whole = alpha(radius, bends[OEDEMA]) * brain * _tissue(image, held, centre[:, 0], growth.spread.view(-1, 1, 1, 1))
+    cored = alpha(radius * core, bends[RIM]) * whole * (core > 0)
+    necrotic = alpha(radius * core * necrosis, bends[CORE]) * cored * (necrosis > 0)
+    level = growth.level[..., None, None].unbind(dim=1)
+    target = torch.lerp(torch.lerp(level[OEDEMA], level[RIM], cored), level[CORE], necrotic)
+    target = torch.addcmul(target, growth.texture, growth.grain.view(-1, 1, 1, 1))
+    return torch.addcmul(image, whole * opacity, target - image).clamp(0, 1) * brain, whole
 
 
-def _tissue(image: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1]: how willingly each pixel takes the growth (see ``Growth.spread``)."""
-    first = image.ne(0).flatten(2).any(dim=2).int().argmax(dim=1)
-    row = torch.arange(len(image), device=image.device)
-    tissue = F.avg_pool2d(image[row, first][:, None], 3, stride=1, padding=1)
-    at = centre[:, 0].round().long()
-    begin = tissue[row, 0, at[:, 0], at[:, 1]][:, None, None, None]
-    alike = torch.exp(-(((tissue - begin) / 0.18) ** 2))
-    return 1 - spread[:, None, None, None] * (1 - alike)
+def _tissue(image: Tensor, held: Tensor, begin: Tensor, spread: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1]: how willingly each pixel takes the growth, which begins at ``begin`` (B, 2).
 
-
-@lru_cache(maxsize=8)
-def _logs(radius: tuple[float, float]) -> list[float]:
-    logs: list[float] = torch.tensor(radius).log().tolist()
-    return logs
+    ``held`` (B, C, 1, 1): the contrasts that are there. ``spread`` (B, 1, 1, 1): see ``Growth``.
+    """
+    first = held.byte().argmax(dim=1, keepdim=True).expand(-1, -1, *image.shape[2:])
+    tissue = F.avg_pool2d(image.gather(1, first), 3, stride=1, padding=1)
+    row, column = begin.long().unbind(dim=1)
+    at = (row * image.shape[3] + column).view(-1, 1)
+    level = tissue.flatten(1).gather(1, at).view(-1, 1, 1, 1)
+    alike = ((tissue - level).square() / -(0.18**2)).exp()
+    return torch.addcmul(1 - spread, spread, alike)
 
 
 @lru_cache(maxsize=8)
@@ -183,16 +173,15 @@ def _levels(device: torch.device) -> Tensor:
     return torch.tensor(LEVELS, device=device)
 
 
-def clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator, fine: Tensor | None = None) -> Tensor:
-    """(B, channels, H, W) smooth noise of about unit size: three octaves of interpolated white noise.
-
-    ``fine`` (B,) in [0, 1] mixes in grains down to two pixels.
-    """
+def clouds(b: int, channels: int, h: int, w: int, generator: torch.Generator) -> Tensor:
+    """(B, channels, H, W) smooth noise of about unit size: three octaves of interpolated white noise."""
     total = torch.zeros(b, channels, h, w, device=generator.device)
     for cells, gain in ((4, 0.8), (8, 0.5), (20, 0.3)):
-        coarse = draws.randn(generator, b, channels, cells, cells)
-        total += gain * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=True)
-    if fine is not None:
-        grains = draws.randn(generator, b, channels, (h + 1) // 2, (w + 1) // 2)
-        total += fine[:, None, None, None] * F.interpolate(grains, size=(h, w), mode="bilinear", align_corners=True)
+        total.add_(_smooth((cells, cells), (b, channels, h, w), generator), alpha=gain)
     return total
+
+
+def _smooth(cells: tuple[int, int], shape: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
+    """White noise on ``cells``, interpolated to ``shape`` (B, C, H, W)."""
+    coarse = draws.randn(generator, *shape[:2], *cells)
+    return F.interpolate(coarse, size=shape[2:], mode="bilinear", align_corners=True)

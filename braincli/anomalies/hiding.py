@@ -17,11 +17,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from braincli.anomalies import growth, pixels
 from braincli.diffusion import draws
 
 SEEDS = 5
+WIDEST = 4  # pixels, the widest margin
 
 
 @dataclass(frozen=True)
@@ -68,24 +70,20 @@ def draw(
         frayed: chance of a row to have a frayed outline, with holes and scattered pixels.
     """
     b, h, w = shape[0], shape[-2], shape[-1]
-
-    def uniform(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * draws.rand(generator, *size)
-
-    def chance(of: float) -> Tensor:
-        return uniform(0, 1, b) < of
-
-    size = uniform(math.log(share[0]), math.log(share[1]), b).exp()
-    weight = uniform(0.3, 1.0, b, SEEDS) * (uniform(0, 1, b, SEEDS) < 0.6) * chance(several)[:, None]
-    first = torch.arange(SEEDS, device=generator.device) == 0
+    drawn = draws.uniforms(
+        generator, b, share=(math.log(share[0]), math.log(share[1])), whole=(0, 1), seed=(0, 1, SEEDS),
+        weight=(0.3, 1, SEEDS), more=(0, 1, SEEDS), several=(0, 1, 1), stretch=(-0.5, 0.5, SEEDS),
+        angle=(0, math.pi, SEEDS), rough=(0.1, 0.6, 1, 1, 1), frayed=(0, 1, 1, 1, 1),
+    )  # fmt: skip
+    others = drawn["weight"] * ((drawn["more"] < 0.6) & (drawn["several"] < several))
     return Hiding(
-        share=torch.where(chance(whole), 1.0, size),
-        seed=uniform(0, 1, b, SEEDS),
-        weight=torch.where(first, 1.0, weight),
-        stretch=uniform(-0.5, 0.5, b, SEEDS).exp(),
-        angle=uniform(0, torch.pi, b, SEEDS),
+        share=torch.where(drawn["whole"] < whole, 1.0, drawn["share"].exp()),
+        seed=drawn["seed"],
+        weight=torch.where(torch.arange(SEEDS, device=generator.device) == 0, 1.0, others),
+        stretch=drawn["stretch"].exp(),
+        angle=drawn["angle"],
         bend=growth.clouds(b, 1, h, w, generator),
-        grain=draws.randn(generator, b, 1, h, w) * (uniform(0.1, 0.6, b) * chance(frayed))[:, None, None, None],
+        grain=draws.randn(generator, b, 1, h, w) * (drawn["rough"] * (drawn["frayed"] < frayed)),
     )
 
 
@@ -103,6 +101,16 @@ def apply(brain: Tensor, hiding: Hiding) -> Tensor:
     return (order <= quantile(order, brain, hiding.share)) & brain
 
 
+def widened(region: Tensor, margin: Tensor) -> Tensor:
+    """``region`` (B, 1, H, W) bool and all within ``margin`` (B, 1, 1, 1) pixels of it, rounded up, :data:`WIDEST` at
+    most."""
+    grown = near = region.float()
+    for _ in range(WIDEST):
+        grown = F.max_pool2d(grown, 3, stride=1, padding=1)
+        near = near + grown  # WIDEST + 1 in the region, one less for each pixel farther out
+    return near > WIDEST - margin
+
+
 def quantile(values: Tensor, where: Tensor, share: Tensor | float) -> Tensor:
     """(B, 1, 1, 1) the value that ``share`` ((B,), in (0, 1]) of a row's pixels do not exceed.
 
@@ -118,12 +126,8 @@ def quantile(values: Tensor, where: Tensor, share: Tensor | float) -> Tensor:
 
 def _remoteness(brain: Tensor, hiding: Hiding) -> Tensor:
     """(B, 1, H, W) log of the distance to the nearest seed, bent and grained: the least is hidden first."""
-    h, w = brain.shape[2:]
-    at = pixels.positions(hiding.seed, brain)[..., None, None]
-    rows = torch.arange(h, device=brain.device)[:, None] - at[:, :, 0]
-    columns = torch.arange(w, device=brain.device)[None, :] - at[:, :, 1]
-    cos, sin = hiding.angle.cos()[..., None, None], hiding.angle.sin()[..., None, None]
-    ratio = hiding.stretch.sqrt()[..., None, None]
-    along, across = (rows * cos + columns * sin) / ratio, (columns * cos - rows * sin) * ratio
-    distance = (along**2 + across**2 + 1).sqrt() / hiding.weight[..., None, None]
-    return distance.amin(dim=1, keepdim=True).log() + 0.6 * hiding.bend + hiding.grain
+    at, ratio = pixels.positions(hiding.seed, brain), hiding.stretch.sqrt()
+    axes = torch.stack([ratio, 1 / ratio], dim=2)
+    along, across = pixels.elliptic(at, hiding.angle, axes, (brain.shape[2], brain.shape[3]))
+    square = (torch.addcmul(across**2, along, along) + 1) / hiding.weight.square()[..., None, None]
+    return 0.5 * square.amin(dim=1, keepdim=True).log() + 0.6 * hiding.bend + hiding.grain

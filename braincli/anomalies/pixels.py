@@ -12,10 +12,8 @@ def nth(share: Tensor, mask: Tensor) -> Tensor:
     A share of 0 is the first of them. Where none holds, all count.
     """
     mask = mask | ~mask.any(dim=1, keepdim=True)
-    so_far = mask.cumsum(dim=1)
-    number = so_far[:, -1:]
-    wanted = torch.minimum((share * number).long(), number - 1)
-    return torch.searchsorted(so_far, wanted + 1)
+    so_far = mask.cumsum(dim=1, dtype=torch.float32)  # exact up to 2^24 entries
+    return torch.searchsorted(so_far, share * so_far[:, -1:], right=True)  # the first of which there are more
 
 
 def extent(mask: Tensor) -> Tensor:
@@ -33,6 +31,29 @@ def positions(share: Tensor, brain: Tensor) -> Tensor:
 
     Any pixel where ``brain`` (B, 1, H, W) bool is empty.
     """
-    index = nth(share, brain.flatten(1))
-    width = brain.shape[3]
+    index, width = nth(share, brain.flatten(1)), brain.shape[3]
     return torch.stack([index // width, index % width], dim=2).float()
+
+
+def elliptic(centre: Tensor, angle: Tensor, axes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """How far all pixels are from ``centre`` along the two axes of ellipses, in shares of each axis.
+
+    Args:
+        centre: (B, K, 2) row and column. angle: (B, K) radians of the first axis from the rows' direction. axes:
+            (B, K, 2), or what broadcasts to it.
+        size: (H, W).
+
+    Returns:
+        Along the first and the second axis, (B, K, H, W) each.
+    """
+    (h, w), angle = size, angle[..., None, None]
+    row, column = centre[..., None, None].unbind(dim=2)
+    first, second = axes[..., None, None].unbind(dim=2)
+    cos, sin = angle.cos(), angle.sin()
+    # a row and a column of each ellipse are turned, and only their sums are as large as the canvas
+    rows = torch.arange(h, device=centre.device).view(h, 1) - row
+    columns = torch.arange(w, device=centre.device) - column
+    return (
+        torch.addcmul(rows * (cos / first), columns, sin / first),
+        torch.addcmul(columns * (cos / second), rows, -sin / second),
+    )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from braincli.anomalies import pixels
+from braincli.anomalies import pixels, warp
 from braincli.diffusion import draws
 
 MARGIN = 3  # pixels, the most by which a donor's lesion is shrunk
@@ -35,24 +35,20 @@ class Transplant:
 def draw(shape: tuple[int, int, int, int], generator: torch.Generator) -> Transplant:
     """Parameters for images of ``shape`` (B, C, H, W)."""
     b, c, h, w = shape
-
-    def spread(size: float, *dims: int) -> Tensor:
-        return size * (2 * draws.rand(generator, *dims) - 1)
-
-    angle, scale = spread(0.7, b), spread(0.4, b).exp()
-    flip = torch.where(draws.rand(generator, b) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(b, 2, 3, device=generator.device)
-    theta[:, 0, 0], theta[:, 0, 1] = flip * angle.cos() * scale, -flip * angle.sin() * scale * h / w
-    theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * scale * w / h, angle.cos() * scale
-    theta[:, :, 2] = spread(0.3, b, 2)
-    bend = F.interpolate(spread(0.08, b, 2, 6, 6), size=(h, w), mode="bicubic", align_corners=True)
+    drawn = draws.uniforms(
+        generator, b, donor=(0, 1), angle=(-0.7, 0.7), scale=(-0.4, 0.4), flip=(-1, 1), shift=(-0.3, 0.3, 2),
+        bend=(-0.08, 0.08, 2, 6, 6), margin=(1, MARGIN + 1), faint=(0, 0.5, 1, 1, 1), each=(0, 1, c, 1, 1),
+        gamma=(-0.35, 0.35, c, 1, 1), gain=(0.85, 1.15, c, 1, 1),
+    )  # fmt: skip
     return Transplant(
-        donor=draws.rand(generator, b),
-        grid=F.affine_grid(theta, [b, 1, h, w], align_corners=False) + bend.permute(0, 2, 3, 1),
-        margin=draws.randint(generator, 1, MARGIN + 1, b),
-        opacity=1 - 0.5 * draws.rand(generator, b, 1, 1, 1) * draws.rand(generator, b, c, 1, 1),
-        gamma=spread(0.35, b, c, 1, 1).exp(),
-        gain=1 + spread(0.15, b, c, 1, 1),
+        donor=drawn["donor"],
+        grid=warp.grid(
+            (h, w), drawn["angle"], drawn["scale"].exp(), *(drawn[name] for name in ("flip", "shift", "bend"))
+        ),
+        margin=drawn["margin"].floor(),
+        opacity=1 - drawn["faint"] * drawn["each"],
+        gamma=drawn["gamma"].exp(),
+        gain=drawn["gain"],
     )
 
 
@@ -68,25 +64,30 @@ def apply(image: Tensor, brain: Tensor, lesion: Tensor, transplant: Transplant) 
         The diseased image and the lesion's alpha (B, 1, H, W) in [0, 1]; all 0 where no other row has a lesion.
     """
     device = image.device
-    sick = lesion.flatten(1).any(dim=1)
-    chosen = pixels.nth(transplant.donor.to(device)[None], sick[None])[0]
+    chosen = pixels.nth(transplant.donor.to(device)[None], lesion.flatten(1).any(dim=1)[None])[0]
+    donor, grid = image[chosen], transplant.grid.to(device)
     alpha = _soft(_shrunk(lesion[chosen] & brain[chosen], transplant.margin.to(device)))
-    grid = transplant.grid.to(device)
-    donated = F.grid_sample(image[chosen], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    alpha = F.grid_sample(alpha, grid, mode="bilinear", padding_mode="zeros", align_corners=False) * brain
-    alpha = alpha * (chosen != torch.arange(len(image), device=device))[:, None, None, None]
-    donated = (donated.clamp_min(1e-6) ** transplant.gamma.to(device) * transplant.gain.to(device)).clamp(0, 1)
-    both = image.ne(0).flatten(2).any(dim=2) & image[chosen].ne(0).flatten(2).any(dim=2)
-    blend = alpha * transplant.opacity.to(device) * both[:, :, None, None]
-    return image + blend * (donated - image), alpha
+    moved = F.grid_sample(
+        torch.cat([donor, alpha], dim=1), grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    another = (chosen != torch.arange(len(image), device=device)).view(-1, 1, 1, 1)
+    donated, alpha = moved[:, :-1], moved[:, -1:] * (brain & another)
+    donated = (donated.clamp_min(1e-6).pow(transplant.gamma.to(device)) * transplant.gain.to(device)).clamp(0, 1)
+    both = _held(image) & _held(donor)
+    return torch.addcmul(image, alpha * (transplant.opacity.to(device) * both), donated - image), alpha
+
+
+def _held(image: Tensor) -> Tensor:
+    """(B, C, 1, 1) bool: contrasts that are there."""
+    return image.amax(dim=(2, 3), keepdim=True).ne(0)
 
 
 def _shrunk(mask: Tensor, margin: Tensor) -> Tensor:
-    """(B, 1, H, W) bool -> float, eroded by ``margin`` (B,) pixels per row."""
-    outside = 1 - mask.float()
+    """(B, 1, H, W) bool -> float, eroded by ``margin`` (B,) pixels per row, one at least."""
+    outside, margin = 1 - mask.float(), margin.view(-1, 1, 1, 1)
     for step in range(MARGIN):
         grown = F.max_pool2d(outside, 3, stride=1, padding=1)
-        outside = torch.where((margin > step)[:, None, None, None], grown, outside)
+        outside = torch.where(margin > step, grown, outside) if step else grown
     return 1 - outside
 
 

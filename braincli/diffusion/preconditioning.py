@@ -38,11 +38,13 @@ class Centred:
 
     def denoise(self, network: Network, x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W) estimate of x0, in x's dtype; ``network`` runs in float32."""
-        s, total = _column(sigma.double()), (_column(sigma.double()) ** 2 + self.spread**2).sqrt()
-        offset = x.double() - condition
-        joint = torch.cat([(offset / total).float(), condition * 2 - 1], dim=1)
-        change = (self.spread / total) ** 2 * offset + s * self.spread / total * network(joint, sigma.float().log())
-        return (condition + change).to(x)
+        s = _column(sigma.double())
+        share = self.spread / torch.hypot(s, torch.full_like(s, self.spread))
+        narrow, keep, change = (part.to(x.dtype) for part in (share / self.spread, share.square(), s * share))
+        offset = x - condition
+        joint = torch.cat([(offset * narrow).float(), condition * 2 - 1], dim=1)
+        anchor = torch.addcmul(condition.to(x.dtype), keep, offset)
+        return torch.addcmul(anchor, change, network(joint, sigma.float().log()).to(x.dtype))
 
     def weight(self, sigma: Tensor) -> Tensor:
         """Weight of |D - x0|^2 at ``sigma`` (B,): one in the units of F."""

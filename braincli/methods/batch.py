@@ -121,8 +121,8 @@ class Task(Batch):
 
 
 def present(image: Tensor) -> Tensor:
-    """(B, C, 1, 1) bool: which contrasts a row holds (an absent one is zero everywhere)."""
-    return image.ne(0).flatten(2).any(dim=2)[:, :, None, None]
+    """(B, C, 1, 1) bool: which contrasts of ``image`` >= 0 a row holds (an absent one is zero everywhere)."""
+    return image.amax(dim=(2, 3), keepdim=True).ne(0)
 
 
 def healthy_tissue(batch: Batch, margin: int = 2) -> Tensor:

@@ -18,6 +18,7 @@ from braincli.anomalies import augment, lesions
 from braincli.diffusion import draws
 from braincli.methods.batch import Batch, Task, healthy_tissue, present
 
+MOVED = ("target", "image", "planted", "tissue", "brain", "lesion", "unsure")  # what lies on a slice
 Parameters = TypeVar("Parameters", bound=Any)
 
 
@@ -55,7 +56,7 @@ class Lesson(BaseModel):
 
     @torch.no_grad()
     def planted(self, batch: Batch, generator: torch.Generator, *, run: int = 1) -> Task:
-        """The first step: ``batch`` with lesions in a share of its rows."""
+        """The first step: ``batch`` with lesions in a share of its rows. What counts is for the last step to say."""
         image, alpha = batch.image, torch.zeros_like(batch.image[:, :1])
         if self.plant:
             runs = -(-len(batch) // run)
@@ -70,30 +71,34 @@ class Lesson(BaseModel):
             chosen = (drawn < self.plant).repeat_interleave(run)[: len(batch), None, None, None]
             image, alpha = torch.where(chosen, diseased, image), where * chosen
         parts: dict[str, Any] = vars(batch) | {"image": image}
-        task = Task(**parts, target=batch.image, counts=batch.brain, planted=alpha)
-        return replace(task, counts=self.counted(task))
+        task = Task(**parts, target=batch.image, counts=batch.brain.expand_as(image), planted=alpha)
+        return task if self.varies else replace(task, counts=self.counted(task))
 
     @torch.no_grad()
     def varied(self, task: Task, generator: torch.Generator, *, run: int = 1) -> Task:
         """The second step: other heads, other scanners, fewer contrasts."""
-        if not (self.vary or self.drop or self.alone):
+        if not self.varies:
             return task
         shape = (-(-len(task) // run), *task.image.shape[1:])
         drawn = augment.draw(shape, generator, strength=self.vary, drop=self.drop, alone=self.alone)  # type: ignore[arg-type]
         variation = repeat_rows(drawn, run, len(task)).to(task.image.device)
-        brain = augment.move(task.brain, variation)
+        parts = {name: getattr(task, name) for name in MOVED if getattr(task, name) is not None}
+        if task.image is task.target:
+            del parts["image"]
+        moved: dict[str, Tensor] = {}
+        for masks in (True, False):
+            alike = {name: part for name, part in parts.items() if (part.dtype == torch.bool) is masks}
+            moved |= zip(alike, augment.move_all(list(alike.values()), variation), strict=True)
+        images = [moved["target"], *([moved["image"]] if "image" in moved else [])]
+        target, *image = augment.recolour(torch.stack(images), moved["brain"], variation)
+        changes: dict[str, Any] = moved | {"target": target, "image": image[0] if image else target}
+        varied = replace(task, **changes)
+        return replace(varied, counts=self.counted(varied))
 
-        def recoloured(image: Tensor) -> Tensor:
-            return augment.recolour(augment.move(image, variation), brain, variation)
-
-        target = recoloured(task.target)
-        moved = replace(
-            task, target=target, image=target if task.image is task.target else recoloured(task.image), brain=brain,
-            lesion=augment.move(task.lesion, variation), planted=augment.move(task.planted, variation),
-            tissue=None if task.tissue is None else augment.move(task.tissue, variation),
-            unsure=None if task.unsure is None else augment.move(task.unsure, variation),
-        )  # fmt: skip
-        return replace(moved, counts=self.counted(moved))
+    @property
+    def varies(self) -> bool:
+        """Whether the second step does anything."""
+        return bool(self.vary or self.drop or self.alone)
 
     def counted(self, task: Task) -> Tensor:
         """(B, C, H, W) bool: pixels that count; those of absent contrasts never do."""

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from braincli.networks.fir import doubled, halved
 from braincli.networks.norms import GroupNorm
 
+Shifts = dict[nn.Module, Tensor]  # by the layer that makes them, (B, C, 1, 1)
+
 
 class NCSNpp(nn.Module):
     """Noise-conditional U-Net.
@@ -86,6 +88,7 @@ class NCSNpp(nn.Module):
             channels = wide
         merge = pyramids and inputs != outputs
         self.merge = conv(folded, outputs * patch**2) if merge else None
+        self.shifting = [block.time for block in self.modules() if isinstance(block, ResidualBlock)]
 
     @property
     def out(self) -> nn.Conv2d:
@@ -100,7 +103,7 @@ class NCSNpp(nn.Module):
         """(B, inputs, H, W), (B,) or (1,) for all rows -> (B, outputs, H, W). H and W are multiples of ``stride``."""
         x = F.pixel_unshuffle(x, self.patch)
         phase = log_sigma[:, None] * self.frequencies[None] * 2 * math.pi
-        emb = self.embed(torch.cat([phase.sin(), phase.cos()], dim=1))
+        emb = self._shifts(self.embed(torch.cat([phase.sin(), phase.cos()], dim=1)))
 
         pyramid, h = x, self.enter(x)
         skips = [h]
@@ -115,6 +118,13 @@ class NCSNpp(nn.Module):
         if self.merge is not None:
             out = self.merge(out)
         return F.pixel_shuffle(out, self.patch)
+
+    def _shifts(self, emb: Tensor) -> Shifts:
+        """What the noise level ``emb`` (B, E) adds to each block's features, in one product for all of them."""
+        weight, bias = (torch.cat([getattr(layer, name) for layer in self.shifting]) for name in ("weight", "bias"))
+        shifts = F.linear(F.silu(emb), weight, bias)[:, :, None, None]
+        parts = shifts.split([layer.out_features for layer in self.shifting], dim=1)
+        return dict(zip(self.shifting, parts, strict=True))
 
 
 class Down(nn.Module):
@@ -131,7 +141,7 @@ class Down(nn.Module):
         self.combine = conv(pyramid, wide, kernel=1) if pyramids and not last else None
         self.resample = resample
 
-    def forward(self, h: Tensor, pyramid: Tensor, emb: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, pyramid: Tensor, emb: Shifts, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Features and input pyramid of the next level; what the way up needs is appended to ``skips``."""
         for block in self.blocks:
             h = block(h, emb)
@@ -162,7 +172,7 @@ class Up(nn.Module):
         self.grow = None if last else ResidualBlock(wide, wide, emb, resample, move="up")
         self.resample = resample
 
-    def forward(self, h: Tensor, out: Tensor | None, emb: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    def forward(self, h: Tensor, out: Tensor | None, emb: Shifts, skips: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Features and output pyramid of the next level; ``skips`` are used up from the end."""
         for block in self.blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb)
@@ -187,22 +197,22 @@ class ResidualBlock(nn.Module):
         self.norm_out, self.conv_out = norm(outputs), conv(outputs, outputs, gain=0.0)
         self.skip = conv(inputs, outputs, kernel=1) if move or inputs != outputs else None
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Shifts) -> Tensor:
         h = F.silu(self.norm_in(x))
         if self.move:
             move = self.resample.down if self.move == "down" else self.resample.up
             h, x = move(h), move(x)
-        h = self._with_noise_level(h, self.time(F.silu(emb)))
+        h = self._with_noise_level(h, emb[self.time])
         h = self.conv_out(F.silu(self.norm_out(h)))
         return ((x if self.skip is None else self.skip(x)) + h) * math.sqrt(0.5)
 
     def _with_noise_level(self, h: Tensor, shift: Tensor) -> Tensor:
-        """The first convolution plus ``shift`` (B, C); one for all rows, (1, C), joins its bias: a
+        """The first convolution plus ``shift`` (B, C, 1, 1); one for all rows, (1, C, 1, 1), joins its bias: a
         pass over the features less."""
         if len(shift) > 1 or torch.is_grad_enabled():
-            return self.conv_in(h) + shift[:, :, None, None]
+            return self.conv_in(h) + shift
         assert self.conv_in.bias is not None
-        return F.conv2d(h, self.conv_in.weight, self.conv_in.bias + shift[0], padding=1)
+        return F.conv2d(h, self.conv_in.weight, self.conv_in.bias + shift.flatten(), padding=1)
 
 
 class ResidualAttention(nn.Module):
@@ -213,7 +223,7 @@ class ResidualAttention(nn.Module):
         self.block = ResidualBlock(inputs, outputs, emb, resample)
         self.attend = Attention(outputs) if attend else None
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Shifts) -> Tensor:
         x = self.block(x, emb)
         return x if self.attend is None else self.attend(x)
 

@@ -87,3 +87,13 @@ def test_an_empty_brain_hides_nothing() -> None:
     mask = hiding.apply(brain, hiding.draw(SHAPE, generator(), whole=1.0))
     assert not mask[0].any()
     assert torch.equal(mask[1:], brain[1:])
+
+
+@pytest.mark.parametrize(("margin", "pixels"), [(0.0, 0), (0.1, 1), (1.0, 1), (2.5, 3), (4.0, 4)])
+def test_regions_are_widened_by_whole_pixels(margin: float, pixels: int) -> None:
+    region = torch.zeros(1, 1, 15, 15, dtype=torch.bool)
+    region[..., 7, 7] = True
+    wide = hiding.widened(region, torch.tensor(margin).view(1, 1, 1, 1))
+    expected = torch.zeros_like(region)
+    expected[..., 7 - pixels : 8 + pixels, 7 - pixels : 8 + pixels] = True
+    assert torch.equal(wide, expected)

@@ -33,3 +33,12 @@ def test_the_extent_is_that_of_what_holds() -> None:
     mask[0, 0, 2, 1] = mask[0, 0, 4, 3] = True
     mask[1] = True
     assert pixels.extent(mask).tolist() == [[[2, 5], [1, 4]], [[0, 6], [0, 5]], [[0, 0], [0, 0]]]
+
+
+def test_elliptic_distances_are_those_of_turned_coordinates() -> None:
+    centre, angle, axes = torch.tensor([[[3.0, 5.0]]]), torch.tensor([[0.4]]), torch.tensor([[[2.0, 0.5]]])
+    along, across = pixels.elliptic(centre, angle, axes, (8, 9))
+    y, x = torch.meshgrid(torch.arange(8.0) - 3, torch.arange(9.0) - 5, indexing="ij")
+    cos, sin = angle.cos().squeeze(), angle.sin().squeeze()
+    torch.testing.assert_close(along[0, 0], (y * cos + x * sin) / 2)
+    torch.testing.assert_close(across[0, 0], (x * cos - y * sin) / 0.5)

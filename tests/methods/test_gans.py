@@ -162,3 +162,25 @@ def test_fanogan_of_tsgm_reaches_sixteen_pixels() -> None:
     assert isinstance(method, FAnoGAN)
     assert method.net.grid == (16, 16, 16)
     assert method.folded == 4
+
+
+def test_a_generator_called_once_for_both_kinds_gives_what_two_calls_give() -> None:
+    method = build("cyclegan", keep_weight=0.0)
+    assert isinstance(method, CycleGAN)
+    given = batch(6)
+    healthy, diseased = given.image[0::2], given.image[1::2]
+    inside = given.brain[:1]
+    there = method.to_diseased(healthy) * inside
+    back = method.to_healthy(diseased) * inside
+    cycle = (method.to_healthy(there) * inside - healthy).abs().mean()
+    cycle = cycle + (method.to_diseased(back) * inside - diseased).abs().mean()
+    identity = (method.to_healthy(healthy) * inside - healthy).abs().mean()
+    identity = identity + (method.to_diseased(diseased) * inside - diseased).abs().mean()
+    judges = (method.discriminator_diseased, there), (method.discriminator_healthy, back)
+    adversarial = sum(((judge(fake) - 1) ** 2).mean() for judge, fake in judges)
+    real = (method.discriminator_diseased, diseased), (method.discriminator_healthy, healthy)
+    told = sum(((judge(image) - 1) ** 2).mean() for judge, image in real)
+    told = told + sum((judge(fake) ** 2).mean() for judge, fake in judges)
+    found = translations(method, given)
+    assert found["generators"][0] == pytest.approx((adversarial + 10 * cycle + 5 * identity).item(), rel=1e-5)
+    assert found["discriminators"][0] == pytest.approx((told / 2).item(), rel=1e-5)

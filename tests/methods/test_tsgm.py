@@ -173,7 +173,7 @@ def test_caution_is_the_highest_of_the_contrasts_at_hand() -> None:
 
 def test_plain_rows_are_seen_as_they_are_and_teach_suspicion() -> None:
     redraw = {"width": 8, "multipliers": (1, 2), "own": True, "plain": 1.0}
-    method = build(redraw=redraw, lesson={"leave_out": True, "plant": 0.5})
+    method = build(redraw=redraw, lesson={"leave_out": True, "plant": 0.5, "vary": 1.0})
     rng = torch.Generator().manual_seed(0)
     rows, brain = 12, torch.zeros(12, 1, *SIZE, dtype=torch.bool)
     brain[:, :, 4:28, 4:20] = True

@@ -54,7 +54,8 @@ def test_an_anomaly_is_one_body_that_lies_in_free_tissue(kind: str) -> None:
         overlap = [(mask[z] & mask[z + 1]).sum() for z in heights[:-1]]
         assert min(overlap) > 0, "slices continue each other"
         share = found.extent.sum(axis=(1, 2))
-        assert share[heights[0]] < share[found.centre[0]] > share[heights[-1]], "it closes towards its ends"
+        ends = share[heights[[0, -1]]]  # the middle may be one of them where the tissue beyond is not free
+        assert ends.min() < share[found.centre[0]] and ends.max() < share.max(), "it closes towards its ends"
         changed = np.abs(found.image - image).max(axis=1) > 1e-6
         assert changed.any() and not changed[~free].any() and not mask[~free].any()
         assert 0 <= found.image.min() <= found.image.max() <= 1

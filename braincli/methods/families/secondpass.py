@@ -10,7 +10,6 @@ from dataclasses import replace
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from braincli.anomalies import hiding
 from braincli.diffusion import draws
@@ -76,11 +75,9 @@ def hide(task: Task, generator: torch.Generator) -> Task:
     """``task`` with a hidden region in every row, which alone counts: the planted lesion with a margin (mostly), a
     region of lesion-like shape anywhere, or both. The lesion's faintest rim may stay visible, as it may in a scan."""
     which, size, level = draws.rand(generator, 3, len(task), 1, 1, 1).to(task.image.device)
-    lesion = (task.planted > 0.1 + 0.4 * level).float()
-    for step in range(4):
-        lesion = torch.where(size * 4 > step, F.max_pool2d(lesion, 3, stride=1, padding=1), lesion)
+    lesion = hiding.widened(task.planted > 0.1 + 0.4 * level, hiding.WIDEST * size)
     elsewhere = hiding.apply(task.brain, hiding.draw(tuple(task.image.shape), generator, share=(0.01, 0.4), frayed=0.1))
     alone = (which < 0.5) & lesion.flatten(1).any(dim=1)[:, None, None, None]
-    hidden = ((lesion > 0) & (which < 0.8)) | (elsewhere & ~alone)
+    hidden = (lesion & (which < 0.8)) | (elsewhere & ~alone)
     hidden = hidden & task.brain
     return replace(task, hidden=hidden, counts=task.counts & hidden)

@@ -85,8 +85,11 @@ class Translation(Method):
         without, with_lesion = batch.rows(by_kind[:half]), batch.rows(by_kind[-half:])
         healthy, diseased = without.image, with_lesion.image
         in_healthy, in_diseased = (part.brain & present(part.image) for part in (without, with_lesion))
-        fake_diseased = self.translate(self.to_diseased, healthy, in_healthy)
-        fake_healthy = self.translate(self.to_healthy, diseased, in_diseased)
+        # what a generator makes of both kinds: the partner of one, and the other as it is (instances know no batch)
+        kinds, inside = (healthy, diseased), (in_healthy, in_diseased)
+        known = c.identity_weight > 0
+        fake_diseased, *same_diseased = self._translated(self.to_diseased, kinds, inside, known)
+        fake_healthy, *same_healthy = self._translated(self.to_healthy, kinds[::-1], inside[::-1], known)
         fooled_diseased = self._adversarial(self.discriminator_diseased, fake_diseased, True)
         fooled_healthy = self._adversarial(self.discriminator_healthy, fake_healthy, True)
         adversarial = fooled_diseased + fooled_healthy
@@ -95,10 +98,9 @@ class Translation(Method):
         cycle = cycle_healthy + cycle_diseased
         total = adversarial + c.cycle_weight * cycle
         logs = {"adversarial": adversarial.detach(), "cycle": cycle.detach()}
-        if c.identity_weight:
-            identity_healthy = F.l1_loss(self.translate(self.to_healthy, healthy, in_healthy), healthy)
-            identity_diseased = F.l1_loss(self.translate(self.to_diseased, diseased, in_diseased), diseased)
-            total = total + c.identity_weight * (identity_healthy + identity_diseased)
+        if known:
+            identity = F.l1_loss(same_healthy[0], healthy) + F.l1_loss(same_diseased[0], diseased)
+            total = total + c.identity_weight * identity
         if c.keep_weight:
             keep = masked_mean((fake_healthy - diseased).abs(), with_lesion.counts)
             total, logs["keep"] = total + c.keep_weight * keep, keep.detach()
@@ -106,12 +108,23 @@ class Translation(Method):
         past_diseased = self.pools["diseased"].swap(fake_diseased, generator)
         past_healthy = self.pools["healthy"].swap(fake_healthy, generator)
         discrimination = (
-            self._adversarial(self.discriminator_diseased, diseased, True)
-            + self._adversarial(self.discriminator_diseased, past_diseased, False)
-            + self._adversarial(self.discriminator_healthy, healthy, True)
-            + self._adversarial(self.discriminator_healthy, past_healthy, False)
+            self._discrimination(self.discriminator_diseased, diseased, past_diseased)
+            + self._discrimination(self.discriminator_healthy, healthy, past_healthy)
         ) / 2
         yield "discriminators", discrimination, {"discriminator": discrimination.detach()}
+
+    def _translated(
+        self, generator: ResNetGenerator, images: tuple[Tensor, ...], inside: tuple[Tensor, ...], both: bool
+    ) -> tuple[Tensor, ...]:
+        """:meth:`translate` of two images in one call, or with ``both`` false of the first alone."""
+        if not both:
+            return (self.translate(generator, images[0], inside[0]),)
+        return self.translate(generator, torch.cat(images), torch.cat(inside)).tensor_split(2)
+
+    def _discrimination(self, discriminator: PatchGAN, real: Tensor, fake: Tensor) -> Tensor:
+        """Loss of ``discriminator``, which looks at as many real as fake images in one call."""
+        of_real, of_fake = discriminator(self.fold(torch.cat([real, fake]))).tensor_split(2)
+        return least_squares(of_real, real=True) + least_squares(of_fake, real=False)
 
     def _adversarial(self, discriminator: PatchGAN, image: Tensor, real: bool) -> Tensor:
         return least_squares(discriminator(self.fold(image)), real=real)
