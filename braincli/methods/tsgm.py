@@ -140,7 +140,7 @@ REFERENCE: Preset = {
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
     "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4,
-    "redraw": {"own": True, "looks": 4, "caution": (0.5, 0.5, 0.5, 1.25), "temperature": 0.3},
+    "redraw": {"own": True, "looks": 4, "caution": 1.25, "temperature": 0.3},
     "lesson": LEFT_OUT | {"alone": 0.2, "plant": 0.9, "transplant": 0.67}, "sampler": "ddim", "steps": 3,
     "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600}, "train_batch": 16, "warmup": 200,
     "decay": "cosine",

@@ -30,7 +30,7 @@ from braincli.imaging.volume import (
 )
 
 MARK = (3, 11, 2)
-PRIVATE = {"descrip": b"Time=101010", "aux_file": b"DOE^JOHN", "db_name": b"19500101", "intent_name": b"JD"}
+PRIVATE = {"descrip": b"Time=101010", "aux_file": b"DOE^JOHN", "db_name": b"19500101", "intent_name": b"DOE_J_1950"}
 
 
 def marked(path: Path, matrix: np.ndarray, **how: object) -> Path:
