@@ -10,7 +10,23 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from braincli.api import bids, calibrate, check, detect, load_model, preprocess, score, split, synth, train
+    from braincli.api import (
+        bids,
+        calibrate,
+        check,
+        classify,
+        detect,
+        explain,
+        load_model,
+        preprocess,
+        score,
+        split,
+        synth,
+        train,
+        train_classifier,
+        translate,
+        validate_classifier,
+    )
     from braincli.phantom.run import run as demo
 
 # OpenMP reads these when torch is imported, so they are set here, before. Threads that spin while they wait make
@@ -27,20 +43,25 @@ VERBS = {  # name -> module:function
             "bids",
             "calibrate",
             "check",
+            "classify",
             "detect",
+            "explain",
             "load_model",
             "preprocess",
             "score",
             "split",
             "synth",
             "train",
+            "train_classifier",
+            "translate",
+            "validate_classifier",
         )
     },
     "demo": "phantom.run:run",
 }
 __all__ = [
-    "__version__", "bids", "calibrate", "check", "demo", "detect", "load_model", "preprocess", "score", "split",
-    "synth", "train",
+    "__version__", "bids", "calibrate", "check", "classify", "demo", "detect", "explain", "load_model",
+    "preprocess", "score", "split", "synth", "train", "train_classifier", "translate", "validate_classifier",
 ]  # fmt: skip
 
 RESEARCH_USE_ONLY = "Research use only; not a medical device."

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from braincli.synthesis.run import Synthetic
 
 __all__ = [
-    "calibrate", "calibrate_all", "check", "detect", "load_model", "preprocess", "score", "split", "synth", "train",
+    "calibrate", "calibrate_all", "check", "classify", "detect", "explain", "load_model", "preprocess", "score",
+    "split", "synth", "train", "train_classifier", "translate", "validate_classifier",
 ]  # fmt: skip
 
 

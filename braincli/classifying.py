@@ -39,7 +39,7 @@ def train_classifier(
         InputError, UsageError, ModelError, ResourceError: see :mod:`braincli.classification.train`.
 
     Example:
-        >>> braincli.api.train_classifier("cohort.tsv", "models/ms", method="l2i", target=("basel",))
+        >>> braincli.train_classifier("cohort.tsv", "models/ms", method="l2i", target=("basel",))
     """
     from braincli.classification.train import train_classifier as run
     from braincli.imaging.given import Scratch, given_cases
@@ -75,7 +75,7 @@ def validate_classifier(
         InputError, UsageError, ResourceError: see :mod:`braincli.classification.validate`.
 
     Example:
-        >>> braincli.api.validate_classifier("cohort.tsv", method=("l2i", "vanilla")).tables["l2i"]["all"]["auroc"]
+        >>> braincli.validate_classifier("cohort.tsv", method=("l2i", "vanilla")).tables["l2i"]["all"]["auroc"]
     """
     from braincli.classification.validate import FILES, validate_classifiers
     from braincli.imaging.given import Scratch, given_cases
@@ -120,7 +120,7 @@ def classify(
         InputError: the only case, or every case, cannot be used.
 
     Example:
-        >>> braincli.api.classify("cohort.tsv", model="models/ms").cases[0].probability
+        >>> braincli.classify("cohort.tsv", model="models/ms").cases[0].probability
     """
     from braincli.classification.info import load_classifier
     from braincli.classification.predict import FILES, classify_cases

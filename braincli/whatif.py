@@ -45,7 +45,7 @@ def translate(
         CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
 
     Example:
-        >>> braincli.api.translate("sub01/", "out/", model="models/age", to=("40", "80"))
+        >>> braincli.translate("sub01/", "out/", model="models/age", to=("40", "80"))
     """
     from braincli.imaging.given import Scratch, given_cases
     from braincli.runtime.files import refuse_folder
@@ -87,7 +87,7 @@ def explain(
         CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.
 
     Example:
-        >>> braincli.api.explain("sub01/", "out/", model="models/classifier")
+        >>> braincli.explain("sub01/", "out/", model="models/classifier")
     """
     from braincli.imaging.given import Scratch, given_cases
     from braincli.runtime.files import refuse_folder

@@ -22,7 +22,10 @@ from braincli.config import CalibrateConfig, DetectConfig, ScoreConfig, SynthCon
 from braincli.errors import InputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["bids", "calibrate", "check", "demo", "detect", "load_model", "preprocess", "score", "split", "synth", "train"]
+VERBS = [
+    "bids", "calibrate", "check", "classify", "demo", "detect", "explain", "load_model", "preprocess", "score", "split",
+    "synth", "train", "train_classifier", "translate", "validate_classifier",
+]  # fmt: skip
 SHAPE, GRID = (24, 28, 12), affine("LPS", (5.0, 5.0, 6.0))
 
 

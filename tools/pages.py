@@ -35,8 +35,6 @@ COPIED = {  # page -> the file that it is
     "models/leaderboard.md": "models/LEADERBOARD.md",
     "models/samplers.md": "models/SAMPLERS.md",
 }
-OF_API = ("translate", "explain", "train_classifier", "validate_classifier", "classify")
-WHAT_IF = {name: f"api.{name}" for name in OF_API}  # of braincli.api alone
 PAGE_OF = {origin: page for page, origin in COPIED.items()}
 MODELS = "{{models}}"  # in tables that several pages show: wherever the cards lie from there
 PICTURES = ("examples/demo.png",)
@@ -58,8 +56,7 @@ def pages() -> dict[str, str]:
 
 def functions() -> dict[str, str]:
     """The functions of the Python door, and where each lies; the demo is for the shell."""
-    lazily = {name: where.replace(":", ".") for name, where in braincli.VERBS.items() if name != "demo"}
-    return {name: f"braincli.{where}" for name, where in (lazily | WHAT_IF).items()}
+    return {name: f"braincli.{where.replace(':', '.')}" for name, where in braincli.VERBS.items() if name != "demo"}
 
 
 def _reference(target: str, title: str, options: str = "{heading_level: 1, show_root_heading: true}") -> str:

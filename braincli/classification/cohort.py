@@ -11,6 +11,7 @@ import numpy as np
 from braincli.errors import InputError, UsageError
 from braincli.imaging.case import Case
 from braincli.imaging.names import Contrast
+from braincli.wording import counted
 
 FIRST = ("healthy", "control")  # classes that are named first where they are there: what the others are compared with
 HINT = "Name the columns with --label and --site; every case needs both."
@@ -72,7 +73,7 @@ def labelled(cases: Sequence[Case], contrast: Contrast, label: str, site: str) -
     sites = tuple(sorted(set(given[1])))
     if len(classes) < 2:
         raise InputError(
-            f"All {len(ordered)} cases are {classes[0]}: there is nothing to tell apart.",
+            f"The only class is {classes[0]} ({counted(len(ordered), 'case')}): there is nothing to tell apart.",
             f"Add cases of another class (column {label}).",
         )
     return Cohort(
@@ -90,7 +91,8 @@ def _fact(case: Case, column: str, others: Iterable[Case]) -> str:
     value = fact(case, column)
     if value is None:
         if all(fact(other, column) is None for other in others):
-            raise InputError(f"The manifest has no column {column!r}.", HINT)
+            known = sorted({name for other in others for name in other.facts} | {"group"})
+            raise InputError(f"The manifest has no column {column!r}.", f"{HINT} Columns: {', '.join(known)}.")
         raise InputError(f"{case.id} has no {column}.", HINT)
     return value
 

@@ -21,6 +21,7 @@ from braincli.runtime import cohort, device, files
 from braincli.runtime.cohort import Outcome
 from braincli.runtime.files import safe_cell
 from braincli.runtime.progress import Reporter
+from braincli.wording import counted
 
 FILES = ("predictions.tsv", "figures.csv", "figures.json")
 
@@ -110,7 +111,9 @@ def classify_cases(
     told = [outcome.result for outcome in outcomes if outcome.result is not None]
     failures = {outcome.id: outcome.error for outcome in outcomes if outcome.error is not None}
     if not told:
-        raise InputError(f"None of {len(cases)} cases can be classified.", str(next(iter(failures.values()))))
+        raise InputError(
+            f"None of {counted(len(cases), 'case')} can be classified.", str(next(iter(failures.values())))
+        )
     known = [said for said in told if said.label in model.info.classes]
     tables = {model.info.name: by_site(_judged(known, model.info), model.info.training.target)} if known else {}
     return Predictions(

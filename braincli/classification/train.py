@@ -24,6 +24,7 @@ from braincli.runtime.locks import NAME as LOCK
 from braincli.runtime.locks import locked
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import fingerprint
+from braincli.wording import counted
 
 BEGUN = "classifier.json"  # in ``work``: what a training that has not ended learns from
 OWN = {"model.json", WEIGHTS, "README.md", "work", LOCK}
@@ -181,8 +182,9 @@ def card(info: ClassifierInfo) -> str:
         f"# {info.name}\n",
         f"{' or '.join(info.classes)}, by the {info.contrast} scan of a whole brain. {entry.summary[0].upper()}"
         f"{entry.summary[1:]} ({entry.paper}). {RESEARCH_USE_ONLY}\n",
-        f"Method `{info.method}`, preset `{info.preset}`, {info.parameters:,} parameters, {learnt.steps} steps, seed "
-        f"{learnt.seed}; volumes of {' x '.join(map(str, info.grid.shape))} voxels of {info.grid.mm:g} mm.\n",
+        f"Method `{info.method}`, preset `{info.preset}`, {info.parameters:,} parameters, "
+        f"{counted(learnt.steps, 'step')}, seed {learnt.seed}; "
+        f"volumes of {' x '.join(map(str, info.grid.shape))} voxels of {info.grid.mm:g} mm.\n",
         "## Learnt from\n",
         _row(["site", *info.classes]),
         _row(["---"] * (len(info.classes) + 1)),

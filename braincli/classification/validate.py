@@ -22,6 +22,7 @@ from braincli.runtime import device as devices
 from braincli.runtime import files
 from braincli.runtime.files import safe_cell
 from braincli.runtime.progress import Reporter
+from braincli.wording import counted
 
 if TYPE_CHECKING:
     from braincli.classification.learn import Lesson
@@ -218,7 +219,9 @@ def _in_parts(cohort: Cohort, folds: int, seed: int) -> Iterator[Fold]:
     from braincli.classification.learn import strata
 
     if len(cohort.cases) < folds:
-        raise UsageError(f"{len(cohort.cases)} cases cannot be dealt out to {folds} folds.", "Ask for fewer.")
+        raise UsageError(
+            f"{counted(len(cohort.cases), 'case')} cannot be dealt out to {folds} folds.", "Ask for fewer."
+        )
     generator, part = np.random.default_rng(seed), np.zeros(len(cohort.cases), int)
     dealt = 0
     for rows in strata(cohort):

@@ -30,6 +30,7 @@ from braincli.cli.options import (
     read,
 )
 from braincli.errors import CohortError
+from braincli.wording import counted
 
 LISTS = ("--participant-label", "--participant_label", "--session-label", "--session_label")
 
@@ -147,6 +148,6 @@ def command(
         words.say(done.table())
     if level == "participant" and (failed := done.failures):
         raise CohortError(
-            f"{len(failed)} of {len(done.cases)} cases failed: {', '.join(case.case for case in failed)}.",
+            f"{len(failed)} of {counted(len(done.cases), 'case')} failed: {', '.join(case.case for case in failed)}.",
             "Mend them and run again with --resume; the others are complete.",
         )

@@ -26,6 +26,7 @@ from braincli.cli.options import (
 )
 from braincli.cli.options import contrasts as completed_contrasts
 from braincli.errors import CohortError
+from braincli.wording import counted
 
 if TYPE_CHECKING:
     from braincli.model.info import Calibration
@@ -133,7 +134,7 @@ def command(
         _say(fits[""])
     if left_out := {case for fit in fits.values() for case in fit.provenance.left_out}:
         raise CohortError(
-            f"{len(left_out)} cases were left out of the calibration: {', '.join(sorted(left_out))}.",
+            f"Left out of the calibration: {counted(len(left_out), 'case')} ({', '.join(sorted(left_out))}).",
             "Mend them, or go on.",
         )
 
@@ -189,11 +190,11 @@ def _say(calibration: Calibration) -> None:
         typer.echo(f"lesion F1  {facts.lesion_f1_cross_fit:.3f} cross-fitted")
     if facts.bound is not None:
         typer.echo(
-            f"bound      {facts.bound.limit_ml:g} ml in {len(facts.bound.images)} healthy cases; "
+            f"bound      {facts.bound.limit_ml:g} ml in {counted(len(facts.bound.images), 'healthy case')}; "
             f"marked, as a mean (cost in DSC): {bound_words(calibration)}"
         )
     for case, healthy_slices in facts.healthy.items():
         typer.echo(
             f"healthy    {healthy_slices.mask_ml:.2f} ml marked in {healthy_slices.brain_ml:.0f} ml of "
-            f"{healthy_slices.slices} slices: {case}"
+            f"{counted(healthy_slices.slices, 'slice')}: {case}"
         )

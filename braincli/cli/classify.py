@@ -28,6 +28,7 @@ from braincli.cli.options import (
     read,
 )
 from braincli.errors import CohortError
+from braincli.wording import counted
 
 app = typer.Typer(
     help="Classify whole volumes of several sites: train, validate by site, predict.\n\n"
@@ -135,7 +136,7 @@ def train(
     if as_json:
         show_json(info and info.model_dump(mode="json"))
     if info is not None:
-        told = f"{info.parameters / 1e6:.2f} M parameters, {info.training.steps} steps, saved"
+        told = f"{info.parameters / 1e6:.2f} M parameters, {counted(info.training.steps, 'step')}, saved"
         words.say(f"{info.name}: {told}. Next: braincli classify predict CASES --model {output}")
 
 
@@ -255,6 +256,6 @@ def predict(
     if found.failures:
         told = "\n".join(f"  {name}\t{' '.join(error.message.split())}" for name, error in found.failures.items())
         raise CohortError(
-            f"{len(found.failures)} of {len(found.failures) + len(found.cases)} cases failed:\n{told}",
+            f"{len(found.failures)} of {counted(len(found.failures) + len(found.cases), 'case')} failed:\n{told}",
             "Mend them and run again.",
         )

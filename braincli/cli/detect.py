@@ -37,6 +37,7 @@ from braincli.cli.options import (
     wanted,
 )
 from braincli.errors import CohortError, UsageError
+from braincli.wording import counted
 
 if TYPE_CHECKING:
     from braincli.detection.report import DetectReport
@@ -153,7 +154,7 @@ def command(
         words.say("\n".join([done.table(), *places(done, output)]))
     if failed := done.failures:
         raise CohortError(
-            f"{len(failed)} of {len(done.cases)} cases failed: {', '.join(case.case for case in failed)}.",
+            f"{len(failed)} of {counted(len(done.cases), 'case')} failed: {', '.join(case.case for case in failed)}.",
             "Mend them and run again with --resume; the others are complete.",
         )
 

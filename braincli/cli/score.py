@@ -23,6 +23,7 @@ from braincli.cli.options import (
     read,
 )
 from braincli.errors import CohortError
+from braincli.wording import counted
 
 
 def command(
@@ -128,4 +129,4 @@ def command(
         words.say(f"{report.as_table()}\nWrote scores.csv and scores.json to {output.name}.")
     if report.failed:
         names = ", ".join(case.case for case in report.failed)
-        raise CohortError(f"{len(report.failed)} of {len(report.cases)} cases were not scored: {names}.")
+        raise CohortError(f"Not scored: {len(report.failed)} of {counted(len(report.cases), 'case')} ({names}).")

@@ -19,6 +19,7 @@ import typer
 from braincli.cli.common import COMMANDS, guarded, show, show_json
 from braincli.cli.options import AsJson, Debug, Quiet, option
 from braincli.errors import BraincliError, UsageError
+from braincli.wording import counted
 
 if TYPE_CHECKING:
     from braincli.runtime.fates import Fate
@@ -134,7 +135,7 @@ def _resume(output: Path, **given: Any) -> None:
     if missing:
         _go(replace(plan, submitted=missing, fresh=False), given, reporting)
     else:
-        reporting.say(f"All {len(done)} cases are done.")
+        reporting.say(f"{counted(len(done), 'case')} done, none is missing.")
         _gather(output, given["as_json"], reporting)
 
 
@@ -233,7 +234,7 @@ def _plan(
     resources.refuse()
     cases = planned(lambda: _run(verb, words))
     if len(cases) < parts:
-        reporter.say(f"{len(cases)} parts: there are no more cases.")
+        reporter.say(f"{counted(len(cases), 'part')}: there are no more cases.")
     shared = tuple(map(tuple, shares(cases, min(parts, len(cases)))))
     every = tuple(range(len(shared)))
     return Round(new_folder(output), verb, tuple(words), Path.cwd(), output, shared, every, resources)
@@ -262,7 +263,7 @@ def _go(plan: Round, given: Mapping[str, Any], reporter: Reporter) -> None:
         return
     sent = plan.submit()
     cases = sum(len(sent.parts[part]) for part in sent.submitted)
-    parts = f"{len(sent.submitted)} of {len(sent.parts)} parts, {cases} cases"
+    parts = f"{len(sent.submitted)} of {counted(len(sent.parts), 'part')}, {counted(cases, 'case')}"
     reporter.say(f"job {sent.job}: {parts}; braincli slurm status {sent.output}")
     if given["wait"]:
         fates.wait(sent, reporter)

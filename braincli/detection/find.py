@@ -26,6 +26,7 @@ from braincli.runtime.device import precision
 from braincli.runtime.overlap import Steps, in_one_go
 from braincli.runtime.progress import Reporter
 from braincli.spec import MapOptions
+from braincli.wording import counted
 
 if TYPE_CHECKING:
     from braincli.methods.base import PlainConfig
@@ -201,7 +202,7 @@ def beyond(slices: Slices, spec: SliceSpec) -> list[str]:
     mm = "" if spec.slice_mm == "own" else f" of {spec.slice_mm:g} mm"
     return [
         f"only the slices {first} to {last}{mm} were looked at, as in training: "
-        f"{slices.beyond} others that show the brain have no mask"
+        f"outside them, {counted(slices.beyond, 'slice')} of brain got no mask"
     ]
 
 

@@ -16,6 +16,7 @@ from braincli.reporting import citations, viewer
 from braincli.reporting.figures import NAMES, Shown
 from braincli.reporting.pages import CasePage, LesionRow, QualityRow
 from braincli.runtime.provenance import RunRecord
+from braincli.wording import counted
 
 TABLE_NOTE = (
     "Numbers are those of the lesions image. Side, height and depth go by the brain mask: height is 0 at the lowest "
@@ -122,7 +123,8 @@ def _limits(findings: Findings, record: RunRecord, info: ModelInfo) -> Iterator[
         yield "The model was not calibrated for these contrasts."
         return
     fitted = found.provenance
-    yield f"Threshold, weights and smallest lesion were fitted on {len(fitted.cases)} cases ({fitted.objective})."
+    cases = counted(len(fitted.cases), "case")
+    yield f"Threshold, weights and smallest lesion were fitted on {cases} ({fitted.objective})."
     if fitted.dsc_cross_fit is not None:
         yield f"Fitted on one half of them and measured on the other, the mean DSC was {fitted.dsc_cross_fit:.2f}."
     elif fitted.dsc_fitted is not None:

@@ -16,6 +16,7 @@ from braincli.imaging.slices import Slices
 from braincli.methods.base import Method, Tick
 from braincli.model.folder import LoadedModel
 from braincli.runtime.progress import Reporter
+from braincli.wording import counted
 
 M = TypeVar("M", bound=torch.nn.Module)
 Given = dict[str, Tensor]
@@ -241,6 +242,6 @@ def _retreat(
         method.to(torch.device("cpu"))
         return batch, torch.device("cpu")
     raise ResourceError(
-        f"Out of memory with {batch} slices at a time on {device}.",
+        f"Out of memory with {counted(batch, 'slice')} at a time on {device}.",
         "Use a smaller --batch, --on-oom halve, or --device cpu.",
     )

@@ -17,6 +17,7 @@ from braincli.imaging.case import Case
 from braincli.imaging.manifest import as_manifest
 from braincli.imaging.names import Contrast
 from braincli.runtime import files
+from braincli.wording import counted
 
 TIME_POINT = re.compile(r"^(sub-[A-Za-z0-9]+)_ses-.+$|^(BraTS-.+)-[0-9]{3}$")  # BIDS; BraTS since 2023
 
@@ -74,7 +75,9 @@ def split(
     rest = order[testing:]
     judging = 0 if folds else _count(validation, len(order))
     if testing > len(order) or judging > len(rest) or (folds and len(rest) < folds):
-        raise UsageError(f"{len(order)} patients are too few for this split.", "Ask for smaller parts or fewer folds.")
+        raise UsageError(
+            f"Too few for this split: {counted(len(order), 'patient')}.", "Ask for smaller parts or fewer folds."
+        )
 
     def of(patients: Sequence[str]) -> list[Case]:
         return sorted((case for name in patients for case in by_patient[name]), key=lambda case: case.id)
@@ -138,4 +141,4 @@ def write_split(parts: Split, folder: Path, *, overwrite: bool = False) -> list[
         files.write_text(folder / name, text)
     ids = [{"train": [c.id for c in f.train], "val": [c.id for c in f.validation]} for f in parts.folds]
     files.write_json(folder / "splits.json", ids)
-    return [f"{name}: {len(cases)} cases" for name, cases in tables.items()]
+    return [f"{name}: {counted(len(cases), 'case')}" for name, cases in tables.items()]

@@ -12,6 +12,7 @@ from braincli.methods.registry import METHODS
 from braincli.model.info import WORTHLESS, Healthy, ModelInfo, Provenance
 from braincli.runtime import files
 from braincli.spec import SliceSpec
+from braincli.wording import counted
 
 NOTES = "<!-- notes: what stands below is kept when the card is written again -->"
 
@@ -76,12 +77,12 @@ def _training(info: ModelInfo) -> str:
     if training.best:
         steps = ", ".join(f"{stage} at step {one.step:,}" for stage, one in training.best.items())
         judged = f" The weights are those that {', '.join(training.validation)} found best: {steps}."
-    stopped = f" It stopped before its end: {_steps(training.left)} steps are left." if training.left else ""
+    stopped = f" It stopped before its end: left are {_steps(training.left)} steps." if training.left else ""
     return "\n".join(
         [
             "## Training\n",
-            f"{training.slices or 0:,} slices of {len(training.cases)} cases ({', '.join(training.cases)}); "
-            f"steps: {_steps(training.steps)}; "
+            f"{counted(training.slices or 0, 'slice')} of {counted(len(training.cases), 'case')} "
+            f"({', '.join(training.cases)}); steps: {_steps(training.steps)}; "
             f"{training.minutes or 0:g} minutes of wall time in the last run{compute}.{begun}{judged}{stopped}\n",
         ]
     )

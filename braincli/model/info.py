@@ -23,6 +23,7 @@ from braincli.model.facts import Said, Stored
 from braincli.model.facts import Training as Training
 from braincli.model.facts import subset as subset
 from braincli.spec import MapOptions, SliceSpec
+from braincli.wording import counted
 
 APART = ("slices", "map")  # options that the file holds beside the others
 
@@ -84,8 +85,8 @@ class ModelInfo(Said):
     @property
     def unfinished(self) -> str:
         """In words what is left of its training; empty where that came to its end."""
-        left = ", ".join(f"{count} steps of {stage}" for stage, count in self.training.left.items())
-        return f"the training of {self.name} has not ended: {left} are left" if left else ""
+        left = ", ".join(f"{counted(count, 'step')} of {stage}" for stage, count in self.training.left.items())
+        return f"the training of {self.name} has not ended: left are {left}" if left else ""
 
     def calibration_for(self, contrasts: Collection[Contrast]) -> Calibration | None:
         """The calibration for scans with just these contrasts, however good; None where there is none."""

@@ -21,6 +21,7 @@ DARK, LIGHT, FAINT = "#0b0d10", "#e8eaed", "#8b929b"
 CELL_INCH = 1.55
 LEAST_INCH = 6.4  # of the width: the footer is as long
 HEAD_INCH, FOOT_INCH, BAR_INCH, LINE_INCH = 0.62, 0.44, 0.42, 0.14
+CAPTION_INCH = 0.15  # below a row: a brain may reach the lower edge of its picture
 TITLE_PAD_INCH = 3 / 72
 NUMBER = "#ffd75e"
 PNG_LEVEL, JPEG_QUALITY = 3, 85
@@ -51,7 +52,7 @@ class Row:
     """Pictures of one size side by side, None where there is none.
 
     Attributes:
-        label: written into the first one.
+        label: written below the first one.
         aspect: height of a pixel by its width.
         ends: letters at the left and the right end.
     """
@@ -100,20 +101,22 @@ def paint(rows: Sequence[Row], words: Words, bar: Bar | None = None) -> Image:
     below = FOOT_INCH + LINE_INCH * len(words.foot)
     foot = below + (BAR_INCH if bar else 0)
     tall = [wide * row.tallness for row in rows]
-    width, height = wide * columns, HEAD_INCH + foot + sum(tall)
+    captions = [CAPTION_INCH * (1 + row.label.count("\n")) if row.label else 0.0 for row in rows]
+    width, height = wide * columns, HEAD_INCH + foot + sum(tall) + sum(captions)
     canvas = Canvas(width, height, DARK)
     top = height - HEAD_INCH
     for column, plane in enumerate(rows[0].planes):
         if plane is not None:
             _text(canvas, (column + 0.5) * wide, top + TITLE_PAD_INCH, plane.title, LIGHT, 8, "ms")
-    for row, deep in zip(rows, tall, strict=True):
+    for row, deep, caption in zip(rows, tall, captions, strict=True):
         top -= deep
         for column, plane in enumerate(row.planes):
             if plane is not None:
                 _show(canvas, plane, _centred(plane, row.aspect, (column * wide, top, wide, deep)))
-        _text(canvas, 0.03 * wide, top + 0.03, row.label, FAINT, 6.5, "ld")
         _text(canvas, 0.03 * wide, top + deep - 0.03, row.ends[0], FAINT, 6.5, "la")
         _text(canvas, width - 0.03 * wide, top + deep - 0.03, row.ends[1], FAINT, 6.5, "ra")
+        _text(canvas, 0.03 * wide, top - 0.03, row.label, FAINT, 6.5, "la")
+        top -= caption
     _write(canvas, words, width, height, below)
     if bar is not None:
         _bar(canvas, bar, width, foot)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from braincli.reporting.pages import render
 from braincli.runtime.frames import dataframe
+from braincli.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ def fragment(
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     sources = [(name, inline(png)) for name, png in pictures[:MOST_PICTURES]]
     if hidden := len(pictures) - len(sources):
-        notes = [*notes, f"{hidden} more pictures are not shown"]
+        notes = [*notes, f"not shown: {counted(hidden, 'more picture')}"]
     return render("notebook.html", title=title, columns=columns, rows=cells, notes=notes, pictures=sources).strip()
 
 

@@ -13,6 +13,7 @@ from braincli.errors import BraincliError, CohortError, InternalError, QualityEr
 from braincli.runtime import device
 from braincli.runtime.overlap import Steps, overlapped
 from braincli.runtime.progress import Reporter
+from braincli.wording import counted
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -67,7 +68,8 @@ class Jobs:
         fit = max(1, int(memory_gb / self.need_gb))
         if fit < min(self.wanted, cases):
             reporter.say(
-                f"{fit} of {self.wanted} jobs: memory ({memory_gb:.1f} GB available, {self.need_gb:.1f} GB for each)."
+                f"{fit} of {counted(self.wanted, 'job')}: memory ({memory_gb:.1f} GB available, "
+                f"{self.need_gb:.1f} GB for each)."
             )
         return min(self.wanted, cases, fit)
 
@@ -96,7 +98,7 @@ def part(cases: Sequence[I], part_id: int | None, num_parts: int | None, reporte
         )
     chosen = shares(sorted(cases, key=lambda case: case.id), num_parts)[part_id]
     nothing = "" if chosen else "; nothing to do"
-    reporter.say(f"part {part_id} of {num_parts}: {len(chosen)} of {len(cases)} cases{nothing}")
+    reporter.say(f"part {part_id} of {num_parts}: {len(chosen)} of {counted(len(cases), 'case')}{nothing}")
     return chosen
 
 
@@ -246,7 +248,7 @@ def results(outcomes: Sequence[Outcome[R]]) -> list[R]:
         table = "\n".join(f"  {outcome.id}\t{short(outcome.error)}" for outcome in failed if outcome.error)
         kind = QualityError if all(isinstance(outcome.error, QualityError) for outcome in failed) else CohortError
         error = kind(
-            f"{len(failed)} of {len(outcomes)} cases failed:\n{table}",
+            f"{len(failed)} of {counted(len(outcomes), 'case')} failed:\n{table}",
             "Mend them and run again with --resume; the others are complete.",
         )
         error.outcomes = list(outcomes)

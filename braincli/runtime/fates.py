@@ -23,6 +23,7 @@ from braincli.runtime import files
 from braincli.runtime.progress import Reporter
 from braincli.runtime.rounds import FOLDER, Round
 from braincli.runtime.slurm import State
+from braincli.wording import counted
 
 TABLE = FOLDER / "outcomes.tsv"
 NAMED = 20  # cases in one message
@@ -188,9 +189,8 @@ def _progress(job: str, states: Sequence[State]) -> str:
     running = sum(state.going for state in states) - len(pending)
     reasons = sorted({state.reason for state in pending if state.reason})
     waiting = f"{len(pending)} waiting" + (f" ({', '.join(reasons)})" if reasons else "")
-    return (
-        f"job {job}: {len(states) - running - len(pending)} of {len(states)} parts ended, {running} running, {waiting}"
-    )
+    ended = f"{len(states) - running - len(pending)} of {counted(len(states), 'part')} ended"
+    return f"job {job}: {ended}, {running} running, {waiting}"
 
 
 def write_table(output: Path, found: Sequence[Fate]) -> Path:
@@ -234,7 +234,7 @@ def failure(found: Sequence[Fate], output: Path) -> CohortError | None:
     ]
     hint = f"Mend what failed, then: braincli slurm resume {output}"
     return CohortError(
-        f"{len(short)} of {len(found)} cases are not done: {'; '.join(parts)}.",
+        f"Not done: {len(short)} of {counted(len(found), 'case')}: {'; '.join(parts)}.",
         "Add --wait." if all(fate.going for fate in short) else hint,
     )
 

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from braincli.scoring import metrics
+from braincli.wording import counted
 
 FIGURES = {"dsc": "DSC", "iou": "IoU", "precision": "precision", "recall": "recall", "hd95_mm": "HD95/mm"}
 
@@ -62,7 +63,7 @@ def line(summed: dict[str, Any]) -> str:
     parts = [
         f"{FIGURES[name]} {_text(summed[name]['mean'])} [{_text(summed[name]['mean_non_empty'])}]" for name in FIGURES
     ]
-    return f"{summed['slices']} slices with lesion, {summed['empty']} without prediction: {', '.join(parts)}"
+    return f"{counted(summed['slices'], 'slice')} with lesion, {summed['empty']} without prediction: {', '.join(parts)}"
 
 
 def _score(index: int, pred: np.ndarray, ref: np.ndarray, spacing: list[float], definition: str) -> SliceScore:

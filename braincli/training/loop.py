@@ -30,6 +30,7 @@ from braincli.training.signals import Request
 from braincli.training.step import Logs, Stepper, Watch
 from braincli.training.store import SliceStore
 from braincli.training.validation import Validation
+from braincli.wording import counted
 
 NOTE_S = 1.0  # between figures beside the progress bar: each of them waits for a GPU to finish
 
@@ -374,7 +375,7 @@ class _Run:
 
     def _result(self, stage: _Stage) -> str:
         """What a stage came to: ``400 steps, restore 0.0123, best validation 0.011 at step 380``."""
-        parts = [f"{stage.step} steps", *(f"{name} {value:.4g}" for name, value in self.figures.items())]
+        parts = [counted(stage.step, "step"), *(f"{name} {value:.4g}" for name, value in self.figures.items())]
         if self.validation is not None and (best := self.validation.best.get(stage.name)):
             parts.append(f"best validation {best.value:.4g} at step {best.step}")
         return ", ".join(parts)

@@ -11,6 +11,7 @@ from braincli.methods.base import Method
 from braincli.training.lengths import steps_of
 from braincli.training.store import SliceStore
 from braincli.training.validation import TIMES
+from braincli.wording import counted
 
 LABELS = {"healthy": 0, "diseased": 1, "unknown": -1}
 
@@ -29,7 +30,7 @@ def describe(method: Method, config: TrainConfig, store: SliceStore, judging: Sl
         "steps: " + ", ".join(_length(method, stage, config, store) for stage in method.stages) + f" of {config.batch}",
     ]
     if judging is not None:
-        every = f"every {config.validate_every} steps" if config.validate_every else f"{TIMES} times a stage"
+        every = f"every {counted(config.validate_every, 'step')}" if config.validate_every else f"{TIMES} times a stage"
         lines.append(f"validation: {_slices(judging)}; weights are judged {every}, the best are kept")
     # where the slices lie says nothing about the model, and a path may name people
     options = config.model_dump(mode="json", exclude={"resume", "overwrite", "dry_run", "store"})
@@ -42,7 +43,7 @@ def _slices(store: SliceStore) -> str:
     label = np.asarray(store.label)
     counts = {name: int((label == code).sum()) for name, code in LABELS.items()}
     kinds = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{len(store)} slices of {len(store.cases)} cases: {kinds}"
+    return f"{counted(len(store), 'slice')} of {counted(len(store.cases), 'case')}: {kinds}"
 
 
 def _length(method: Method, stage: str, config: TrainConfig, store: SliceStore) -> str:

@@ -40,7 +40,7 @@ def test_the_others_are_fitted_on_and_the_code_is_6(tmp_path: Path) -> None:
     assert provenance["left_out"]["v3"] == "v3 has no lesion mask."
     calibration = read_info(tmp_path / "m").calibration
     assert calibration is not None and calibration.provenance.left_out == provenance["left_out"]
-    assert "3 cases were left out of the calibration: " in result.stderr
+    assert "Left out of the calibration: 3 cases (" in result.stderr
 
 
 def test_where_none_is_left_nothing_is_stored(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def run(*words: object) -> tuple[int, str, str]:
     [
         (("class", "kind"), (), 3, "The manifest has no column 'class'."),
         (("\tsite", "\tcentre"), (), 3, "The manifest has no column 'site'."),
-        (("ms\t", "healthy\t"), (), 3, "All 4 cases are healthy: there is nothing to tell apart."),
+        (("ms\t", "healthy\t"), (), 3, "The only class is healthy (4 cases): there is nothing to tell apart."),
         (("c1\tc1", "c0\tc1"), (), 3, "the id c0 occurs twice."),
         (("c1_t1", "c9_t1"), (), 3, "no such file: c9_t1.nii.gz"),
         (("", ""), ("--target", "x"), 2, "There is no site 'x'. Sites: a, b."),

@@ -64,7 +64,7 @@ def test_failed_cases_give_exit_code_6_after_the_rest(runs: Path) -> None:
     code, out, err = braincli(runs / "run", runs / "ref")
     assert code == 6
     assert "0.500" in out and "predictions without reference: c_mask.nii.gz" in out
-    assert err.strip().endswith("error: 1 of 2 cases were not scored: a.")
+    assert err.strip().endswith("error: Not scored: 1 of 2 cases (a).")
 
 
 def test_single_failures_and_bad_options(runs: Path) -> None:

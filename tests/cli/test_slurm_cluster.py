@@ -109,7 +109,7 @@ def test_a_killed_part_and_a_lost_node_are_named_and_made_good(
     )  # fmt: skip
     power.join()
     assert node and result.exit_code == 6, result.output
-    assert "4 of 5 cases are not done: 1 failed (q); 3 lost (a, c, d)." in result.stderr
+    assert "Not done: 4 of 5 cases: 1 failed (q); 3 lost (a, c, d)." in result.stderr
     assert f"  c  lost: The part was lost: NODE_FAIL on {node[0]}" in result.stdout
     assert "  a  lost: The part was lost: FAILED on n" in result.stdout
     assert "part 1, task 1_1, code/slurm/round-1/part-1.log:\n  q  failed: " in result.stdout
@@ -126,7 +126,7 @@ def test_a_killed_part_and_a_lost_node_are_named_and_made_good(
 
     running.up(node[0])
     again = run("resume", out, "--wait", "--json")
-    assert again.exit_code == 6 and "1 of 5 cases are not done: 1 failed (q)." in again.stderr, again.output
+    assert again.exit_code == 6 and "Not done: 1 of 5 cases: 1 failed (q)." in again.stderr, again.output
     assert [row["status"] for row in json.loads(again.stdout)] == ["done"] * 4 + ["failed"]
     assert "#SBATCH --array=0-2\n" in (out / "code" / "slurm" / "round-2" / "array.sh").read_text()
 

@@ -144,7 +144,10 @@ def test_a_training_that_stops_in_its_last_stage_leaves_a_model(cohort: Path, tm
         "--uncalibrated",
         "--no-report",
     )
-    assert f"the training of short has not ended: {1_000_000 - step} steps of main are left" in words and code in (0, 7)
+    assert f"the training of short has not ended: left are {1_000_000 - step:,} steps of main" in words and code in (
+        0,
+        7,
+    )
     code, _, words = run(*common, "--steps", f"main={step + 1}", "--resume")
     assert code == 0 and not read_info(out).training.left and "main: " in words, words
 

@@ -221,6 +221,53 @@ WARNED: dict[str, tuple[Maker, str, str]] = {
 }  # fmt: skip
 
 
+def around(value: float, lost: int = 0) -> np.ndarray:
+    """A skull-stripped scan whose background is ``value``, and ``lost`` voxels of its brain as well."""
+    data = np.full((16, 18, 12), value, np.float32)
+    data[3:13, 3:15, 0:10] = np.random.default_rng(0).uniform(50, 100, (10, 12, 10))  # it reaches the lowest slice
+    data[5, 5, 3 : 3 + lost] = NAN
+    return data
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"), [(0, "as 0."), (1, "1 other voxel that is"), (3, "3 other voxels that are")]
+)
+def test_nan_around_the_brain_is_background(lost: int, words: str, tmp_path: Path) -> None:
+    """As SPM writes it: what it leaves out is not a number."""
+    loaded = volume.load(write(tmp_path / "spm.nii.gz", around(NAN, lost)))
+    (found,) = loaded.problems
+    assert (found.code, found.level) == ("nan-background", Level.WARNING) and words in found.message
+    assert "a background of NaN (65% of its voxels)" in found.message
+    assert np.array_equal(loaded.data, np.nan_to_num(around(0, lost)))
+
+
+def lost_slices() -> np.ndarray:
+    data = around(0)
+    data[:, :, :4] = data[:, :, 9:] = NAN
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (around(NAN, 4), "4 "),
+        (lost_slices(), "2,016 "),
+        (around(INF), "2,256 "),
+        (np.full((16, 18, 12), NAN), "3,456 "),
+    ],
+    ids=["holes in the brain", "slices", "infinite", "nothing else"],
+)
+def test_nan_that_is_no_background_is_refused(data: np.ndarray, count: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"scan\.nii\.gz has {count}voxels .* that are NaN or infinite"):
+        volume.load(write(tmp_path / "scan.nii.gz", data.astype(np.float32)))
+
+
+def test_nan_around_a_mask_is_background_too(tmp_path: Path) -> None:
+    mask = np.where(np.isnan(around(NAN)), NAN, 1).astype(np.float32)
+    loaded = volume.load(write(tmp_path / "mask.nii.gz", mask), labels=True)
+    assert int(loaded.data.sum()) == 1200 and [each.code for each in loaded.problems] == ["nan-background"]
+
+
 @pytest.mark.parametrize("oddity", WARNED)
 def test_oddity_is_warned_of_and_read(oddity: str, tmp_path: Path) -> None:
     make, code, message = WARNED[oddity]

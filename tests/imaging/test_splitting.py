@@ -70,9 +70,9 @@ def test_a_patient_stays_together() -> None:
 
 
 def test_too_few_patients_are_refused() -> None:
-    with pytest.raises(UsageError, match="3 patients are too few"):
+    with pytest.raises(UsageError, match="Too few for this split: 3 patients"):
         split(cohort(20)[:3], folds=4)
-    with pytest.raises(UsageError, match="20 patients are too few"):
+    with pytest.raises(UsageError, match="Too few for this split: 20 patients"):
         split(cohort(), validation=11, test=10)
 
 

@@ -45,7 +45,7 @@ def cells(picture: np.ndarray, shown: Shown) -> list[np.ndarray]:
     top, parts = round(board.HEAD_INCH * board.DPI), []
     for height in heights:
         parts.append(picture[round(top) : round(top + height), -round(wide) :])
-        top += height
+        top += height + round(board.CAPTION_INCH * board.DPI)
     return parts
 
 
@@ -113,6 +113,16 @@ def test_slices_stand_side_by_side_and_a_missing_one_stays_dark(tmp_path: Path) 
     assert ((right[..., 0] > 0.8) & (right[..., 1] < 0.3)).sum() > 20
     with pytest.raises(UsageError, match=r"s\.png exists"):
         slices_figure(tmp_path / "s.png", [Row("one", planes)], title="t")
+
+
+@pytest.mark.parametrize("label", ["axial, z +12 mm", "one line\nand another"])
+def test_a_caption_stands_below_its_row_and_not_on_a_brain_that_reaches_the_edge(label: str) -> None:
+    bright = np.ones((36, 30))
+    picture = np.asarray(board.paint([Row(label, [Plane("a", bright)], ends=("", ""))] * 2, board.Words("t")))
+    white = (picture > 250).all(axis=2)
+    shown = white.mean(axis=1) > 0.5
+    assert shown.sum() > 1000 and white[shown].all()  # no letter covers a pixel of the pictures
+    assert (np.diff(shown.astype(int)) == 1).sum() == 2  # the first caption parts them
 
 
 @pytest.mark.parametrize("title", ["$\\foo$", "a$b$c", "x_{", "caf\udce9"])

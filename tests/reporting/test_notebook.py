@@ -60,7 +60,7 @@ def test_lists_of_results_are_tables_with_the_first_pictures() -> None:
     results = Results([Made(f"c{number}", png() if number else None) for number in range(MOST_PICTURES + 3)])
     html = results._repr_html_()
     assert html.count("<tr>") == MOST_PICTURES + 4 and "<td>1.235</td><td>n/a</td>" in html
-    assert html.count("<img") == MOST_PICTURES and "2 more pictures are not shown" in html
+    assert html.count("<img") == MOST_PICTURES and "not shown: 2 more pictures" in html
     pytest.importorskip("pandas")
     frame = results.to_dataframe()
     assert frame["case"][0] == "c0" and frame["ml"][0] == 1.23456

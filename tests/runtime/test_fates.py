@@ -86,7 +86,7 @@ def test_outcomes_that_the_parts_left(out: Path) -> None:
     )
     error = fates.failure(found, out)
     assert error is not None and error.exit_code == 6
-    assert error.message == "1 of 5 cases are not done: 1 failed (d)." and f"slurm resume {out}" in error.hint
+    assert error.message == "Not done: 1 of 5 cases: 1 failed (d)." and f"slurm resume {out}" in error.hint
     with fates.write_table(out, found).open() as lines:
         table = {line["case"]: line for line in csv.DictReader(lines, dialect="excel-tab")}
     assert table["d"]["error"] == "d.nii is truncated." and table["a"]["error"] == "n/a" and len(table) == 5

@@ -13,6 +13,7 @@ from braincli.imaging.checks import values
 from braincli.imaging.checks.geometry import Geometry, decide
 from braincli.imaging.checks.problem import Level, Problem, Refused
 from braincli.imaging.checks.stream import BLOCK, Stream, check_content, check_path
+from braincli.wording import counted
 
 MAX_VOXELS = 512**3  # per volume: 0.5 GiB as float32; a whole head at 0.5 mm has half of that
 DOUBTFUL = ("bitpix", "extension")  # codes of contradictions in the header that harm only if the voxels lie elsewhere
@@ -135,7 +136,7 @@ def _read_header(stream: Stream) -> bytes:
         raise Refused("not-nifti", "is not NIfTI: no header at its beginning.", "Convert the scan to NIfTI.")
     block = start + stream.read(size - len(start)) if size else start
     if not size or len(block) < size:
-        raise Refused("truncated", f"is truncated within its header ({len(block)} bytes).", AGAIN)
+        raise Refused("truncated", f"is truncated within its header ({counted(len(block), 'byte')}).", AGAIN)
     return block
 
 
@@ -167,7 +168,7 @@ def _check_end(reading: Reading, stream: Stream) -> None:
         raise Refused(code, f"is {code}: {text}.", AGAIN)
     surplus += stream.trailing
     if surplus:
-        text = f"has {surplus:,} bytes after its voxels; they are ignored."
+        text = f"has {counted(surplus, 'byte')} after its voxels; what follows is ignored."
         reading.note(Problem(Level.WARNING, "trailing-bytes", text))
 
 

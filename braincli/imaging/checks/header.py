@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from braincli.imaging.checks.problem import Level, Problem, Refused
+from braincli.wording import counted
 
 Header = Any  # nib.Nifti1Header or nib.Nifti2Header, which are untyped
 MAX_OFFSET = 1 << 28  # 256 MiB of extensions before the voxels is beyond any real file
@@ -146,7 +147,8 @@ def check_extensions(header: Header, head: bytes) -> list[Problem]:
     while position + 8 <= end:
         size = struct.unpack(header.endianness + "i", head[position : position + 4])[0]
         if size < 8 or position + size > end:
-            text = f"has an extension of {size} bytes, of which {end - position} lie before its voxels; it is ignored."
+            room = counted(end - position, "byte")
+            text = f"has an extension of {counted(size, 'byte')}, but {room} before its voxels; it is ignored."
             return [Problem(Level.WARNING, "extension", text, "Look at the scan in a viewer: it may be shifted.")]
         position += size
     if end == int(header["sizeof_hdr"]) + 4:

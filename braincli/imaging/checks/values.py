@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from braincli.imaging.checks.problem import Level, Problem, Refused
+from braincli.wording import counted
 
-NON_FINITE_REFUSED = 1e-3  # fraction of voxels that are NaN or infinite
+NON_FINITE_REFUSED = 1e-3  # fraction of voxels that are NaN or infinite, beside a background of NaN
+EDGES_OUTSIDE = 0.9  # share of the grid's twelve edges that a background covers, at least
 DISTINCT = 256  # steps of a 32-bit float that an image's range must have at its largest value
 RANGE = (1e-30, 1e30)  # of an image's values: beyond, their squares are no 32-bit floats
 NEAR_LIMIT = 30_000  # of 16-bit integers, which end at 32767
@@ -22,10 +24,11 @@ LABEL_BLOCK = 1 << 22  # voxels that are scaled at a time
 
 
 def clean_image(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, list[Problem]]:
-    """Scaled float32 voxels, with NaN and infinities replaced by 0.
+    """Scaled float32 voxels, with NaN and infinities replaced by 0; NaN may be all of the background.
 
     Raises:
-        Refused: more than 0.1 % of the voxels are not finite, all are equal, or 32-bit floats cannot hold them.
+        Refused: more than 0.1 % of the voxels are not finite (a background apart), all are equal, or 32-bit floats
+            cannot hold them.
     """
     scaled = (slope, intercept) != (1.0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -52,18 +55,18 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
     everything else becomes int32, a block at a time.
 
     Raises:
-        Refused: more than 0.1 % of the voxels are not finite, a label is negative or does not fit into 32 bits.
+        Refused: more than 0.1 % of the voxels are not finite (a background apart), a label is negative or does not fit
+            into 32 bits.
     """
     plain = raw.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0)
     if plain and np.can_cast(raw.dtype, np.int32):
         _refuse_negative(int(raw.min()))
         return raw.astype(raw.dtype.newbyteorder("="), copy=False), _check_patches(raw)
     labels = np.empty(raw.shape, np.int32, order="F")
-    bad, fractions = 0, False
+    fractions = False
     for part, target in _blocks(raw, labels):
         scaled = part if plain else part.astype(np.float64) * slope + intercept
         finite = np.isfinite(scaled)
-        bad += scaled.size - int(np.count_nonzero(finite))
         scaled = np.where(finite, scaled, 0)
         whole = scaled if plain else np.rint(scaled)
         lost = (whole == 0) & (np.abs(part) >= 1)  # by a slope that makes every label nearly 0
@@ -72,7 +75,7 @@ def clean_labels(raw: np.ndarray, slope: float, intercept: float) -> tuple[np.nd
         if int(whole.max()) > np.iinfo(np.int32).max:
             raise Refused("label-range", "has labels that do not fit into 32 bits.", "Is it a mask?")
         target[...] = whole
-    problems = _judge_non_finite(bad, raw.size)
+    problems = _judge_non_finite(raw)
     if fractions:
         text = "is no label image (it has fractions); values are rounded."
         problems.append(Problem(Level.WARNING, "fractional-labels", text, "Is it a probability map, or a scan?"))
@@ -108,20 +111,47 @@ def _blocks(source: np.ndarray, target: np.ndarray) -> Iterator[tuple[np.ndarray
 
 
 def _replace_non_finite(data: np.ndarray) -> list[Problem]:
-    finite = np.isfinite(data)
-    problems = _judge_non_finite(data.size - int(np.count_nonzero(finite)), data.size)
+    problems = _judge_non_finite(data)
     if problems:
-        data[~finite] = 0
+        data[~np.isfinite(data)] = 0
     return problems
 
 
-def _judge_non_finite(count: int, size: int) -> list[Problem]:
-    if not count:
+def _judge_non_finite(data: np.ndarray) -> list[Problem]:
+    """A background of NaN, as SPM writes it, is no damage; what else is not finite may be a thousandth at most."""
+    lost = data.size - int(np.count_nonzero(np.isfinite(data)))
+    if not lost:
         return []
-    if count > NON_FINITE_REFUSED * size:
-        text = f"has {count:,} voxels ({count / size:.1%}) that are NaN or infinite."
+    count, background = lost, 0
+    if NON_FINITE_REFUSED * data.size < lost < data.size:
+        background = _nan_background(data)
+        count -= background
+    if count > NON_FINITE_REFUSED * data.size:
+        text = f"has {count:,} voxels ({count / data.size:.1%}) that are NaN or infinite."
         raise Refused("non-finite", text, "Export the scan again, or replace them by 0.")
-    return [Problem(Level.WARNING, "non-finite", f"has {count:,} voxels that are NaN or infinite; read as 0.")]
+    if background:
+        more = f", as {counted(count, 'other voxel')} that {'is' if count == 1 else 'are'} NaN or infinite"
+        text = f"has a background of NaN ({background / data.size:.0%} of its voxels); it is read as 0"
+        return [Problem(Level.WARNING, "nan-background", f"{text}{more if count else ''}.")]
+    told = f"has {counted(count, 'voxel')} that {'is' if count == 1 else 'are'} NaN or infinite; read as 0."
+    return [Problem(Level.WARNING, "non-finite", told)]
+
+
+def _nan_background(data: np.ndarray) -> int:
+    """Voxels of NaN around a brain: joined to the border, and all along the edges of the grid, where no brain lies.
+
+    Slices that were lost touch the border as well, but never all twelve edges.
+    """
+    from scipy.ndimage import label
+
+    nan = np.isnan(data)
+    at_end = [np.isin(np.arange(size), (0, size - 1)) for size in data.shape]
+    ends = at_end[0][:, None, None].astype(int) + at_end[1][:, None] + at_end[2]
+    if nan[ends >= 2].mean() < EDGES_OUTSIDE:
+        return 0
+    parts, _ = label(nan)
+    outer = np.unique(parts[(ends >= 1) & nan])
+    return int(np.count_nonzero(np.isin(parts, outer)))
 
 
 def _check_range(low: float, high: float) -> None:

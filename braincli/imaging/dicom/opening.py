@@ -23,6 +23,7 @@ from braincli.imaging.dicom.study import Study
 from braincli.runtime import provenance
 from braincli.runtime.files import sha256
 from braincli.runtime.progress import Reporter
+from braincli.wording import counted
 
 
 @contextmanager
@@ -116,8 +117,9 @@ def read_series(case: Case, study: Study, reporter: Reporter) -> list[Series]:
         raise InputError(text, "Give each study a folder of its own.")
     if damaged:
         places = ", ".join(str(files.index(path) + 1) for path in damaged[:4]) + (", ..." if len(damaged) > 4 else "")
-        reporter.warn(f"{case.id}: the headers of {len(damaged)} of {len(files)} files cannot be read (no. {places}).")
+        lost = f"{len(damaged)} of {counted(len(files), 'file')}"
+        reporter.warn(f"{case.id}: the headers of {lost} cannot be read (no. {places}).")
     if not images:
-        text = f"none of its {len(files)} files can be read" if damaged else "it holds no images"
+        text = f"none of its {counted(len(files), 'file')} can be read" if damaged else "it holds no images"
         raise InputError(f"{case.id}: {text}.", "Copy or export the study again.")
     return series_of(images)

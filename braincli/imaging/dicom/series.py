@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from braincli.imaging.dicom.headers import Image, Parameters
+from braincli.wording import counted
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_PLACE = 0.05  # of the distance between slices
@@ -59,7 +60,7 @@ class Series:
         parts = [
             self.parameters.acquisition,
             f"{size} mm" if self.affine is not None else "",
-            f"{self.shape[2]} slices",
+            counted(self.shape[2], "slice"),
         ]
         return ", ".join(part for part in parts if part)
 
