@@ -59,7 +59,10 @@ def spec(name: str) -> Classifier:
         UsageError: there is none.
     """
     if name not in CLASSIFIERS:
-        raise UsageError(f"There is no classifier {name!r}.", f"Choose one of: {', '.join(CLASSIFIERS)}.")
+        from braincli.methods.registry import METHODS
+
+        slices = f" {name} works on slices: braincli train --method {name}." if name in METHODS else ""
+        raise UsageError(f"There is no classifier {name!r}.", f"Choose one of: {', '.join(CLASSIFIERS)}.{slices}")
     return CLASSIFIERS[name]
 
 

@@ -78,11 +78,16 @@ def _works(model: str | None, record: Path | None, content: dict[str, Any]) -> l
 
 
 def _parts_of_model(name: str) -> list[str]:
-    from braincli.model.search import locate
-    from braincli.model.stored import read_stored
+    from braincli.classification.info import read_info
+    from braincli.model.search import locate, read_content
+    from braincli.model.stored import CLASSIFIER, read_stored
     from braincli.reporting import citations
 
-    info = read_stored(locate(name))
+    folder = locate(name)
+    if read_content(folder).get("kind") == CLASSIFIER:
+        volumes = read_info(folder)
+        return [citations.VOLUMES, *citations.parts_of_model(volumes.method, volumes.training.cases)]
+    info = read_stored(folder)
     return citations.parts_of_model(info.method, info.training.cases)
 
 

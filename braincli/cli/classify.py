@@ -252,7 +252,8 @@ def predict(
     elif output is None:
         show(found.as_table())
     else:
-        words.say(f"{found.as_table()}\nWrote predictions.tsv to {output.name}.")
+        wrote = "predictions.tsv, figures.csv and figures.json" if found.tables else "predictions.tsv"
+        words.say(f"{found.as_table()}\nWrote {wrote} to {output.name}.")
     if found.failures:
         told = "\n".join(f"  {name}\t{' '.join(error.message.split())}" for name, error in found.failures.items())
         raise CohortError(

@@ -16,6 +16,7 @@ SOURCE = Path(__file__).with_name("references.toml")
 TITLE = "braincli: pseudo-healthy restoration, anomaly maps and lesion masks from raw brain MRI"
 REPOSITORY = "https://github.com/braincli/braincli"
 ALWAYS = ("nibabel",)  # what every run stands on, and the steps of preprocessing by the name that --skip gives them
+VOLUMES = "Inception-ResNet-v1"  # the network of all classifiers of volumes
 STEPS = {"atlas": "SRI24", "brain": "HD-BET", "coregister": "ANTs", "n4": "N4"}
 DATA = {"BraTS": re.compile("brats|tcga|tcia", re.IGNORECASE), "OASIS": re.compile("oasis", re.IGNORECASE)}  # ids
 MESSAGE = "If you use braincli, please cite it and the works behind the parts that you used."

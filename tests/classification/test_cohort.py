@@ -43,7 +43,7 @@ def test_group_is_a_column_too() -> None:
         ([("", "a"), ("", "b")], "The manifest has no column 'class'"),
         ([("ms", ""), ("healthy", "")], "The manifest has no column 'site'"),
         ([("ms", "a"), ("", "b")], "c1 has no class"),
-        ([("ms", "a"), ("ms", "b")], "The only class is ms (2 cases): there is nothing to tell apart"),
+        ([("ms", "a"), ("ms", "b")], r"The only class is ms \(2 cases\): there is nothing to tell apart"),
         ([], "There are no cases to classify"),
     ],
 )

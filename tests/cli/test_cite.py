@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from braincli.classification.registry import CLASSIFIERS
 from braincli.cli import app
+from braincli.methods.registry import METHODS
 from braincli.reporting import citations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +71,12 @@ def test_a_model_is_cited_with_its_method_and_its_data() -> None:
     assert works["meissen2022challenging"] in of_baseline and works["menze2015brats"] not in of_baseline
     result = CliRunner().invoke(app, ["cite", "--model", "nothing"])
     assert result.exit_code == 4 and "no model 'nothing'" in result.stderr
+
+
+def test_every_method_and_classifier_has_its_paper() -> None:
+    known = {*METHODS, *CLASSIFIERS}
+    assert len(known) > 40 and not [name for name in known if not citations.chosen([name])]
+    assert [work.key for work in citations.chosen(["can"])] == ["kang2019can"]
 
 
 def test_a_run_is_cited_with_what_it_did(tmp_path: Path) -> None:

@@ -35,13 +35,20 @@ def run(*words: object) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("change", "words", "code", "says"),
     [
-        (("class", "kind"), (), 3, "The manifest has no column 'class'."),
+        (
+            ("class", "kind"),
+            (),
+            3,
+            "The manifest has no column 'class'. Name the columns with --label and --site; every case needs both. "
+            "Columns: group, kind, site.",
+        ),
         (("\tsite", "\tcentre"), (), 3, "The manifest has no column 'site'."),
         (("ms\t", "healthy\t"), (), 3, "The only class is healthy (4 cases): there is nothing to tell apart."),
         (("c1\tc1", "c0\tc1"), (), 3, "the id c0 occurs twice."),
         (("c1_t1", "c9_t1"), (), 3, "no such file: c9_t1.nii.gz"),
         (("", ""), ("--target", "x"), 2, "There is no site 'x'. Sites: a, b."),
         (("", ""), ("--method", "l2"), 2, "There is no classifier 'l2'. Choose one of: l2i, l2i-fixed"),
+        (("", ""), ("--method", "densenet169"), 2, "works on slices: braincli train --method densenet169."),
         (("", ""), ("--preset", "huge"), 2, "l2i has no preset 'huge'."),
         (("", ""), ("--set", "d=0.1"), 2, "d 0.1 is not above twice r 0.1"),
         (("", ""), ("--contrast", "flair"), 3, "c0 has no flair."),
@@ -65,6 +72,10 @@ def test_train_predict_and_validate(folder: Path, tmp_path: Path) -> None:
     assert json.loads(out)["classes"] == ["healthy", "ms"]
     code, out, said = run("predict", folder / "cohort.tsv", "-m", tmp_path / "ms", "--quiet", "--threads", 1)
     assert code == 0 and "c0: " in out and "AUROC" in out, said
+    code, _, said = run(
+        "predict", folder / "cohort.tsv", "-m", tmp_path / "ms", "-o", tmp_path / "told", "--threads", 1
+    )
+    assert code == 0 and all(file.name in said for file in (tmp_path / "told").iterdir()), said
     (folder / "odd.tsv").write_text((folder / "cohort.tsv").read_text().replace("c1_t1", "gone_t1"))
     code, out, said = run("predict", folder / "odd.tsv", "-m", tmp_path / "ms", "--quiet", "--json", "--threads", 1)
     assert code == 6 and "1 of 4 cases failed" in said and set(json.loads(out)["failures"]) == {"c1"}
@@ -89,5 +100,8 @@ def test_models_lists_the_classifiers(tmp_path: Path, folder: Path, monkeypatch:
     monkeypatch.setenv("BRAINCLI_MODELS", str(tmp_path))
     text = CliRunner().invoke(app, ["models"]).stdout
     assert all(f"  {name}" in text for name in CLASSIFIERS) and "l2i, tiny: healthy or ms" in text
+    cited = CliRunner().invoke(app, ["cite", "--model", "ms"])
+    assert cited.exit_code == 0 and all(title in cited.stdout for title in ("Learn to Ignore", "Inception-v4"))
+    assert "Domain-Adversarial" not in cited.stdout
     shown = json.loads(CliRunner().invoke(app, ["models", "l2i", "--json"]).stdout)
     assert set(shown["classifiers"]) == {"l2i"} and set(shown["models"]) == {"ms"} and not shown["methods"]

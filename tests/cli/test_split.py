@@ -21,7 +21,7 @@ def test_split_then_score_the_test_part_alone(tmp_path: Path) -> None:
     for name in "abcd":
         phantoms.write_case(tmp_path / "data" / name, name, ("flair",))
     code, out, words = run("split", tmp_path / "data", "-o", tmp_path / "parts", "--test", "1", "--json")
-    assert code == 0 and "test.tsv: 1 cases" in words and "train.tsv: 3 cases" in words
+    assert code == 0 and "test.tsv: 1 case" in words and "train.tsv: 3 cases" in words
     (tested,) = json.loads(out)["test"]
     (tmp_path / "masks").mkdir()
     shutil.copy(tmp_path / "data" / tested / f"{tested}_seg.nii.gz", tmp_path / "masks" / f"{tested}_mask.nii.gz")

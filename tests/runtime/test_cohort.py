@@ -36,7 +36,7 @@ def test_one_case_of_a_larger_cohort_fails_as_its_part() -> None:
     """A part of a job array that is one case: its outcome is kept, too, for tables and pages."""
     (outcome,) = each(items("bad"), work, Reporter(), of=4)
     assert isinstance(outcome.error, InputError)
-    with pytest.raises(CohortError, match="1 of 1 cases failed"):
+    with pytest.raises(CohortError, match="1 of 1 case failed"):
         results([outcome])
 
 
