@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +22,9 @@ def command(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="A method, or a trained model and its card.", autocompletion=methods_and_models
+            metavar="NAME",
+            help="A method, or a trained model (name or folder) and its card.",
+            autocompletion=methods_and_models,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -31,7 +35,12 @@ def command(
 
     Example: braincli models tsgm
     """
-    known, trained, volumes = _methods(), _models(), _classifiers()
+    from braincli.model.search import find_models
+
+    found = find_models()
+    if name is not None and (folder := _folder(name)):
+        found[name] = folder
+    known, trained, volumes = _methods(), _models(found), _classifiers()
     if name is not None:
         known = {key: value for key, value in known.items() if key == name}
         trained = {key: value for key, value in trained.items() if name in (key, value.get("method"))}
@@ -42,7 +51,8 @@ def command(
         show_json({"methods": known, "classifiers": volumes, "models": trained})
         return
     width = max(map(len, (*known, *volumes, *trained)))
-    typer.echo("methods")
+    if known:
+        typer.echo("methods")
     for key, entry in known.items():
         typer.echo(f"  {key:<{width}} {entry['summary']}")
         presets = ", ".join(entry["presets"])
@@ -67,17 +77,32 @@ def command(
         if figures:
             typer.echo(f"  {'':<{width}} {figures}")
     if not trained:
-        typer.echo("  none; train one with: braincli train --method tsgm --data cohort/ -o models/mine")
-    if name in trained and (card := _card(name)):
+        typer.echo(f"  none; train one with: {_training(name, volumes)}")
+    if name in trained and (card := _card(found[name])):
         typer.echo(f"\n{card}")
 
 
-def _card(name: str) -> str:
-    """The card of a trained model; empty where it has none."""
-    from braincli.model.search import find_models
+def _folder(name: str) -> Path | None:
+    """The folder of a trained model that ``name`` is the path of, as for every other command."""
+    from braincli.model.search import DESCRIPTION
 
     try:
-        return (find_models()[name] / "README.md").read_text(encoding="utf-8").rstrip()
+        return Path(name) if (Path(name) / DESCRIPTION).exists() else None
+    except OSError:
+        return None
+
+
+def _training(name: str | None, volumes: Mapping[str, Any]) -> str:
+    """The command that trains method ``name``, or any."""
+    if name in volumes:
+        return f"braincli classify train cohort.tsv --method {name} -o models/mine"
+    return f"braincli train --method {name or 'tsgm'} --data cohort/ -o models/mine"
+
+
+def _card(folder: Path) -> str:
+    """The card of a trained model; empty where it has none."""
+    try:
+        return (folder / "README.md").read_text(encoding="utf-8").rstrip()
     except (OSError, ValueError):
         return ""
 
@@ -99,14 +124,14 @@ def _classifiers() -> dict[str, dict[str, Any]]:
     return {name: spec.as_dict() for name, spec in CLASSIFIERS.items()}
 
 
-def _models() -> dict[str, dict[str, Any]]:
+def _models(found: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """What each model's ``model.json`` says; of one that cannot be used, why."""
-    from braincli.model.search import find_models, read_content
+    from braincli.model.search import read_content
     from braincli.model.stored import CLASSIFIER, read_stored
 
     kept = {"method", "preset", "parameters", "figures", "calibration"}
     models: dict[str, dict[str, Any]] = {}
-    for name, folder in find_models().items():
+    for name, folder in found.items():
         try:
             if (content := read_content(folder)).get("kind") == CLASSIFIER:
                 models[name] = {key: content.get(key) for key in ("method", "preset", "parameters", "classes")}

@@ -28,6 +28,10 @@ from braincli.cli.options import (
 )
 from braincli.errors import UsageError
 
+STAGES = (
+    "A method has one stage, e.g. --steps main=2000, or several, as tsgm: --steps translate=500 --steps restore=2000."
+)
+
 
 def command(
     inputs: Annotated[
@@ -158,7 +162,7 @@ def command(
     for entry in steps or []:
         _, equals, count = entry.partition("=")
         if not equals or not count.isdigit():
-            raise UsageError(f"--steps {entry!r} is not STAGE=NUMBER.")
+            raise UsageError(f"--steps {entry!r} is not STAGE=NUMBER.", STAGES)
     assignments = [*(f"steps.{text}" for text in steps or []), *(f"settings.{text}" for text in settings or [])]
     config = read(TrainConfig, {**given, "steps": None, "settings": None, "validation": None}, config_file, assignments)
     output = wanted(output, [*inputs, *(validation or [])], "-o MODEL/, the folder of the new model")
@@ -168,5 +172,6 @@ def command(
         show_json(info and info.model_dump(mode="json"))
     if info is not None:
         words.say(
-            f"{info.name}: {info.parameters / 1e6:.2f} M parameters, saved. Next: braincli calibrate --model {output}"
+            f"{info.name}: {info.parameters / 1e6:.2f} M parameters, saved. "
+            f"Next: braincli calibrate --data COHORT --model {output}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_a_models_name_shows_its_card_after_its_line(models: Path) -> None:
     without = CliRunner().invoke(app, ["models", "threshold"])
     (models / "kept.md").rename(models / "threshold" / "README.md")
     assert without.exit_code == 0 and "threshold" in without.stdout
+
+
+def test_a_models_folder_is_as_good_as_its_name(models: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(models / "threshold", tmp_path / "mine")
+    shown = CliRunner().invoke(app, ["models", str(elsewhere)])
+    card = (elsewhere / "README.md").read_text(encoding="utf-8").rstrip()
+    assert shown.exit_code == 0 and shown.stdout.rstrip().endswith(card), shown.output
+    assert CliRunner().invoke(app, ["models", str(tmp_path)]).exit_code == 4
+
+
+def test_a_method_without_a_model_says_how_to_train_it() -> None:
+    shown = {name: CliRunner().invoke(app, ["models", name]).stdout for name in ("unlearning", "vagan")}
+    assert "braincli classify train cohort.tsv --method unlearning" in shown["unlearning"]
+    assert "braincli train --method vagan" in shown["vagan"]
+    assert not any(line == "methods" for line in shown["unlearning"].splitlines())
 
 
 def test_names_of_any_length_stand_apart_from_what_is_said_of_them() -> None:

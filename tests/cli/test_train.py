@@ -61,7 +61,7 @@ def trained(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "mine"
     code, _, words = run("train", "--data", cohort / "train", "-o", out, *TINY)
     assert code == 0, words
-    assert "Next: braincli calibrate" in words
+    assert "Next: braincli calibrate --data COHORT --model" in words
     return out
 
 
@@ -83,8 +83,8 @@ def test_train_refuses_to_overwrite_and_names_mistakes(trained: Path, cohort: Pa
     assert code == 2 and "no method 'tsgn'" in words and "tsgm" in words
     code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", *TINY, "--set", "widht=3")
     assert code == 2 and "Did you mean width?" in words
-    code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", "--steps", "restore")
-    assert code == 2 and "STAGE=NUMBER" in words
+    code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", "--steps", "30")
+    assert code == 2 and "'30' is not STAGE=NUMBER" in words and "--steps main=2000" in words
     code, _, words = run("train", "--data", cohort / "nothing", "-o", trained.parent / "x", *TINY)
     assert code == 3 and "nothing" in words
 
