@@ -174,7 +174,7 @@ def gather(
     unread = [Outcome[Evidence](reading.id, error=reading.error) for reading in readings if reading.error is not None]
     outcomes = unread + each([case for case in cases if case.id in lesions], evidence, reporter)
     if outcomes and all(outcome.error is not None for outcome in outcomes):
-        results(outcomes)
+        results(outcomes, again="Mend them, or calibrate by --objective healthy-quantile, which needs no masks")
     return outcomes
 
 

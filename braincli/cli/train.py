@@ -156,9 +156,13 @@ def command(
     """
     given = locals()
     from braincli import api
+    from braincli.classification.registry import CLASSIFIERS
     from braincli.config import TrainConfig
     from braincli.runtime.progress import reporter
 
+    if method in CLASSIFIERS:
+        known = f"braincli classify train cohort.tsv --method {method}"
+        raise UsageError(f"{method} classifies whole volumes.", f"Train it with: {known}.")
     for entry in steps or []:
         _, equals, count = entry.partition("=")
         if not equals or not count.isdigit():

@@ -236,8 +236,11 @@ def _in_parts(cases: Sequence[I], steps: Callable[[I], Steps[R]]) -> Iterator[Ou
         yield hand.outcome
 
 
-def results(outcomes: Sequence[Outcome[R]]) -> list[R]:
+def results(outcomes: Sequence[Outcome[R]], *, again: str = "Mend them and run again with --resume") -> list[R]:
     """What the cases gave that did not fail.
+
+    Args:
+        again: what to do about those that failed, as the command at hand can.
 
     Raises:
         CohortError: some failed; it lists them, and ``outcomes`` holds what the others gave.
@@ -249,7 +252,7 @@ def results(outcomes: Sequence[Outcome[R]]) -> list[R]:
         kind = QualityError if all(isinstance(outcome.error, QualityError) for outcome in failed) else CohortError
         error = kind(
             f"{len(failed)} of {counted(len(outcomes), 'case')} failed:\n{table}",
-            "Mend them and run again with --resume; the others are complete.",
+            f"{again}{'; the others are complete' if len(failed) < len(outcomes) else ''}.",
         )
         error.outcomes = list(outcomes)
         raise error

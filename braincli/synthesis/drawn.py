@@ -97,7 +97,7 @@ def draw_set(out: Path, config: SynthConfig, reporter: Reporter) -> list[Synthet
         for number, (first, last) in enumerate(pairwise(_cuts(count)), start=1)
     ]
     outcomes = cohort.each(stacks, lambda stack: _write(stack, out / stack.part / stack.id, config), reporter)
-    return cohort.results(outcomes)
+    return cohort.results(outcomes, again="Mend that and run again with --overwrite")
 
 
 def _cuts(count: int) -> list[int]:

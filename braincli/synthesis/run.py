@@ -137,7 +137,7 @@ def synthesise(cases: Sequence[Case], out: Path, config: SynthConfig, reporter: 
     for text in taken(cases):
         reporter.say(text)
     outcomes = cohort.each(cases, lambda case: synthesise_case(case, out, config, reporter), reporter)
-    return cohort.results(outcomes)
+    return cohort.results(outcomes, again="Mend them and run again on them alone")
 
 
 def synthesise_case(case: Case, out: Path, config: SynthConfig, reporter: Reporter) -> Synthetic:

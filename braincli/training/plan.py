@@ -27,7 +27,8 @@ def describe(method: Method, config: TrainConfig, store: SliceStore, judging: Sl
     lines = [
         _slices(store),
         "parameters: " + ", ".join(f"{name} {count:,}" for name, count in networks.items() if count),
-        "steps: " + ", ".join(_length(method, stage, config, store) for stage in method.stages) + f" of {config.batch}",
+        f"steps of {counted(config.batch or method.config.train_batch, 'slice')}: "
+        + ", ".join(_length(method, stage, config, store) for stage in method.stages),
     ]
     if judging is not None:
         every = f"every {counted(config.validate_every, 'step')}" if config.validate_every else f"{TIMES} times a stage"

@@ -49,8 +49,9 @@ def test_where_none_is_left_nothing_is_stored(tmp_path: Path) -> None:
     for name in ("v1", "v2"):
         (val / name / f"{name}_flair.nii.gz").write_bytes(b"no scan")
     options = CalibrateConfig(model=str(tmp_path / "m"))
-    with pytest.raises(CohortError, match="2 of 2 cases failed"):
+    with pytest.raises(CohortError, match="2 of 2 cases failed") as raised:
         api.calibrate([val], options)
+    assert "--resume" not in raised.value.hint and "healthy-quantile" in raised.value.hint
     with pytest.raises(InputError, match=r"v1_flair.nii.gz"):
         api.calibrate([val / "v1"], options)
     assert read_info(tmp_path / "m").calibration is None

@@ -81,6 +81,8 @@ def test_train_refuses_to_overwrite_and_names_mistakes(trained: Path, cohort: Pa
     assert (code, "holds a model" in words) == (2, True)
     code, _, words = run("train", "--method", "tsgn", "--data", cohort / "train", "-o", trained.parent / "x")
     assert code == 2 and "no method 'tsgn'" in words and "tsgm" in words
+    code, _, words = run("train", "--method", "l2i", "--data", cohort / "train", "-o", trained.parent / "x")
+    assert code == 2 and "braincli classify train cohort.tsv --method l2i" in words
     code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", *TINY, "--set", "widht=3")
     assert code == 2 and "Did you mean width?" in words
     code, _, words = run("train", "--data", cohort / "train", "-o", trained.parent / "x", "--steps", "30")
@@ -161,7 +163,7 @@ def test_dry_run_then_the_saved_options_make_the_same_model(cohort: Path, tmp_pa
         *common, "-o", one, "--config", file, "--steps", "restore=2", "--steps", "redraw=1", "--dry-run"
     )
     assert code == 0 and "dry run" in words
-    assert "healthy" in words and "score " in words and "steps: translate 1, restore 2, redraw 1 of 2" in words
+    assert "healthy" in words and "score " in words and "steps of 2 slices: translate 1, restore 2, redraw 1" in words
     plan = tomllib.loads((one / "work" / "train.toml").read_text())
     assert (plan["seed"], plan["batch"], plan["settings"]["restore_rate"]) == (3, 2, 1e-3)
     assert not (one / "metrics.jsonl").exists() and not (one / "model.json").exists()

@@ -36,8 +36,12 @@ def test_one_case_of_a_larger_cohort_fails_as_its_part() -> None:
     """A part of a job array that is one case: its outcome is kept, too, for tables and pages."""
     (outcome,) = each(items("bad"), work, Reporter(), of=4)
     assert isinstance(outcome.error, InputError)
-    with pytest.raises(CohortError, match="1 of 1 case failed"):
+    with pytest.raises(CohortError, match="1 of 1 case failed") as raised:
         results([outcome])
+    assert raised.value.hint == "Mend them and run again with --resume.", "there are no others"
+    with pytest.raises(CohortError) as raised:
+        results(each(items("a", "bad"), work, Reporter()), again="Mend them")
+    assert raised.value.hint == "Mend them; the others are complete."
 
 
 def test_a_plan_names_the_cases_and_begins_none() -> None:

@@ -53,7 +53,9 @@ def test_a_slice_more_than_the_header_says_is_refused(tmp_path: Path) -> None:
         volume.load(path)
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "of 0 bytes"), (-16, "of -16"), (9999, "of 9999"), (48, "of 48")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "of 0 bytes"), (-16, "of -16"), (9999, "of 9,999 bytes"), (48, "of 48")]
+)
 def test_extension_that_does_not_fit_is_warned_of(size: int, text: str, tmp_path: Path) -> None:
     path = write(tmp_path / "scan.nii", extension=b"x" * 20)
     content = bytearray(path.read_bytes())
