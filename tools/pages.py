@@ -33,6 +33,7 @@ COPIED = {  # page -> the file that it is
     "protocols.md": "examples/protocols/README.md",
     **{f"models/{card.parent.name}.md": f"models/{card.parent.name}/README.md" for card in CARDS},
     "models/leaderboard.md": "models/LEADERBOARD.md",
+    "models/crossvalidated.md": "models/CROSSVALIDATED.md",
     "models/samplers.md": "models/SAMPLERS.md",
 }
 PAGE_OF = {origin: page for page, origin in COPIED.items()}
