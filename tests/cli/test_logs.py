@@ -91,4 +91,5 @@ def test_processes_of_a_cohort_are_heard(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     code, said = run("score", tmp_path / "prediction", tmp_path / "reference", "--jobs", 2, "--log-file", log)
     assert code == 6 and "b failed" in said
-    assert re.search(r"WARNING braincli: b failed: .*\n(.*\n)*.*ERROR braincli: error: Not scored: 1 of 2 cases", log.read_text())
+    failed, ended = r"WARNING braincli: b failed: .*\n", "ERROR braincli: error: Not scored: 1 of 2 cases"
+    assert re.search(rf"{failed}(.*\n)*.*{ended}", log.read_text())
