@@ -124,6 +124,17 @@ def test_memory_of_freed_tensors_is_reused_without_page_faults(monkeypatch: pyte
     assert min(faults() for _ in range(3)) < 2000  # of 16,384 pages
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_a_large_network_leaves_memory_as_it_found_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brain extraction before a search must not cost the search what it was given."""
+    assert set_anew(monkeypatch)
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(device, "_mallopt", lambda: lambda *setting: told.append(setting) or 1)
+    with device.all_freed_memory_kept():
+        assert told == list(device.ALL_KEPT)
+    assert told == [*device.ALL_KEPT, *device.KEPT]
+
+
 def test_what_the_user_says_of_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device.ctypes, "CDLL", lambda _: pytest.fail("the C library was told otherwise"))
     assert not set_anew(monkeypatch, MALLOC_TRIM_THRESHOLD_="1000000")
