@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,9 +15,9 @@ from braincli.classification.approaches.base import Approach, ApproachConfig, Wo
 from braincli.errors import ModelError, UsageError
 from braincli.imaging.names import Contrast
 from braincli.model.facts import Count, Line, NotNegative, Sha256
-from braincli.model.search import damaged, locate, read_content, title
+from braincli.model.search import locate, read_content, refuse_newer, title
 from braincli.model.stored import CLASSIFIER as KIND
-from braincli.parsing import words
+from braincli.model.stored import unfit
 from braincli.runtime import files
 
 if TYPE_CHECKING:
@@ -157,17 +156,13 @@ def read_info(folder: Path) -> ClassifierInfo:
             f"{title(folder)} is no classifier of volumes.",
             "Train one with: braincli classify train.",
         )
-    version = content.get("format")
-    if type(version) is int and version > FORMAT:
-        raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
+    refuse_newer(folder, content, FORMAT)
     try:
         return ClassifierInfo.model_validate(content)
     except UsageError as error:
         raise ModelError(f"The model {title(folder)} does not fit this version: {error.message}", error.hint) from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise damaged(folder, f"{where}: {words(first)}".removeprefix(": ")) from None
+        raise unfit(folder, error) from None
 
 
 def load_classifier(name: str, device: torch.device) -> LoadedClassifier:
@@ -180,11 +175,7 @@ def load_classifier(name: str, device: torch.device) -> LoadedClassifier:
 
     folder = locate(name)
     info = read_info(folder)
-    paths = tensors.verified(folder, info)
-    numbers = sum(math.prod(shape) for _, shape in tensors.shapes(paths, info).values())
-    with tensors.no_larger_than(numbers, info.name):
-        approach = _built(info)
-    approach.load_state_dict(tensors.fitting(paths, needed(approach), info, str), strict=False)
+    approach = tensors.loaded(folder, info, lambda: _built(info))
     return LoadedClassifier(info, approach.to(device).eval(), folder.absolute(), device)
 
 
@@ -207,6 +198,8 @@ def save(folder: Path, approach: Approach, info: ClassifierInfo) -> ClassifierIn
     import torch
     from safetensors.torch import save as encode
 
+    from braincli.model.tensors import needed
+
     kept = {key: value.detach().cpu().contiguous() for key, value in needed(approach).items()}
     state = {key: value.float() if value.is_floating_point() else value for key, value in kept.items()}
     if not all(torch.isfinite(value).all() for value in state.values()):
@@ -222,8 +215,3 @@ def save(folder: Path, approach: Approach, info: ClassifierInfo) -> ClassifierIn
     )
     files.write_json(folder / "model.json", json.loads(whole.model_dump_json()))
     return whole
-
-
-def needed(approach: Approach) -> dict[str, torch.Tensor]:
-    """The weights that prediction needs, by name."""
-    return {k: v for k, v in approach.state_dict().items() if not k.startswith(approach.optional_weights or ("\0",))}

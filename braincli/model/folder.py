@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,15 +66,12 @@ def load_model(name: str, device: torch.device) -> LoadedModel:
     Raises:
         ModelError: missing, damaged, or not fitting this version.
     """
+    from braincli.methods import registry
     from braincli.model import tensors
 
     folder = locate(name)
     info = read_info(folder)
-    paths = tensors.verified(folder, info)
-    numbers = sum(math.prod(shape) for _, shape in tensors.shapes(paths, info).values())
-    with tensors.no_larger_than(numbers, info.name):
-        method = _built(info)
-    method.load_state_dict(tensors.fitting(paths, _needed(method), info, method.current_name), strict=False)
+    method = tensors.loaded(folder, info, lambda: _built(info), registry.method_class(info.method).current_name)
     return LoadedModel(info, method.to(device).eval(), folder.absolute(), device)
 
 
@@ -108,8 +104,10 @@ def save_model(folder: Path, method: Method, info: ModelInfo) -> None:
     import torch
     from safetensors.torch import save as encode
 
+    from braincli.model.tensors import needed
+
     folder.mkdir(parents=True, exist_ok=True)
-    state = _needed(method)
+    state = needed(method)
     update: dict[str, Any] = {"parameters": sum(v.numel() for v in state.values()), "weights": {}}
     if state:
         # counters stay what they are: float16 ends at 65,504
@@ -127,8 +125,3 @@ def write_info(folder: Path, info: ModelInfo) -> None:
     """Replace ``model.json`` and renew the card."""
     write_card(folder, info)
     files.write_json(folder / "model.json", info.model_dump(mode="json"))
-
-
-def _needed(method: Method) -> dict[str, torch.Tensor]:
-    """The weights that prediction needs, by name."""
-    return {k: v for k, v in method.state_dict().items() if not k.startswith(method.optional_weights)}

@@ -103,6 +103,17 @@ def damaged(folder: Path, why: str) -> ModelError:
     return ModelError(f"{DESCRIPTION} of {title(folder)} cannot be read: {why}.", "Fetch or train the model again.")
 
 
+def refuse_newer(folder: Path, content: dict[str, Any], newest: int) -> None:
+    """Raise where ``content`` of ``folder/model.json`` has a format above ``newest``.
+
+    Raises:
+        ModelError: it has.
+    """
+    version = content.get("format")
+    if type(version) is int and version > newest:
+        raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
+
+
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):

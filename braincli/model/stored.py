@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from braincli.errors import ModelError
 from braincli.model import earlier
 from braincli.model.facts import FORMAT, Stored
-from braincli.model.search import damaged, read_content, title
+from braincli.model.search import damaged, read_content, refuse_newer, title
 from braincli.parsing import words
 
 CLASSIFIER = "classifier"  # what ``kind`` says of models that classify whole volumes (braincli.classification)
@@ -28,12 +28,15 @@ def read_stored(folder: Path) -> Stored:
             f"{title(folder)} is a classifier of whole volumes.",
             "braincli classify predict uses it.",
         )
-    version = content.get("format")
-    if type(version) is int and version > FORMAT:
-        raise ModelError(f"The model {title(folder)} has format {version}.", "Update braincli.")
+    refuse_newer(folder, content, FORMAT)
     try:
         return Stored.model_validate_json(json.dumps(earlier.description(content)), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise damaged(folder, f"{where}: {words(first)}".removeprefix(": ")) from None
+        raise unfit(folder, error) from None
+
+
+def unfit(folder: Path, error: ValidationError) -> ModelError:
+    """The error that ``folder/model.json`` holds what no model can have."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return damaged(folder, f"{where}: {words(first)}".removeprefix(": "))

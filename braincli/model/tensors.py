@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +28,7 @@ class Weighed(Protocol):
     weights: dict[str, str]
 
 
+N = TypeVar("N", bound=nn.Module)
 # a network as built, over what its file holds: parts that only training needs make up to 6 times of it (rd)
 SPARE_FACTOR, SPARE = 8, 20_000_000
 KINDS = {
@@ -113,9 +115,9 @@ def no_larger_than(numbers: int, title: str) -> Iterator[None]:
 
 
 def fitting(
-    paths: list[Path], needed: dict[str, Tensor], info: Weighed, current_name: Callable[[str], str]
+    paths: list[Path], expected: dict[str, Tensor], info: Weighed, current_name: Callable[[str], str]
 ) -> dict[str, Tensor]:
-    """The tensors in ``paths``, which are just those ``needed``; floats as finite float32 without subnormals.
+    """The tensors in ``paths``, which are just those ``expected``; floats as finite float32 without subnormals.
 
     Args:
         current_name: today's name of a tensor, which files of earlier versions may name otherwise.
@@ -131,10 +133,10 @@ def fitting(
         raise ModelError(
             f"The weights of {info.name} hold a tensor twice, under an old and a new name.", "Train it again."
         )
-    if strange := sorted(set(needed).symmetric_difference(headers)):
+    if strange := sorted(set(expected).symmetric_difference(headers)):
         raise ModelError(f"The weights of {info.name} do not fit this version ({strange[0]}).", "Train it again.")
     for key, (dtype, shape) in headers.items():
-        wanted = needed[key]
+        wanted = expected[key]
         if shape != tuple(wanted.shape) or dtype.is_floating_point != wanted.is_floating_point():
             raise ModelError(
                 f"The weights of {info.name} do not fit its settings: {key} is {dtype} {list(shape)}, not "
@@ -150,3 +152,26 @@ def fitting(
                 f"The weights of {info.name} are not finite ({key}).", "Fetch it again, or train it again."
             )
     return flush({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
+
+
+def loaded(folder: Path, info: Weighed, build: Callable[[], N], current_name: Callable[[str], str] = str) -> N:
+    """What ``build`` gives, with the weights of ``folder``, after their hashes match; no larger than they allow.
+
+    Args:
+        current_name: see :func:`fitting`.
+
+    Raises:
+        ModelError: see :func:`verified`, :func:`shapes`, :func:`no_larger_than` and :func:`fitting`.
+    """
+    paths = verified(folder, info)
+    numbers = sum(math.prod(shape) for _, shape in shapes(paths, info).values())
+    with no_larger_than(numbers, info.name):
+        network = build()
+    network.load_state_dict(fitting(paths, needed(network), info, current_name), strict=False)
+    return network
+
+
+def needed(network: nn.Module) -> dict[str, Tensor]:
+    """The weights that prediction needs, by name: all but those that begin with one of ``optional_weights``."""
+    optional = cast("tuple[str, ...]", network.optional_weights)
+    return {key: value for key, value in network.state_dict().items() if not key.startswith(optional)}

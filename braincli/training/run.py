@@ -329,7 +329,9 @@ def _take_over(method: Method, begun: LoadedModel) -> None:
     Raises:
         UsageError: a network has another shape.
     """
-    held = {name for name in method.state_dict() if not name.startswith(method.optional_weights)}
+    from braincli.model.tensors import needed
+
+    held = needed(method).keys()
     weights = {name: value for name, value in begun.method.state_dict().items() if name in held}
     try:
         method.load_state_dict(weights, strict=False)
