@@ -33,6 +33,7 @@ import numpy as np
 from nnunet_data import back, channels, labels, named, probability, reference
 
 from braincli import __version__
+from braincli.calibration import crossfit
 from braincli.calibration.evidence import Evidence
 from braincli.errors import BraincliError, InputError, ModelError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast, find_cases, sound
@@ -40,7 +41,6 @@ from braincli.imaging.slices import SliceSpec, load_case
 from braincli.imaging.volume import Volume, load, mask_on_grid_of, reorient, save
 from braincli.runtime import files
 from braincli.runtime.progress import PlainReporter
-from braincli.scoring import curves, metrics
 
 SAY = PlainReporter()
 DATASET = "Dataset501_braincli"
@@ -230,26 +230,12 @@ def _children() -> float:
 
 
 def figures(case: Case, mask: Volume, likely: Volume) -> dict[str, float | None]:
-    """Figures of a prediction on the scan's own grid, as :meth:`.crossfit.CrossFitted.figures` defines them."""
+    """Figures of a prediction on the scan's own grid."""
     slices, lesion = load_case(case, SliceSpec())
     assert lesion is not None
-    true = reference(case, slices.grid).data
-    e = Evidence(case, slices, slices.image[:, :0], lesion > 0.5, true)
+    e = Evidence(case, slices, slices.image[:, :0], lesion > 0.5, reference(case, slices.grid).data)
     found, score = (reorient(mask_on_grid_of(one, slices.grid)[0]).data for one in (mask, likely))
-    counts = metrics.confusion(pred=found > 0, ref=true)
-    curve = curves.curve(score=score, ref=true, domain=slices.brain_volume)
-    best, planes = curve.best_dice(), slices.shown_planes(e.healthy_slices())
-    ml = slices.ras.voxel_ml
-    return {
-        "dsc": metrics.dice(counts),
-        "best_dsc": best[0] if best else None,
-        "auprc": curve.auprc(),
-        "hd95_mm": metrics.hd95(pred=found > 0, ref=true, spacing=slices.ras.spacing),
-        "precision": metrics.precision(counts),
-        "recall": metrics.recall(counts),
-        "healthy_fp_ml": round(float((found[:, :, planes] > 0).sum() * ml), 2) if len(planes) else None,
-        "healthy_brain_ml": round(float(slices.brain_volume[:, :, planes].sum() * ml), 1) if len(planes) else None,
-    }
+    return crossfit.figures(e, score, found > 0)
 
 
 def row(options: argparse.Namespace) -> None:

@@ -27,25 +27,32 @@ class CrossFitted:
     mask: np.ndarray
 
     def figures(self) -> dict[str, float | None]:
-        """Figures on the scan's own grid, as :mod:`braincli.scoring.evaluate` defines them; None where undefined.
+        """See :func:`figures`."""
+        return figures(self.evidence, self.anomaly, self.mask)
 
-        AUPRC and ``best_dsc`` (threshold chosen on the case itself) count the brain's voxels. ``healthy_fp_ml`` is mask
-        in slices two or more away from the reference, ``healthy_brain_ml`` the brain there.
-        """
-        e = self.evidence
-        counts = metrics.confusion(pred=self.mask, ref=e.reference)
-        curve = curves.curve(score=self.anomaly, ref=e.reference, domain=e.slices.brain_volume)
-        best, healthy = curve.best_dice(), false_positives(e, self.calibration)
-        return {
-            "dsc": metrics.dice(counts),
-            "best_dsc": best[0] if best else None,
-            "auprc": curve.auprc(),
-            "hd95_mm": metrics.hd95(pred=self.mask, ref=e.reference, spacing=e.slices.ras.spacing),
-            "precision": metrics.precision(counts),
-            "recall": metrics.recall(counts),
-            "healthy_fp_ml": healthy.mask_ml if healthy else None,
-            "healthy_brain_ml": healthy.brain_ml if healthy else None,
-        }
+
+def figures(e: Evidence, anomaly: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+    """Figures on the scan's own grid, as :mod:`braincli.scoring.evaluate` defines them; None where undefined.
+
+    AUPRC and ``best_dsc`` (threshold chosen on the case itself) count the brain's voxels. ``healthy_fp_ml`` is mask
+    in slices two or more away from the reference, ``healthy_brain_ml`` the brain there.
+
+    Args:
+        anomaly, mask: (X, Y, Z) float32 and bool on the RAS grid.
+    """
+    counts = metrics.confusion(pred=mask, ref=e.reference)
+    curve = curves.curve(score=anomaly, ref=e.reference, domain=e.slices.brain_volume)
+    best, healthy = curve.best_dice(), false_positives(e, anomaly, mask)
+    return {
+        "dsc": metrics.dice(counts),
+        "best_dsc": best[0] if best else None,
+        "auprc": curve.auprc(),
+        "hd95_mm": metrics.hd95(pred=mask, ref=e.reference, spacing=e.slices.ras.spacing),
+        "precision": metrics.precision(counts),
+        "recall": metrics.recall(counts),
+        "healthy_fp_ml": healthy.mask_ml if healthy else None,
+        "healthy_brain_ml": healthy.brain_ml if healthy else None,
+    }
 
 
 # what a model's card reports beside its DSC -> figure of a case

@@ -189,19 +189,22 @@ def case_lesion_f1(e: Evidence, fit: Calibration) -> float:
     return float(LESION_F1.figure(e, e.mask(fit), (0.0,))[0])
 
 
-def false_positives(e: Evidence, fit: Calibration) -> Healthy | None:
-    """What ``fit`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion."""
+def false_positives(e: Evidence, anomaly: np.ndarray, mask: np.ndarray) -> Healthy | None:
+    """What ``mask`` marks in healthy slices, and how the map lies there; None where every slice is near a lesion.
+
+    Args:
+        anomaly, mask: (X, Y, Z) on the RAS grid.
+    """
     healthy = e.healthy_slices()
     if not healthy.any():
         return None
     planes = e.slices.shown_planes(healthy)
-    brain, mask = e.slices.brain_volume[:, :, planes], e.mask(fit)[:, :, planes]
-    anomaly = e.anomaly(fit.weights)[:, :, planes][brain]
-    ml = e.voxel_mm3 / 1000
+    brain, ml = e.slices.brain_volume[:, :, planes], e.voxel_mm3 / 1000
+    values = anomaly[:, :, planes][brain]
     return Healthy(
         slices=int(healthy.sum()), brain_ml=round(float(brain.sum() * ml), 1),
-        mask_ml=round(float(mask.sum() * ml), 2), map_mean=round(float(anomaly.mean()), 4),
-        map_p99=round(float(np.percentile(anomaly, 99)), 4),
+        mask_ml=round(float(mask[:, :, planes].sum() * ml), 2), map_mean=round(float(values.mean()), 4),
+        map_p99=round(float(np.percentile(values, 99)), 4),
     )  # fmt: skip
 
 

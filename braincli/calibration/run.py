@@ -147,7 +147,7 @@ def conclude(
         more["contrasts"] = list(shared)
     if left_out:
         more["left_out"] = dict(left_out)
-    marked = {e.case.id: false_positives(e, fit) for e in [*evidence, *healthy]}
+    marked = {e.case.id: false_positives(e, e.anomaly(fit.weights), e.mask(fit)) for e in [*evidence, *healthy]}
     more["healthy"] = {case: facts for case, facts in marked.items() if facts}
     fit = fit.model_copy(update={"provenance": fit.provenance.model_copy(update=more)})
     if config.contrasts and fit.weights:

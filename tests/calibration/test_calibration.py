@@ -127,15 +127,15 @@ def test_healthy_slices_keep_away_from_the_lesion() -> None:
     kept = e.slices.index[e.healthy_slices()]
     assert set(kept) == {z for z in e.slices.index if np.abs(z - sick).min() >= 2}
     loose = Calibration(weights={Contrast.FLAIR: 1.0}, threshold=0.05)
-    found = calibration.false_positives(e, loose)
+    found = calibration.false_positives(e, e.anomaly(loose.weights), e.mask(loose))
     assert found is not None
     assert found.slices == len(kept) and 0.5 * found.brain_ml < found.mask_ml <= found.brain_ml
     assert found.map_mean == pytest.approx(0.1, abs=0.03)
     strict = loose.model_copy(update={"threshold": 0.3})
-    none = calibration.false_positives(e, strict)
+    none = calibration.false_positives(e, e.anomaly(strict.weights), e.mask(strict))
     assert none is not None and none.mask_ml == 0
     e.reference[:] = True
-    assert calibration.false_positives(e, loose) is None
+    assert calibration.false_positives(e, e.anomaly(loose.weights), e.mask(loose)) is None
 
 
 def cohort(folder: Path, names: tuple[str, ...], *, lesions: bool = True) -> Path:
