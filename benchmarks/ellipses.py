@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from validation import markdown
 
+from braincli.classification import figures
 from braincli.detection.restore import restore
 from braincli.errors import UsageError
 from braincli.imaging import volume
@@ -31,6 +32,7 @@ from braincli.imaging.cases import CONTRASTS, Case, Contrast, find_cases, sound
 from braincli.imaging.slices import load_case
 from braincli.model.folder import LoadedModel, load_model
 from braincli.runtime import device
+from braincli.scoring.curves import curve
 
 PLACES = ["model", "Dice", "AUROC_pix", "MSE(d, GT)", "SSIM", "MSE(r_h, a_h)"]
 PLACES_PAPER = [
@@ -66,20 +68,16 @@ class Images:
 
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     """Area under the ROC curve of ``score`` (N,) for ``positive`` (N,) bool; ties count half."""
-    from scipy.stats import rankdata
-
-    count = int(positive.sum())
-    if count in (0, positive.size):
-        return float("nan")
-    return float((rankdata(score)[positive].sum() - count * (count + 1) / 2) / (count * (positive.size - count)))
+    return _or_nan(curve(score=score, ref=positive).auroc())
 
 
 def kappa(called: np.ndarray, positive: np.ndarray) -> float:
     """Cohen's kappa of two (N,) bool: agreement beyond chance; NaN where both have one class only, and the same."""
-    agreed = float((called == positive).mean())
-    p, q = float(called.mean()), float(positive.mean())
-    chance = p * q + (1 - p) * (1 - q)
-    return (agreed - chance) / (1 - chance) if chance < 1 else float("nan")
+    return _or_nan(figures.kappa(called, positive))
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -77,18 +77,14 @@ def validate_classifier(
     Example:
         >>> braincli.validate_classifier("cohort.tsv", method=("l2i", "vanilla")).tables["l2i"]["all"]["auroc"]
     """
-    from braincli.classification.validate import FILES, validate_classifiers
+    from braincli.classification.validate import validate_classifiers
     from braincli.imaging.given import Scratch, given_cases
-    from braincli.runtime.files import refuse_folder, refuse_overwrite
     from braincli.runtime.progress import Reporter
 
     config, _ = configured(ValidateClassifierConfig, config, options)
     with Scratch() as scratch:
         cases = given_cases(inputs, scratch, run=config.run)
-        if output is not None:
-            refuse_folder(Path(output))
-            for name in FILES:
-                refuse_overwrite(Path(output) / name, overwrite=config.overwrite)
+        _refuse(output, overwrite=config.overwrite)
         found = validate_classifiers(cases, config, reporter or Reporter())
     if output is not None:
         found.write(Path(output))
@@ -123,11 +119,10 @@ def classify(
         >>> braincli.classify("cohort.tsv", model="models/ms").cases[0].probability
     """
     from braincli.classification.info import load_classifier
-    from braincli.classification.predict import FILES, classify_cases
+    from braincli.classification.predict import classify_cases
     from braincli.errors import UsageError
     from braincli.imaging.given import Scratch, given_cases
     from braincli.runtime import device
-    from braincli.runtime.files import refuse_folder, refuse_overwrite
     from braincli.runtime.progress import Reporter
 
     config, _ = configured(ClassifyConfig, config, options)
@@ -135,12 +130,24 @@ def classify(
         raise UsageError("Which model?", "Add --model MODEL, a folder that braincli classify train has written.")
     with Scratch() as scratch:
         cases = given_cases(inputs, scratch, run=config.run)
-        if output is not None:
-            refuse_folder(Path(output))
-            for name in FILES:
-                refuse_overwrite(Path(output) / name, overwrite=config.overwrite)
+        _refuse(output, overwrite=config.overwrite)
         model = load_classifier(config.model, device.prepare(config.device, config.threads))
         found = classify_cases(cases, model, config, reporter or Reporter())
     if output is not None:
         found.write(Path(output))
     return found
+
+
+def _refuse(output: Path | str | None, *, overwrite: bool) -> None:
+    """Raise where figures cannot be written into the folder ``output``.
+
+    Raises:
+        UsageError: it is no folder, or holds such files.
+    """
+    from braincli.classification.figures import FILES
+    from braincli.runtime.files import refuse_folder, refuse_overwrite
+
+    if output is not None:
+        refuse_folder(Path(output))
+        for name in FILES:
+            refuse_overwrite(Path(output) / name, overwrite=overwrite)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from braincli.runtime.files import safe_cell
+from braincli.scoring.curves import curve
+from braincli.wording import aligned
 
 NAMES = ("accuracy", "kappa", "auroc")
+FILES = ("predictions.tsv", "figures.csv", "figures.json")  # of validate and predict
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,9 @@ def auroc(probability: np.ndarray, label: np.ndarray) -> float | None:
     """Area under the ROC curve of (N, n) probabilities: of two classes that of the second; of more the mean of each
     class against the others, of those that are there. Ties count half. None where there is one class alone."""
     numbers = [1] if probability.shape[1] == 2 else range(probability.shape[1])
-    areas = [_area(probability[:, k], label == k) for k in numbers if 0 < (label == k).sum() < len(label)]
-    return float(np.mean(areas)) if areas else None
-
-
-def _area(score: np.ndarray, positive: np.ndarray) -> float:
-    above, below = score[positive][:, None], score[~positive][None]
-    return float(((above > below) + 0.5 * (above == below)).mean())
+    areas = [curve(score=probability[:, k], ref=label == k).auroc() for k in numbers]
+    known = [area for area in areas if area is not None]
+    return float(np.mean(known)) if known else None
 
 
 def by_site(result: Classified, target: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -100,27 +101,20 @@ def as_table(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], classes: Seq
         for method, table in tables.items()
         for site, row in table.items()
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        cells = [cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join(aligned([head, *rows], left=2))
 
 
 def as_csv(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], classes: Sequence[str]) -> str:
     """:func:`as_table` as CSV; what is not defined is empty."""
-    lines = [["method", "site", *classes, *NAMES]]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(safe_cell, ["method", "site", *classes, *NAMES]))
     for method, table in tables.items():
         for site, row in table.items():
             values = ["" if row[name] is None else f"{row[name]:.6g}" for name in NAMES]
-            lines.append([method, site, *(str(row["counts"][name]) for name in classes), *values])
-    return "".join(",".join(_quoted(cell) for cell in line) + "\n" for line in lines)
-
-
-def _quoted(cell: str) -> str:
-    cell = safe_cell(cell)
-    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\n\r') else cell
+            cells = [method, site, *(str(row["counts"][name]) for name in classes), *values]
+            writer.writerow(map(safe_cell, cells))
+    return stream.getvalue()
 
 
 def _number(value: float | None) -> str:

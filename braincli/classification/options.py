@@ -28,35 +28,32 @@ class _OfVolumes(Options):
     device: Device = "auto"
 
 
-class TrainClassifierConfig(_OfVolumes):
-    """A labelled cohort -> a classifier of volumes."""
+class _Trained(_OfVolumes):
+    """What trainings need."""
 
-    method: str = "l2i"
     preset: str = "compact"
     contrast: choices.ContrastName = "t1"  # that is classified
     label: str = Field(default="class", min_length=1)  # column of the manifest with the classes
     site: str = Field(default="site", min_length=1)  # column with the sites
     target: Annotated[tuple[str, ...], BeforeValidator(_parts)] = ()  # sites; empty: those that have every class
     steps: int | None = Field(default=None, ge=1)  # None: the preset's
-    checkpoint_minutes: float = Field(default=5.0, gt=0)
-    resume: bool = False
     seed: Seed = 0
     settings: dict[str, Any] = Field(default={})  # overrides of the method's own options
 
 
-class ValidateClassifierConfig(_OfVolumes):
+class TrainClassifierConfig(_Trained):
+    """A labelled cohort -> a classifier of volumes."""
+
+    method: str = "l2i"
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    resume: bool = False
+
+
+class ValidateClassifierConfig(_Trained):
     """A labelled cohort -> how well methods classify sites, or cases, that they were not trained on."""
 
     method: Annotated[tuple[str, ...], BeforeValidator(_parts)] = ("l2i",)
-    preset: str = "compact"
-    contrast: choices.ContrastName = "t1"  # that is classified
-    label: str = Field(default="class", min_length=1)  # column of the manifest with the classes
-    site: str = Field(default="site", min_length=1)  # column with the sites
-    target: Annotated[tuple[str, ...], BeforeValidator(_parts)] = ()  # sites; empty: those that have every class
     folds: int | None = Field(default=None, ge=2)  # parts of every site and class that take turns; None: sites do
-    steps: int | None = Field(default=None, ge=1)  # None: the preset's
-    seed: Seed = 0
-    settings: dict[str, Any] = Field(default={})  # overrides of the methods' own options
 
 
 class ClassifyConfig(_OfVolumes):

@@ -23,8 +23,6 @@ from braincli.runtime.files import safe_cell
 from braincli.runtime.progress import Reporter
 from braincli.wording import counted
 
-FILES = ("predictions.tsv", "figures.csv", "figures.json")
-
 
 @dataclass(frozen=True)
 class Said:

@@ -27,8 +27,6 @@ from braincli.wording import counted
 if TYPE_CHECKING:
     from braincli.classification.learn import Lesson
 
-FILES = ("predictions.tsv", "figures.csv", "figures.json")
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -84,7 +82,7 @@ class Validation:
         return "".join("\t".join(line) + "\n" for line in lines)
 
     def write(self, folder: Path) -> None:
-        """Write :data:`FILES` into ``folder``."""
+        """Write :data:`braincli.classification.figures.FILES` into ``folder``."""
         files.write_text(folder / "predictions.tsv", self.predictions())
         files.write_text(folder / "figures.csv", as_csv(self.tables, self.classes))
         files.write_json(folder / "figures.json", self.as_dict())

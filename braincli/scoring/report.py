@@ -20,6 +20,7 @@ from braincli.runtime import files
 from braincli.runtime.frames import dataframe
 from braincli.scoring import slices, statistics
 from braincli.scoring.evaluate import CaseScore, Scored
+from braincli.wording import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +212,7 @@ class ScoreReport:
                 [other.removeprefix("mean_").replace("_", " "), *(_text(each[other]) for each in aggregate)],
                 ["pooled", *(_text(self.pooled.get(name)) for name in names)],
             ]
-        lines = _align([["case", *(METRICS[name] for name in names)], *rows])
+        lines = aligned([["case", *(METRICS[name] for name in names)], *rows])
         lines += [slices.line(self.by_slice)] if self.by_slice else []
         lines += [f"{case.case}: {case.error}" for case in self.failed]
         if self.unmatched:
@@ -322,18 +323,7 @@ def _comparison_lines(comparison: dict[str, Any]) -> list[str]:
         low, high = test["ci95"] or (None, None)
         figures = (test["mean"], test["other_mean"], test["difference"], low, high)
         rows.append([METRICS[name], *map(_text, figures), f"{test['p']:.4f}", str(test["pairs"])])
-    return _align(rows)
-
-
-def _align(rows: list[list[str]]) -> list[str]:
-    """First column left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return aligned(rows)
 
 
 def _text(value: float | None) -> str:
