@@ -12,9 +12,11 @@ from braincli.cli.common import guarded, show, show_json
 from braincli.cli.options import (
     AlreadyStripped,
     AsJson,
+    CheckpointMinutes,
     ConfigFile,
     Debug,
     DeviceName,
+    GoOn,
     Overwrite,
     Prefer,
     Quiet,
@@ -22,6 +24,7 @@ from braincli.cli.options import (
     Seed,
     Threads,
     Trained,
+    TrainingPrecision,
     VolumeNumber,
     one_of,
     option,
@@ -75,12 +78,6 @@ Steps = Annotated[str | None, option("Steps of a training.", default="the preset
 Settings = Annotated[
     list[str] | None, option("Option of the method, e.g. width=0.5 (repeatable).", "--set", metavar="KEY=VALUE")
 ]
-Precision = Annotated[
-    str | None,
-    option(
-        "auto: bf16 where the hardware multiplies it, else fp32.", default="auto", choices=choices.TrainingPrecision
-    ),
-]
 
 
 @app.command("train")
@@ -99,21 +96,17 @@ def train(
     target: Target = None,
     steps: Steps = None,
     settings: Settings = None,
-    checkpoint_minutes: Annotated[
-        str | None, option("Minutes between checkpoints.", default="5", metavar="FLOAT")
-    ] = None,
+    checkpoint_minutes: CheckpointMinutes = None,
     run: Run = None,
     volume: VolumeNumber = None,
     prefer: Prefer = None,
     already_stripped: AlreadyStripped = None,
-    precision: Precision = None,
+    precision: TrainingPrecision = None,
     seed: Seed = None,
     threads: Threads = None,
     device: DeviceName = None,
     config_file: ConfigFile = None,
-    resume: Annotated[
-        bool | None, option("Go on from the last checkpoint; nothing to do if complete.", "--resume")
-    ] = None,
+    resume: GoOn = None,
     overwrite: Overwrite = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -172,7 +165,7 @@ def validate(
     volume: VolumeNumber = None,
     prefer: Prefer = None,
     already_stripped: AlreadyStripped = None,
-    precision: Precision = None,
+    precision: TrainingPrecision = None,
     seed: Seed = None,
     threads: Threads = None,
     device: DeviceName = None,
@@ -224,7 +217,7 @@ def predict(
     volume: VolumeNumber = None,
     prefer: Prefer = None,
     already_stripped: AlreadyStripped = None,
-    precision: Precision = None,
+    precision: TrainingPrecision = None,
     threads: Threads = None,
     device: DeviceName = None,
     config_file: ConfigFile = None,

@@ -122,6 +122,14 @@ ConfigFile = Annotated[
 ]
 
 Overwrite = Annotated[bool | None, option("Replace outputs that exist.", "--overwrite")]
+GoOn = Annotated[bool | None, option("Go on from the last checkpoint; nothing to do if complete.", "--resume")]
+CheckpointMinutes = Annotated[str | None, option("Minutes between checkpoints.", default="5", metavar="FLOAT")]
+TrainingPrecision = Annotated[
+    str | None,
+    option(
+        "auto: bf16 where the hardware multiplies it, else fp32.", default="auto", choices=choices.TrainingPrecision
+    ),
+]
 Resume = Annotated[bool | None, option("Skip cases whose record shows that they are complete.", "--resume")]
 Seed = Annotated[str | None, option("Seed of everything random.", "--seed", default="0", metavar="INT")]
 Threads = Annotated[

@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
-from braincli import choices
 from braincli.cli.common import show_json
 from braincli.cli.options import (
     AsJson,
+    CheckpointMinutes,
     ConfigFile,
     Debug,
     DeviceName,
+    GoOn,
     Overwrite,
     Quiet,
     Run,
     Seed,
     Threads,
+    TrainingPrecision,
     methods,
     models,
     option,
@@ -120,28 +122,19 @@ def command(
     compute_minutes: Annotated[
         str | None, option("CPU time for all stages; each ends when its share is spent.", metavar="FLOAT")
     ] = None,
-    checkpoint_minutes: Annotated[
-        str | None, option("Minutes between checkpoints.", default="5", metavar="FLOAT")
-    ] = None,
+    checkpoint_minutes: CheckpointMinutes = None,
     keep_checkpoints: Annotated[str | None, option("How many of the newest stay.", default="2", metavar="INT")] = None,
     snapshot_every: Annotated[
         str | None, option("Steps between models saved in OUTPUT/snapshots/.", metavar="INT")
     ] = None,
-    precision: Annotated[
-        str | None,
-        option(
-            "auto: bf16 where the hardware multiplies it, else fp32.", default="auto", choices=choices.TrainingPrecision
-        ),
-    ] = None,
+    precision: TrainingPrecision = None,
     seed: Seed = None,
     threads: Threads = None,
     device: DeviceName = None,
     dry_run: Annotated[
         bool | None, option("Cut the slices, print and save the resolved options, and stop.", "--dry-run")
     ] = None,
-    resume: Annotated[
-        bool | None, option("Go on from the last checkpoint; nothing to do if complete.", "--resume")
-    ] = None,
+    resume: GoOn = None,
     overwrite: Overwrite = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -212,6 +212,23 @@ class Approach(nn.Module, ABC):
         return F.cross_entropy(self(image).float(), label, reduction="none")
 
 
+class JudgedConfig(ApproachConfig):
+    """Options of the classifier of sites."""
+
+    site_rate: Rate = 5e-5
+
+
+class Judged(Approach):
+    """Base of approaches with a classifier of sites, ``judge``, that the encoder learns to escape."""
+
+    config: JudgedConfig
+    optional_weights = ("judge",)
+
+    def __init__(self, config: JudgedConfig, world: World) -> None:
+        super().__init__(config, world)
+        self.judge = Head(config.latent, *config.hidden, world.sites)
+
+
 def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """L_cls, in float32."""
     return F.cross_entropy(logits.float(), label, weight)

@@ -13,36 +13,27 @@ import torch
 from torch import Tensor
 
 from braincli.classification.approaches.base import (
-    Approach,
-    ApproachConfig,
     Batch,
-    Head,
+    Judged,
+    JudgedConfig,
     Losses,
-    Rate,
     Weight,
-    World,
     cross_entropy,
 )
 
 
-class DANNConfig(ApproachConfig):
+class DANNConfig(JudgedConfig):
     """Options of the classifier of sites."""
 
-    site_rate: Rate = 5e-5
     reversal: Weight = 1.0  # largest weight of the reversed gradient
 
 
-class DANN(Approach):
+class DANN(Judged):
     """Encoder, classifier, and a classifier of sites that trains the encoder the wrong way."""
 
     Config = DANNConfig
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"compact": {"site_rate": 5e-3}, "tiny": {"site_rate": 3e-2}}
     config: DANNConfig
-    optional_weights = ("judge",)
-
-    def __init__(self, config: DANNConfig, world: World) -> None:
-        super().__init__(config, world)
-        self.judge = Head(config.latent, *config.hidden, world.sites)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config

@@ -14,28 +14,25 @@ from pydantic import Field
 from torch import Tensor
 
 from braincli.classification.approaches.base import (
-    Approach,
-    ApproachConfig,
     Batch,
-    Head,
+    Judged,
+    JudgedConfig,
     Losses,
     Rate,
     Weight,
-    World,
     cross_entropy,
 )
 
 
-class UnlearningConfig(ApproachConfig):
+class UnlearningConfig(JudgedConfig):
     """Options of the classifier of sites and of the confusion."""
 
-    site_rate: Rate = 5e-5
     confusion_rate: Rate = 5e-5
     beta: Weight = 1.0
     begin: float = Field(default=0.25, ge=0, lt=1)  # share of the steps after which confusion begins
 
 
-class Unlearning(Approach):
+class Unlearning(Judged):
     """Encoder, classifier, and a classifier of sites to be confused."""
 
     Config = UnlearningConfig
@@ -43,11 +40,6 @@ class Unlearning(Approach):
         "compact": {"site_rate": 5e-3, "confusion_rate": 1e-4}, "tiny": {"site_rate": 3e-2, "confusion_rate": 5e-4}
     }  # fmt: skip
     config: UnlearningConfig
-    optional_weights = ("judge",)
-
-    def __init__(self, config: UnlearningConfig, world: World) -> None:
-        super().__init__(config, world)
-        self.judge = Head(config.latent, *config.hidden, world.sites)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
