@@ -11,7 +11,7 @@ from braincli.classification.info import Grid
 from braincli.errors import InputError
 from braincli.imaging import volume
 from braincli.imaging.box import bounding_box, percentiles, values_in
-from braincli.imaging.brain import foreground, shows_skull
+from braincli.imaging.brain import foreground, refuse_head
 from braincli.imaging.case import Case
 from braincli.imaging.names import Contrast
 from braincli.imaging.volume import Volume, same_grid, view_along
@@ -47,11 +47,8 @@ def read(case: Case, how: Reading) -> Head:
     mask = volume.load(case.brain, labels=True, prefer=how.prefer) if case.brain else None
     if mask is not None and (problem := same_grid(mask, image)):
         raise InputError(problem.message, problem.hint)
-    if not how.already_stripped and mask is None and (verdict := shows_skull({how.contrast: image})).skull:
-        raise InputError(
-            f"{case.id} still shows the head ({verdict}).",
-            "Prepare it first (braincli preprocess); where there is no skull, say --already-stripped.",
-        )
+    if not how.already_stripped and mask is None:
+        refuse_head(case.id, {how.contrast: image})
     inside = foreground(image) if mask is None else mask.data > 0
     if not inside.any():
         raise InputError(f"{case.id} shows no brain.", "Look at it: every voxel is background.")

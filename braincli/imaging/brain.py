@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from braincli.errors import InputError
 from braincli.imaging.box import as_stored, bounding_box, percentiles, values_in
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
@@ -225,6 +226,19 @@ def shows_skull(images: Mapping[Contrast, Volume]) -> Verdict:
     votes = sum(e.head or e.noisy for e in evidence.values())
     undecided = 2 * votes == len(evidence)
     return Verdict(2 * votes > len(evidence) or (undecided and any(e.head for e in evidence.values())), evidence)
+
+
+def refuse_head(case_id: str, images: Mapping[Contrast, Volume]) -> None:
+    """Raise where the scans of a case are to show the brain only, and show the head.
+
+    Raises:
+        InputError: they do.
+    """
+    if (verdict := shows_skull(images)).skull:
+        raise InputError(
+            f"{case_id} still shows the head ({verdict}).",
+            "Prepare it first (braincli preprocess); where there is no skull, say --already-stripped.",
+        )
 
 
 def has_skull(volume: Volume) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from braincli.errors import InputError, ModelError, UsageError
 from braincli.imaging import volume
-from braincli.imaging.brain import shows_skull
+from braincli.imaging.brain import refuse_head
 from braincli.imaging.cases import Case, Contrast
 from braincli.imaging.reading import load_images
 from braincli.imaging.slices import Slices, from_volumes
@@ -99,11 +99,8 @@ class Job:
         config, spec = self.config, self.model.info.slices
         images = load_images(case, volume=config.volume, prefer=config.prefer)
         mask = volume.load(case.brain, labels=True, prefer=config.prefer) if case.brain else None
-        if not config.already_stripped and mask is None and (verdict := shows_skull(images)).skull:
-            raise InputError(
-                f"{case.id} still shows the head ({verdict}).",
-                "Prepare it first (braincli preprocess); where there is no skull, say --already-stripped.",
-            )
+        if not config.already_stripped and mask is None:
+            refuse_head(case.id, images)
         slices = from_volumes(images, spec, brain=mask, stride=self.model.method.stride)
         brain = view_onto(slices.ras.with_data(slices.brain_volume), slices.grid)
         warnings = [*volume.warned(*images.values(), *([mask] if mask else [])), *slices.warnings]
