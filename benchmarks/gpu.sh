@@ -2,11 +2,13 @@
 # What needs an NVIDIA GPU, in one go and under six minutes: timings beside what is promised, then tests/gpu.
 #
 #   bash benchmarks/gpu.sh [SLICE_STORE]
+#   CASE=tumour/val/BraTS2021_01478 bash benchmarks/gpu.sh
 #
 # A bare folder with this code is enough: nothing is installed or fetched, and nibabel, SimpleITK and ANTs may be missing.
 # Python packages that the machine lacks (pydantic, platformdirs, pooch, lightning-fabric and what they need) are taken
-# from wheels in $WHEELS (default: ./wheels). Without a slice store, slices are generated. $PYTHON is the interpreter
-# (default: python3); what is printed also goes to $OUT/gpu.txt where OUT is set.
+# from wheels in $WHEELS (default: ./wheels). Without a slice store, slices are generated. $CASE, a prepared case, is
+# searched with the shipped model, alone and as a cohort (this wants nibabel). $PYTHON is the interpreter (default:
+# python3), $WORKERS how many processes test (default: 8); what is printed also goes to $OUT/gpu.txt where OUT is set.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 python=${PYTHON:-python3}
@@ -30,8 +32,12 @@ step() { # seconds command...: its output, and how long it took; it is interrupt
 everything() {
     local failed=0
     step 75 "$python" benchmarks/detect.py --preset paper --device cuda --network --calls 15 --batch 32 || failed=1
-    step 200 "$python" benchmarks/train.py --device cuda ${1:+--store "$1"} || failed=1
-    step 75 "$python" -m pytest tests/gpu/test_networks.py tests/gpu/test_methods.py -q -o addopts="--import-mode=importlib -p no:cacheprovider" --tb=short || failed=1
+    step 160 "$python" benchmarks/train.py --device cuda ${1:+--store "$1"} || failed=1
+    if [ -n "${CASE:-}" ]; then
+        step 30 "$python" benchmarks/detect.py "$CASE" --device cuda || failed=1
+        step 45 "$python" benchmarks/overlap.py "$CASE" --device cuda --cases 12 || failed=1
+    fi
+    step 75 "$python" -m pytest tests/gpu/test_networks.py tests/gpu/test_methods.py -q -n "${WORKERS:-8}" -o addopts="--import-mode=importlib -p no:cacheprovider" --tb=short || failed=1
     return $failed
 }
 
