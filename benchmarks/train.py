@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from measuring import Figure, compared, convolution_peak, machine, show
 
+from braincli.imaging.cases import CONTRASTS
 from braincli.methods import registry
 from braincli.runtime import device as devices
 from braincli.training.store import SliceStore, open_store
@@ -75,8 +76,9 @@ def generated(size: tuple[int, int], count: int = 512, *, tissue: bool = False) 
     case = np.zeros(count, np.int32)
     maps = np.asarray(np.where(np.arange(3)[:, None, None] == 0, 255, 0) * brain, np.uint8) if tissue else None
     return SliceStore(
-        np.asarray(image * brain, np.uint8), brain, lesion, label, case, position, {"generated": []}, tissue=maps
-    )
+        np.asarray(image * brain, np.uint8), brain, lesion, label, case, position, {"generated": []}, tissue=maps,
+        sources={"generated": dict.fromkeys(CONTRASTS, "")},
+    )  # fmt: skip
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
@@ -130,6 +132,7 @@ def flops(method: Method, store: SliceStore, stage: str, batch: int) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    method.held = store.held  # as the loop says it, so that nothing has to be looked at
     (draw,) = _feed(method, store, stage, batch, torch.device("cpu")).step(0)
     shadow = copy.deepcopy(method).to("meta").train()
     named = shadow.optimizers(stage)

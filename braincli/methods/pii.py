@@ -95,7 +95,7 @@ class PII(Segmenter):
         c = self.config
         other = partners(batch, generator)
         shape = tuple(batch.image.shape)
-        patch = poisson.draw(shape, generator, half=c.half, alpha=c.alpha)  # type: ignore[arg-type]
+        patch = poisson.draw(shape, generator, half=c.half, alpha=c.alpha).to(batch.image.device)  # type: ignore[arg-type]
         if c.lesson.plant:
             patch = around(batch.planted[other], batch.brain, patch, batch.with_planted[other])
         blended, label = poisson.apply(batch.target, batch.brain, batch.image[other], patch)

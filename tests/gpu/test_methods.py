@@ -78,7 +78,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(name: str, stage: str) -> Non
 @pytest.mark.parametrize("name", sorted(registry.METHODS))
 def test_predictions_are_those_of_the_cpu(name: str) -> None:
     method = build(name).eval()
-    given, predicted = slices(method, method.stages[0]), []
+    given, predicted = slices(method, next(iter(method.stages), "")), []
     for device in (torch.device("cpu"), GPU):
         method.to(device)
         generators = [torch.Generator().manual_seed(row) for row in range(len(given))]
@@ -105,7 +105,8 @@ def test_recorded_steps_are_the_same_steps(name: str, dtype: torch.dtype | None,
         options = LoopOptions(dict.fromkeys(method.stages, STEPS), log_every=1, graphs=graphs)
         store = generated(SIZE, 64, tissue=method.tissue)
         assert fit(method, store, folder, options, said, fabric=fabric)
-        assert bool(said.lines) == (graphs and name in WAITING), said.lines
+        complaints = [line for line in said.lines if "not recorded" in line]
+        assert bool(complaints) == (graphs and name in WAITING), said.lines
         figures.append([
             [value for key, value in entry.items() if key not in ("stage", "s", "compute_s", "steps_per_s", "wait")]
             for entry in iterate_metrics(folder / "metrics.jsonl")
