@@ -8,7 +8,7 @@ GPU; everywhere else, and where nothing can be compiled, it is computed as it is
 from __future__ import annotations
 
 import functools
-import logging
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -40,7 +40,7 @@ def in_one_pass(chain: Chain) -> Chain:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # no Triton, or no compiler that it needs: slower, with the same result
-            logging.getLogger(__name__).info("%s is not compiled: %s", chain.__name__, error)
+            warnings.warn(f"{chain.__name__} is not compiled: {error}", RuntimeWarning, stacklevel=2)
             compiled[:] = [chain]
             return chain(x, *rest)
 
