@@ -186,14 +186,14 @@ def network(options: argparse.Namespace) -> Iterator[Figure]:
     first = replace(
         slices, image=image[: options.batch], brain=brain[: options.batch], index=slices.index[: options.batch]
     )
-    twice = getattr(model.method.config, "redraw", None) is not None  # then what is redrawn depends on the slices
-    counted = slices if twice else first
-    work = flops(counted, model, dtype) * WHOLE_BRAIN / len(counted.image)
 
     def whole(part: Slices) -> None:
         restore(part, model, case_id="generated", batch=options.batch, dtype=dtype)
 
-    whole(first)  # chooses kernels
+    whole(first)  # chooses and compiles kernels
+    twice = getattr(model.method.config, "redraw", None) is not None  # then what is redrawn depends on the slices
+    counted = slices if twice else first
+    work = flops(counted, model, dtype) * WHOLE_BRAIN / len(counted.image)
     took = best_of(lambda: whole(slices), 1)
     peak = convolution_peak(chosen, dtype)
     yield limited("whole brain", took, "s", LIMIT_PAPER_S if preset == "paper" else LIMIT_S)
