@@ -123,7 +123,7 @@ class DetectConfig(Options):
     residual: bool = False
     figure: bool = True
     report: bool = True  # pages to look at; folders only
-    batch: int = Field(default=16, ge=1)
+    batch: int | None = Field(default=None, ge=1)  # slices per network call; None: what suits the device
     on_oom: choices.OnOom = "halve"
     precision: choices.Precision = "auto"
     overwrite: bool = False
@@ -247,7 +247,7 @@ class CalibrateConfig(Options):
     rising: bool = True  # the threshold rises with a case's own map, where that is stronger than any seen was faint
     cross_fit: bool = False
     dry_run: bool = False  # report only
-    batch: int = Field(default=16, ge=1)
+    batch: int | None = Field(default=None, ge=1)  # slices per network call; None: what suits the device
     precision: choices.Precision = "auto"
     seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)

@@ -124,7 +124,7 @@ def gather(
     model: LoadedModel,
     *,
     seed: int,
-    batch: int,
+    batch: int | None,
     reporter: Reporter,
     masks: bool = True,
     dtype: torch.dtype | None = None,

@@ -177,7 +177,13 @@ PrecisionName = Annotated[
     ),
 ]
 Batch = Annotated[
-    str | None, option("Slices per network call; changes speed, not results.", "--batch", default="16", metavar="INT")
+    str | None,
+    option(
+        "Slices per network call; changes speed, not results.",
+        "--batch",
+        default="16; more small ones on a GPU",
+        metavar="INT",
+    ),
 ]
 Model = Annotated[
     str | None,

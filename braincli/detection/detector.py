@@ -160,7 +160,7 @@ class Detector:
         """Images and brain mask of a prepared case, as the user has it."""
         config = self.config
         with record.timed("read"):
-            images = load_images(case, volume=config.volume, prefer=config.prefer)
+            images = load_images(case, volume=config.volume, prefer=config.prefer, threads=config.threads)
             mask = volumes.load(case.brain, labels=True, prefer=config.prefer) if case.brain else None
         record.warnings += volumes.warned(*images.values(), *([mask] if mask else []))
         record.facts["skull"] = refuse_skull(images, config, masked=mask is not None)
@@ -178,7 +178,7 @@ class Detector:
             ready = self._preprocess(case, folder, record)
             prepared = ready.prepared()
             with record.timed("read"):
-                images = load_images(prepared)
+                images = load_images(prepared, threads=self.config.threads)
                 mask = volumes.load(prepared.brain, labels=True) if prepared.brain else None
             space_of = Space(ready.transforms[ready.reference], is_atlas=True)
             findings = yield from self._find(case.id, images, mask, writer, space_of)

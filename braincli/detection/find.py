@@ -116,7 +116,7 @@ def search(
         with timed("bias field"):
             images, uncorrected = without_bias(images, brain)
     with timed("slice"):
-        slices = from_volumes(images, spec, brain=brain, stride=model.method.stride)
+        slices = from_volumes(images, spec, brain=brain, stride=model.method.stride, threads=config.threads)
     counts = counting(slices, model.info.map)
     yield
 

@@ -28,6 +28,7 @@ from braincli.reporting.figures import Shown, draw_case, thumbnail
 from braincli.reporting.pages import inline
 from braincli.runtime import files
 from braincli.runtime.provenance import RunRecord
+from braincli.runtime.side_by_side import mapped
 from braincli.runtime.transaction import Transaction
 
 
@@ -207,7 +208,8 @@ class Writer:
         self, findings: Findings, info: ModelInfo, reference: Volume | None, ready: Preprocessed | None
     ) -> None:
         """What is looked at: drawn once, for the picture and for the page."""
-        restored = {c: findings.restored(c) for c in findings.images if findings.has_restoration}
+        there = [*findings.images] if findings.has_restoration else []
+        restored = dict(zip(there, mapped(findings.restored, there, self.config.threads), strict=True))
         shown = Shown(
             findings.images, findings.mask, findings.brain.data, {c: v for c, v in restored.items() if v.data.any()},
             findings.anomaly, findings.threshold, findings.labels, reference,
@@ -219,7 +221,7 @@ class Writer:
             self._add(self.names.picture(), "figure")
         if self.config.report:
             of_quality = inline(ready.picture) if ready and ready.picture else ""
-            page = case_page(findings, shown, inline(drawn), self.record, info, ready, of_quality)
+            page = case_page(findings, shown, inline(drawn), self.record, info, ready, of_quality, self.config.threads)
             files.write_text(self.names.report(), page)
             board.save(thumbnail(shown), self.names.thumbnail())
             self._add(self.names.report(), "report")

@@ -33,6 +33,7 @@ def case_page(
     info: ModelInfo,
     ready: Preprocessed | None = None,
     quality_picture: str = "",
+    threads: int | None = 1,
 ) -> str:
     """The page as HTML.
 
@@ -40,6 +41,7 @@ def case_page(
         picture: the drawn case, and ``quality_picture`` that of preprocessing: see
             :func:`braincli.reporting.pages.inline`.
         ready: what preprocessing left, of a raw case.
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
     """
     largest = findings.lesions[0].centroid_mm if findings.lesions else None
     parts = [
@@ -59,7 +61,7 @@ def case_page(
         limits=list(_limits(findings, record, info)),
         record=json.dumps(record.as_dict(), indent=1, ensure_ascii=False, default=str),
         citations=citations.about(*parts),
-        viewer=viewer.content(shown, largest),
+        viewer=viewer.content(shown, largest, threads),
     ).html()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ from braincli.methods.base import Method, Tick
 from braincli.model.folder import LoadedModel
 from braincli.runtime.progress import Reporter
 from braincli.wording import counted
+
+ROWS = 16  # slices per network call
+PIXELS = ROWS * 192**2  # on a GPU, which small slices keep busy in larger numbers only
 
 M = TypeVar("M", bound=torch.nn.Module)
 Given = dict[str, Tensor]
@@ -80,7 +84,7 @@ def restore(
     seed: int = 0,
     sample: int = 0,
     samples: int = 1,
-    batch: int = 16,
+    batch: int | None = None,
     on_oom: str = "halve",
     dtype: torch.dtype | None = None,
     needs_restored: bool = False,
@@ -133,7 +137,7 @@ def over_slices(
     title: str,
     calls: int = 1,
     more: Mapping[str, np.ndarray] | None = None,
-    batch: int = 16,
+    batch: int | None = None,
     on_oom: str = "halve",
     dtype: torch.dtype | None = None,
     reporter: Reporter | None = None,
@@ -145,7 +149,7 @@ def over_slices(
             call after each network call; eval mode, no gradient. Slices are asked for again where memory ran out.
         title: of the progress. calls: network calls for a slice.
         more: (S, ...) for all slices.
-        batch: slices per network call; no result depends on it.
+        batch: slices per network call; no result depends on it. None: what :func:`suited` says.
         on_oom: when memory runs out, ``halve`` the batch (then fail), go on with the ``cpu``, or ``fail``.
         dtype: autocast type or None for float32.
 
@@ -157,7 +161,7 @@ def over_slices(
     method = channels_last(model.method)
     device = next((p.device for p in method.parameters()), model.device)  # an earlier case may have fled to the CPU
     order = in_runs(len(slices.index), method.sequence)
-    batch = whole_runs(batch, method.sequence)
+    batch = whole_runs(batch or suited(device, slices.image.shape[2:]), method.sequence)
     arrays = {"image": slices.image, "brain": slices.brain, **(more or {})}
     given = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop
@@ -220,6 +224,11 @@ def in_runs(count: int, run: int) -> np.ndarray:
     return np.minimum((first[:, None] + np.arange(run)).ravel(), count - 1)
 
 
+def suited(device: torch.device, size: tuple[int, ...]) -> int:
+    """Slices of ``size`` (H, W) per network call: :data:`ROWS`, and on a GPU at least :data:`PIXELS`."""
+    return max(ROWS, PIXELS // math.prod(size)) if device.type == "cuda" else ROWS
+
+
 def whole_runs(batch: int, run: int) -> int:
     """``batch`` as a multiple of ``run``, at least one."""
     return max(batch // run, 1) * run
@@ -240,7 +249,7 @@ def _retreat(
     if on_oom == "cpu" and device.type != "cpu":
         reporter.warn(f"out of memory on {device}; going on with the CPU")
         method.to(torch.device("cpu"))
-        return batch, torch.device("cpu")
+        return whole_runs(min(batch, ROWS), method.sequence), torch.device("cpu")
     raise ResourceError(
         f"Out of memory with {counted(batch, 'slice')} at a time on {device}.",
         "Use a smaller --batch, --on-oom halve, or --device cpu.",

@@ -27,6 +27,7 @@ from braincli.imaging.volume import (
     view_along,
     warned,
 )
+from braincli.runtime.side_by_side import mapped
 from braincli.spec import SliceSpec as SliceSpec
 
 Box = tuple[slice, ...]
@@ -155,8 +156,9 @@ class Slices:
 
 
 def from_volumes(
-    volumes: Mapping[Contrast, Volume], spec: SliceSpec, *, brain: Volume | None = None, stride: int = 1
-) -> Slices:
+    volumes: Mapping[Contrast, Volume], spec: SliceSpec, *,
+    brain: Volume | None = None, stride: int = 1, threads: int | None = 1,
+) -> Slices:  # fmt: skip
     """Cut a case into slices.
 
     Args:
@@ -164,6 +166,7 @@ def from_volumes(
         brain: mask on the same grid; by default, and what each contrast shows of it, as
             :func:`braincli.imaging.coverage.cover` says.
         stride: H and W are multiples of it.
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
 
     Raises:
         InputError: the grids differ, there is no brain, or it cannot be one.
@@ -175,7 +178,6 @@ def from_volumes(
     grid = next(iter(ras.values()))
     mask, *parts = (view_along(first.with_data(part)).data for part in (coverage.brain, *coverage.hidden.values()))
     hidden = dict(zip(coverage.hidden, parts, strict=True))
-
     box = bounding_box(mask)
     size = _canvas_size(box, grid.spacing, spec, stride)
     rows, columns = _canvas(box, grid.shape, grid.spacing, spec, size)
@@ -196,17 +198,20 @@ def from_volumes(
         raise _nothing_to_see(number[enough], spec)
     image = np.zeros((int(keep.sum()), len(CONTRASTS), *size), dtype=np.float32)
     shown = np.zeros(image.shape, dtype=bool) if hidden else None
-    for contrast, volume in ras.items():
+
+    def cut(contrast: Contrast) -> None:
         channel, seen, part, within = CONTRASTS.index(contrast), brain_box, share, inside
         if contrast in hidden:
             seen = brain_box & ~hidden[contrast][box]
             part = onto_canvas(seen)
             within = inside & (part > 0.5)
-        canvas = onto_canvas(normalise(volume.data[box], seen, spec), keep)
+        canvas = onto_canvas(normalise(ras[contrast].data[box], seen, spec), keep)
         # dividing by the brain's share keeps pixels at its edge as bright as the tissue in them
         image[:, channel] = np.where(within[keep], canvas / np.maximum(part[keep], 0.5), 0)
         if shown is not None:
             shown[:, channel] = within[keep]
+
+    mapped(cut, ras, threads)
     return Slices(
         image=image.clip(0, 1),
         brain=inside[keep][:, None],

@@ -12,6 +12,7 @@ import numpy as np
 
 from braincli.imaging.volume import view_along
 from braincli.reporting.figures import NAMES, Shown
+from braincli.runtime.side_by_side import mapped
 
 MOST_VOXELS = 1_200_000  # of a layer: 1.4 to 1.5 mm for an adult's brain
 GZIP_LEVEL = 2  # of isal: as small as zlib's 4, many times faster
@@ -137,16 +138,29 @@ class Screen:
         places = [np.rint(axis).astype(int) for axis in self._axes]
         return data[self.shown.box].T[np.ix_(*reversed(places))].astype(np.uint8).T
 
-    def layers(self) -> Iterator[Layer]:
-        """All that the case has: scans with their restorations, anomaly map, mask, reference."""
+    def layers(self, threads: int | None = 1) -> Iterator[Layer]:
+        """All that the case has: scans with their restorations, anomaly map, mask, reference.
+
+        Args:
+            threads: see :func:`braincli.runtime.side_by_side.mapped`.
+        """
         shown, inside = self.shown, self.nearest(self.shown.inside).astype(bool)
-        for contrast, (data, window) in shown.scans.items():
-            yield Layer("scan", NAMES[contrast], self.linear(data, *window) * inside)
-            if contrast in shown.restored:
-                restored = self.linear(view_along(shown.restored[contrast]).data, 0, 1)
-                yield Layer("restored", NAMES[contrast], restored * inside)
-        if shown.score is not None:
-            yield Layer("anomaly", "anomaly map", self.linear(shown.score, 0, shown.top) * inside)
+
+        def interpolated(given: tuple[str, str, np.ndarray, tuple[float, float]]) -> Layer:
+            kind, name, data, window = given
+            return Layer(kind, name, self.linear(data, *window) * inside)
+
+        yield from mapped(interpolated, self._interpolated(), threads)
         yield Layer("mask", "mask", self.nearest(shown.marked))
         if shown.known is not None:
             yield Layer("reference", "reference", self.nearest(shown.known))
+
+    def _interpolated(self) -> Iterator[tuple[str, str, np.ndarray, tuple[float, float]]]:
+        """Kind, name, voxels and window of the layers that are not masks."""
+        shown = self.shown
+        for contrast, (data, window) in shown.scans.items():
+            yield "scan", NAMES[contrast], data, window
+            if contrast in shown.restored:
+                yield "restored", NAMES[contrast], view_along(shown.restored[contrast]).data, (0, 1)
+        if shown.score is not None:
+            yield "anomaly", "anomaly map", shown.score, (0, shown.top)

@@ -40,17 +40,20 @@ def library() -> str | None:
     return None
 
 
-def content(shown: Shown, place: tuple[float, float, float] | None = None) -> dict[str, Any] | None:
+def content(
+    shown: Shown, place: tuple[float, float, float] | None = None, threads: int | None = 1
+) -> dict[str, Any] | None:
     """What the page's template and script need; None without the library.
 
     Args:
         place: where the crosshair begins, in mm; by default in the middle.
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
     """
     script = library()
     if script is None:
         return None
     screen = Screen(shown)
-    layers = list(screen.layers())
+    layers = list(screen.layers(threads))
     base, threshold, scale = NAMES[shown.base], shown.threshold or 0.0, _colours()
     return {
         "library": script,

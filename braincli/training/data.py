@@ -32,7 +32,7 @@ class Source:
     def batch(self, rows: np.ndarray) -> Batch:
         """Slices ``rows`` on the device."""
         if self.resident:
-            index = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            index = self._sent(rows)
             parts = {name: tensor[index] for name, tensor in self.whole.items()}
         else:
             parts = {name: self._read(name, rows) for name in self.parts}
@@ -42,7 +42,11 @@ class Source:
         return Batch(image, *given, tissue, parts.get("unsure"), parts.get("number"))
 
     def _read(self, name: str, rows: np.ndarray) -> Tensor:
-        part = torch.from_numpy(np.ascontiguousarray(getattr(self.store, name)[rows]))
+        return self._sent(getattr(self.store, name)[rows])
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        """On the device; by pinned memory, from which a copy waits for nothing."""
+        part = torch.from_numpy(np.ascontiguousarray(array))
         pinned = part.pin_memory() if self.device.type == "cuda" else part
         return pinned.to(self.device, non_blocking=True)
 

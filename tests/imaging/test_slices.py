@@ -68,6 +68,16 @@ def test_slices_do_not_depend_on_the_storage_order() -> None:
         np.testing.assert_allclose(other.image, first.image, atol=1e-5)
 
 
+def test_several_threads_cut_the_same_slices() -> None:
+    given = {contrast: volume(seed=seed) for seed, contrast in enumerate(CONTRASTS)}
+    low = given[Contrast.T2]  # shows a part of the brain alone
+    given[Contrast.T2] = low.with_data(np.where(np.arange(SHAPE[2]) < SHAPE[2] // 2, low.data, 0))
+    one, several = (from_volumes(given, SPEC, threads=threads) for threads in (1, 4))
+    assert one.shown is not None and several.shown is not None
+    np.testing.assert_array_equal(several.image, one.image)
+    np.testing.assert_array_equal(several.shown, one.shown)
+
+
 def test_layout_absent_contrasts_and_background() -> None:
     slices = from_volumes({Contrast.T2: volume()}, SPEC)
     count, channels, height, width = slices.image.shape
