@@ -42,7 +42,7 @@ class _OfOneModel(Options):
     already_stripped: bool = False  # what the scans show is not looked at
     slices: Annotated[tuple[int, int], BeforeValidator(first_and_last)] | None = None  # None: all that the model sees
     figure: bool = True
-    batch: int = Field(default=16, ge=1)
+    batch: int | None = Field(default=None, ge=1)  # slices per network call; None: what suits the device
     on_oom: choices.OnOom = "halve"
     precision: choices.Precision = "auto"
     overwrite: bool = False
