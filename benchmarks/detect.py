@@ -148,7 +148,7 @@ def run(case_folder: Path, model: LoadedModel, config: DetectConfig, out: Path) 
     seconds: Clock = {}
     (case,) = find_cases(case_folder)
     with timed(seconds, "load"):
-        images = load_images(case)
+        images = load_images(case, threads=config.threads)
     findings = find_lesions(case.id, images, model, config, timed=partial(timed, seconds))
     writer = Writer(Flat.of(case.id, out), config, RunRecord("detect", case.id, {}))
     with timed(seconds, "write"):
@@ -223,7 +223,7 @@ def figures(options: argparse.Namespace | None = None) -> Iterator[Figure]:
             torch.cuda.synchronize()
 
     gpu = chosen.type == "cuda"
-    config = DetectConfig(threshold=0.1, batch=options.batch, precision=options.precision)
+    config = DetectConfig(threshold=0.1, batch=options.batch, precision=options.precision, threads=options.threads)
     with tempfile.TemporaryDirectory() as folder:
         name = options.model
         if options.preset:
