@@ -98,7 +98,7 @@ class Task(Batch):
             return part.unflatten(0, (-1, run)).transpose(1, 2).flatten(0, 2)
 
         def split(part: Tensor) -> Tensor:
-            return ordered(torch.stack([part[:, [c]] for c in chosen], dim=1))
+            return ordered(torch.stack([part[:, c : c + 1] for c in chosen], dim=1))  # a list would make a GPU wait
 
         def repeated(part: Tensor) -> Tensor:
             return ordered(part[:, None].expand(-1, len(chosen), *part.shape[1:]))

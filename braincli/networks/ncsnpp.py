@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.networks import fused
 from braincli.networks.fir import doubled, halved
 from braincli.networks.norms import GroupNorm
 
@@ -199,30 +198,20 @@ class ResidualBlock(nn.Module):
         self.skip = conv(inputs, outputs, kernel=1) if move or inputs != outputs else None
 
     def forward(self, x: Tensor, emb: Shifts) -> Tensor:
-        h = self.norm_in.activated(x)
+        h = F.silu(self.norm_in(x))
         if self.move:
             move = self.resample.down if self.move == "down" else self.resample.up
             h, x = move(h), move(x)
         h = self._with_noise_level(h, emb[self.time])
-        return self._with_skip(x, self.norm_out.activated(h))
-
-    def _with_skip(self, x: Tensor, h: Tensor) -> Tensor:
-        """The last convolution of h and the skip of x, halved in power; large ones take their biases in one pass."""
-        if not fused.is_large(h):
-            return ((x if self.skip is None else self.skip(x)) + self.conv_out(h)) * math.sqrt(0.5)
-        bias = self.conv_out.bias
-        if self.skip is not None:
-            x, bias = F.conv2d(x, self.skip.weight), bias + self.skip.bias
-        return fused.joined(F.conv2d(h, self.conv_out.weight, padding=1), x, bias)
+        h = self.conv_out(F.silu(self.norm_out(h)))
+        return ((x if self.skip is None else self.skip(x)) + h) * math.sqrt(0.5)
 
     def _with_noise_level(self, h: Tensor, shift: Tensor) -> Tensor:
-        """The first convolution plus ``shift`` (B, C, 1, 1); where it is large, or there is one for all rows,
-        (1, C, 1, 1), that joins its bias: a pass over the features less."""
-        assert self.conv_in.bias is not None
-        if fused.is_large(h):
-            return F.conv2d(h, self.conv_in.weight, padding=1) + (self.conv_in.bias[:, None, None] + shift).to(h.dtype)
+        """The first convolution plus ``shift`` (B, C, 1, 1); one for all rows, (1, C, 1, 1), joins its bias: a
+        pass over the features less."""
         if len(shift) > 1 or torch.is_grad_enabled():
             return self.conv_in(h) + shift
+        assert self.conv_in.bias is not None
         return F.conv2d(h, self.conv_in.weight, self.conv_in.bias + shift.flatten(), padding=1)
 
 
@@ -261,12 +250,6 @@ class Write(nn.Sequential):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(norm(inputs), nn.SiLU(), conv(inputs, outputs, gain=0.0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        normalise, _, write = self
-        assert isinstance(normalise, GroupNorm)
-        written: Tensor = write(normalise.activated(x))
-        return written
-
 
 class Resample(nn.Module):
     """Halve or double the resolution, with the FIR filter or with average pooling / nearest neighbour."""
@@ -284,7 +267,7 @@ class Resample(nn.Module):
         return doubled(x) if self.fir else F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def norm(channels: int) -> GroupNorm:
+def norm(channels: int) -> nn.GroupNorm:
     """Group normalisation with at most 32 groups of at least four channels."""
     return GroupNorm(math.gcd(min(max(channels // 4, 1), 32), channels), channels, eps=1e-6)
 

@@ -2,9 +2,8 @@
 
 PyTorch normalises on a GPU in channels-first order and, under autocast, groups in float32: both ways the activation is
 copied. Of a large one that costs more than the convolutions around it, so that here two reductions and one multiply-add
-(with the activation, where one follows: :mod:`braincli.networks.fused`) read and write it as it lies, with sums in
-float32. Small ones cost a GPU the number of its kernels, of which PyTorch needs fewer; they keep their 16 bits alone.
-On a CPU PyTorch's own kernels are used.
+read and write it as it lies, with sums in float32. Small ones cost a GPU the number of its kernels, of which PyTorch
+needs fewer; they keep their 16 bits alone. On a CPU PyTorch's own kernels are used.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braincli.networks import fused
-
 FEW = 1024  # pixels
+LARGE = 2**25  # elements, from which on copies cost a GPU more than kernels
 
 
 class GroupNorm(nn.GroupNorm):
@@ -29,12 +27,6 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, of the same type."""
         return _grouped(x, self.num_groups, self.weight, self.bias, self.eps)
-
-    def activated(self, x: Tensor) -> Tensor:
-        """SiLU of it."""
-        if fused.is_large(x):
-            return normalised(x, self.num_groups, self.weight, self.bias, self.eps, silu=True)
-        return F.silu(self(x))
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -51,7 +43,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 def _grouped(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Group normalisation by whatever is fast for such an ``x``."""
     if x.device.type == "cuda":
-        if fused.is_large(x):
+        if x.numel() >= LARGE:
             return normalised(x, groups, weight, bias, eps)
         with torch.autocast("cuda", enabled=False):
             weight, bias = (part if part is None else part.to(x.dtype) for part in (weight, bias))
@@ -61,17 +53,14 @@ def _grouped(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None,
     return F.group_norm(x, groups, weight, bias, eps)
 
 
-def normalised(
-    x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float, *, silu: bool = False
-) -> Tensor:
+def normalised(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Group normalisation of ``x`` (B, C, H, W) in its own type and layout, whatever autocast says.
 
     Args:
         weight, bias: (C,) float32, or None.
-        silu: SiLU of it.
     """
     with torch.autocast(x.device.type, enabled=False):
-        output: Tensor = _Normalise.apply(x, groups, weight, bias, eps, silu)  # type: ignore[no-untyped-call]
+        output: Tensor = _Normalise.apply(x, groups, weight, bias, eps)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -79,14 +68,13 @@ class _Normalise(torch.autograd.Function):
     """y = a x + b with a, b (B, C, 1, 1) from the moments of each group; the gradient has the same form in dy and x."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         mean, scale = _moments(x, groups, eps)
-        ctx.save_for_backward(x, mean, scale, weight, bias)
-        ctx.groups, ctx.eps, ctx.silu = groups, eps, silu
-        slope, shift = _line(x, mean, scale, weight, bias)
-        return (fused.affine_silu if silu else fused.affine)(x, _over(slope), _over(shift))
+        ctx.save_for_backward(x, mean, scale, weight)
+        ctx.groups, ctx.eps = groups, eps
+        slope = _per_channel(scale, x) if weight is None else _per_channel(scale, x) * weight
+        shift = -_per_channel(mean, x) * slope
+        return _affine(x, slope, shift if bias is None else shift + bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -96,11 +84,9 @@ class _Normalise(torch.autograd.Function):
 
 def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     """With the normalised z: dx = scale (w dy - mean(w dy) - z mean(w dy z)), means over each group."""
-    x, mean, scale, weight, bias = ctx.saved_tensors
+    x, mean, scale, weight = ctx.saved_tensors
     if torch.is_grad_enabled():  # a gradient of this gradient is wanted: the moments depend on x
         mean, scale = _moments(x, ctx.groups, ctx.eps)
-    if ctx.silu:
-        dy = fused.silu_gradient(x, *map(_over, _line(x, mean, scale, weight, bias)), dy)
     count = x[0].numel() // ctx.groups
     mean, scale = (_per_channel(part, x) for part in (mean, scale))
     sum_dy = _sum(dy)
@@ -109,18 +95,11 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         _per_channel(_by_group(part if weight is None else part * weight, ctx.groups) / count, x)
         for part in (sum_dy, sum_dy_z)
     )
-    inner = fused.affine(x, _over(-(scale**2) * tilt), _over(scale * (mean * scale * tilt - level)))
-    dx = fused.affine(dy, _over(scale if weight is None else scale * weight), inner)
+    inner = _affine(x, -(scale**2) * tilt, scale * (mean * scale * tilt - level))
+    dx = _affine(dy, scale if weight is None else scale * weight, inner)
     d_weight = None if weight is None else sum_dy_z.sum(dim=0).to(weight.dtype)
     d_bias = sum_dy.sum(dim=0) if ctx.needs_input_grad[3] else None
-    return dx, None, d_weight, d_bias, None, None
-
-
-def _line(x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(B, C) slope and shift of the normalisation with these moments of each group."""
-    slope = _per_channel(scale, x) if weight is None else _per_channel(scale, x) * weight
-    shift = -_per_channel(mean, x) * slope
-    return slope, shift if bias is None else shift + bias
+    return dx, None, d_weight, d_bias, None
 
 
 def _moments(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
@@ -130,9 +109,12 @@ def _moments(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
     return mean, (square - mean**2).clamp_min(0).add(eps).rsqrt()
 
 
-def _over(values: Tensor) -> Tensor:
-    """(B, C) -> (B, C, 1, 1)."""
-    return values[:, :, None, None]
+def _affine(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+    """``slope`` (B, C) times x, plus ``shift`` (B, C) or like x: computed in float32, written in x's type."""
+    slope, shift = (part[:, :, None, None] if part.ndim == 2 else part for part in (slope, shift))
+    if torch.is_grad_enabled():
+        return torch.addcmul(shift.to(slope), x.to(slope), slope).to(x.dtype)
+    return torch.addcmul(shift, x, slope, out=torch.empty_like(x))  # one pass on a GPU
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -210,7 +210,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else conv(inputs, outputs, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.norm_in.activated(x)
+        h = F.silu(self.norm_in(x))
         if self.move:
             h, x = _resampled(h, self.move), _resampled(x, self.move)
         h = self.conv_in(h)
@@ -308,7 +308,7 @@ class _Maker:
         return Stage([nn.Upsample(scale_factor=2, mode="nearest"), conv(channels, channels)])
 
 
-def norm(channels: int) -> GroupNorm:
+def norm(channels: int) -> nn.GroupNorm:
     """Group normalisation with at most 32 groups of at least four channels (``channels`` below 4: one group).
 
     In the published widths of 128 and more that is GroupNorm(32). Groups of one channel would normalise an added

@@ -183,10 +183,10 @@ class _Run:
                 turns, logs = stage.stepper.take(stage.step, stage.feed.step(stage.step))
                 stage.watch.note(stage.step, turns)
                 stage.average.update(stage.trained)
-                self._spend(name, self.clock() - begin)
                 stage.step += 1
+                bar.advance(1, self._note(stage, logs))  # where a GPU is waited for
+                self._spend(name, self.clock() - begin)
                 self._validate(stage)
-                bar.advance(1, self._note(stage, logs))
                 if stage.step % self.options.log_every == 0 or self._progress(stage) >= 1:
                     stage.watch.look()
                     self._tell(stage, logs)

@@ -14,6 +14,7 @@ from toymethod import Looker, Toy, fresh
 
 from braincli.errors import InputError, ResourceError, UsageError
 from braincli.runtime.progress import Reporter
+from braincli.training import loop
 from braincli.training.average import Average
 from braincli.training.log import Log, iterate_metrics
 from braincli.training.loop import LoopOptions, fit
@@ -151,6 +152,17 @@ def test_a_compute_budget_ends_each_stage_when_its_share_is_spent(tmp_path: Path
     assert spent == {"play": pytest.approx(0.2, abs=0.06), "clean": pytest.approx(0.2, abs=0.06)}
     final = list(iterate_metrics(tmp_path / "metrics.jsonl"))[-1]  # the last step is logged, whenever the budget ends
     assert (final["stage"], final["compute_s"]) == ("clean", pytest.approx(sum(spent.values()), abs=0.06))
+
+
+def test_a_compute_budget_counts_what_a_gpu_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are handed to a GPU at once; the time passes where figures are read."""
+    monkeypatch.setattr(time, "process_time", time.monotonic)  # a GPU's clock
+    monkeypatch.setattr(loop._Run, "_note", lambda *given: time.sleep(0.02) or "")
+    begin = time.monotonic()
+    assert train(fresh(), tmp_path, steps={"play": 100_000, "clean": 100_000}, compute_minutes=0.4 / 60)
+    assert time.monotonic() - begin < 3
+    spent = torch.load(checkpoints(tmp_path)[-1], weights_only=True)["spent"]
+    assert spent == {"play": pytest.approx(0.2, abs=0.06), "clean": pytest.approx(0.2, abs=0.06)}
 
 
 def test_the_average_is_what_remains() -> None:
