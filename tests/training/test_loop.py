@@ -157,12 +157,12 @@ def test_a_compute_budget_ends_each_stage_when_its_share_is_spent(tmp_path: Path
 def test_a_compute_budget_counts_what_a_gpu_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are handed to a GPU at once; the time passes where figures are read."""
     monkeypatch.setattr(time, "process_time", time.monotonic)  # a GPU's clock
-    monkeypatch.setattr(loop._Run, "_note", lambda *given: time.sleep(0.02) or "")
-    begin = time.monotonic()
+    monkeypatch.setattr(loop._Run, "_note", lambda *given: time.sleep(0.1) or "")
     assert train(fresh(), tmp_path, steps={"play": 100_000, "clean": 100_000}, compute_minutes=0.4 / 60)
-    assert time.monotonic() - begin < 3
+    steps = [entry["step"] for entry in iterate_metrics(tmp_path / "metrics.jsonl")]
+    assert max(steps) <= 3
     spent = torch.load(checkpoints(tmp_path)[-1], weights_only=True)["spent"]
-    assert spent == {"play": pytest.approx(0.2, abs=0.06), "clean": pytest.approx(0.2, abs=0.06)}
+    assert spent == {"play": pytest.approx(0.2, abs=0.15), "clean": pytest.approx(0.2, abs=0.15)}
 
 
 def test_the_average_is_what_remains() -> None:
