@@ -119,6 +119,7 @@ def prepare(name: str = "auto", threads: int | None = None) -> torch.device:
 
     torch.set_num_threads(threads or available_threads())
     keep_freed_memory()
+    one_thread_for_products()
     name = ALIASES.get(name.lower(), name.lower())
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -130,6 +131,21 @@ def prepare(name: str = "auto", threads: int | None = None) -> torch.device:
     ):
         raise ResourceError(f"The device {name!r} is not available on this machine.", "Use --device cpu or auto.")
     return torch.device(name)
+
+
+@functools.cache
+def one_thread_for_products() -> None:
+    """Let NumPy and SciPy multiply matrices in one thread each, unless ``OPENBLAS_NUM_THREADS`` says otherwise.
+
+    Theirs are small here. A thread per core, all of which wait in loops, takes up to twice the CPU time on two cores
+    and several times as much on sixteen, and longer. PyTorch has threads of its own.
+    """
+    if "OPENBLAS_NUM_THREADS" in os.environ:
+        return
+    from threadpoolctl import ThreadpoolController
+
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for a library that is loaded later, and for workers
+    ThreadpoolController().select(internal_api="openblas").limit(limits=1)
 
 
 @functools.cache

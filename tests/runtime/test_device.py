@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 
 from braincli.errors import UsageError
 from braincli.runtime import device
@@ -100,6 +101,21 @@ def test_the_gain_is_measured_once_and_draws_no_random_number() -> None:
 def test_precisions_are_called_as_the_option_calls_them() -> None:
     names = [device.precision_name(device.precision(torch.device("cpu"), name)) for name in ("fp32", "bf16", "fp16")]
     assert names == ["fp32", "bf16", "fp16"]
+
+
+@pytest.mark.parametrize("users", [None, "2"])
+def test_products_of_numpy_have_one_thread_unless_the_user_says_more(
+    users: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blas = ThreadpoolController().select(internal_api="openblas")
+    assert blas.lib_controllers
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", users or "")
+    if users is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    with blas.limit(limits=2):
+        device.one_thread_for_products.__wrapped__()
+        found = {library["num_threads"] for library in blas.info()}
+    assert found == {2 if users else 1} and os.environ["OPENBLAS_NUM_THREADS"] == (users or "1")
 
 
 def set_anew(monkeypatch: pytest.MonkeyPatch, **environment: str) -> bool:
