@@ -71,7 +71,7 @@ def explain(
     contrast: str | Sequence[str] | None = None,
     **options: Any,
 ) -> list[Done]:
-    """Map what a model's classifier (or regressor) of slices rests on: saliency and class activation.
+    """Map what a classifier (or regressor), of slices or of whole volumes, rests on: saliency and class activation.
 
     Args:
         inputs, output, contrast: as for :func:`translate`.
@@ -81,7 +81,7 @@ def explain(
         One result per case, with what the classifier says.
 
     Raises:
-        UsageError: an output exists.
+        UsageError: an output exists, or an option means nothing with the model.
         ModelError: no such model, or one that holds no classifier.
         InputError: the only case cannot be used.
         CohortError: several cases, some of which failed; its ``outcomes`` hold what came of each, the others too.

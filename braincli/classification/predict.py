@@ -133,14 +133,23 @@ class _Job:
         from braincli.classification.learn import judged
 
         info, config = self.model.info, self.config
-        if info.contrast not in case.images:
-            raise InputError(f"{case.id} has no {info.contrast}.", f"{info.name} classifies by it.")
         how = volumes.Reading(info.contrast, config.volume, config.prefer, config.already_stripped)
-        image = volumes.on_grid(case.id, volumes.read(case, how), info.grid)
+        image = volumes.on_grid(case.id, scan_of(case, info, how), info.grid)
         precision = device.precision(self.model.device, config.precision)
         row = judged(self.model.approach, image[None], self.model.device, precision)[0]
         told = {name: round(float(value), 6) for name, value in zip(info.classes, row, strict=True)}
         return Said(case.id, told, fact(case, info.label), fact(case, info.site))
+
+
+def scan_of(case: Case, info: ClassifierInfo, how: volumes.Reading) -> volumes.Head:
+    """What of ``case`` is classified.
+
+    Raises:
+        InputError: it cannot be used, or lacks the contrast.
+    """
+    if info.contrast not in case.images:
+        raise InputError(f"{case.id} has no {info.contrast}.", f"{info.name} classifies by it.")
+    return volumes.read(case, how)
 
 
 def _judged(known: Sequence[Said], info: ClassifierInfo) -> Classified:

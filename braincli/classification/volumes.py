@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from braincli.imaging.box import bounding_box, percentiles, values_in
 from braincli.imaging.brain import foreground, refuse_head
 from braincli.imaging.case import Case
 from braincli.imaging.names import Contrast
-from braincli.imaging.volume import Volume, same_grid, view_along
+from braincli.imaging.volume import Volume, same_grid, view_along, view_onto
 from braincli.runtime.progress import Reporter
 
 
@@ -30,10 +31,20 @@ class Reading:
 
 @dataclass(frozen=True)
 class Head:
-    """A prepared scan in RAS order, with its brain."""
+    """A prepared scan.
 
-    image: Volume
+    Attributes:
+        scan: as it is on disk.
+        brain: bool, of the scan in RAS order.
+    """
+
+    scan: Volume
     brain: np.ndarray
+
+    @cached_property
+    def image(self) -> Volume:
+        """The scan in RAS order."""
+        return view_along(self.scan)
 
 
 def read(case: Case, how: Reading) -> Head:
@@ -52,7 +63,7 @@ def read(case: Case, how: Reading) -> Head:
     inside = foreground(image) if mask is None else mask.data > 0
     if not inside.any():
         raise InputError(f"{case.id} shows no brain.", "Look at it: every voxel is background.")
-    return Head(view_along(image), view_along(image.with_data(inside)).data)
+    return Head(image, view_along(image.with_data(inside)).data)
 
 
 @dataclass(frozen=True)
@@ -131,22 +142,39 @@ def on_grid(id: str, head: Head, grid: Grid) -> np.ndarray:
     low, high = percentiles(values_in(image.data, head.brain).astype(np.float32), grid.percentiles)
     box = bounding_box(head.brain)
     scaled = np.clip((image.data[box] - low) / max(high - low, 1e-9), 0, 1) * head.brain[box]
-    first = np.linalg.inv(image.affine) @ np.array([*grid.centre, 1.0])
+    first = _middle(image, grid)
     for axis in range(3):
-        matrix = _weights(
-            scaled.shape[axis], image.spacing[axis], first[axis] - box[axis].start, grid.shape[axis], grid.mm
-        )
+        size, start = grid.shape[axis], first[axis] - box[axis].start
+        matrix = _weights(scaled.shape[axis], image.spacing[axis], start, size, grid.mm, (size - 1) / 2)
         scaled = np.moveaxis(np.tensordot(matrix, scaled, axes=(1, axis)), 0, axis)
     return scaled.astype(np.float16)
 
 
-def _weights(n_in: int, pitch_in: float, centre_in: float, n_out: int, pitch_out: float) -> np.ndarray:
-    """(n_out, n_in) float32 linear resampling of one axis about ``centre_in`` (in voxels); beyond the input is 0.
+def off_grid(values: np.ndarray, head: Head, grid: Grid) -> Volume:
+    """(X, Y, Z) on ``grid`` as a float32 volume on the scan's own grid, 0 outside the brain."""
+    image, first = head.image, _middle(head.image, grid)
+    for axis in range(3):
+        size, pitch = grid.shape[axis], image.spacing[axis]
+        matrix = _weights(size, grid.mm, (size - 1) / 2, image.shape[axis], pitch, first[axis])
+        values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
+    return view_onto(image.with_data(np.float32(values * head.brain)), head.scan)
 
-    The triangle is as wide as the coarser pitch, so that shrinking averages.
+
+def _middle(image: Volume, grid: Grid) -> np.ndarray:
+    """(3,) the middle of ``grid`` in voxels of ``image``, whose axes it shares."""
+    voxels: np.ndarray = (np.linalg.inv(image.affine) @ np.array([*grid.centre, 1.0]))[:3]
+    return voxels
+
+
+def _weights(
+    n_in: int, pitch_in: float, centre_in: float, n_out: int, pitch_out: float, centre_out: float
+) -> np.ndarray:  # fmt: skip
+    """(n_out, n_in) float32 linear resampling of one axis; beyond the input is 0.
+
+    The centres (in voxels) are one place. The triangle is as wide as the coarser pitch, so that shrinking averages.
     """
     source = (np.arange(n_in) - centre_in) * pitch_in
-    target = (np.arange(n_out) - (n_out - 1) / 2) * pitch_out
+    target = (np.arange(n_out) - centre_out) * pitch_out
     width = max(pitch_in, pitch_out)
     triangle = np.maximum(0, 1 - np.abs(target[:, None] - source[None]) / width)
     return (triangle * pitch_in / width).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from braincli.cli.common import show_json
 from braincli.cli.options import (
     AlreadyStripped,
@@ -25,14 +27,21 @@ from braincli.cli.options import (
     Threads,
     Trained,
     VolumeNumber,
+    option,
     read,
 )
+
+OfClass = Annotated[
+    str | None,
+    option("Which class of a classifier of volumes is explained.", default="the likeliest", metavar="CLASS"),
+]
 
 
 def command(
     inputs: Prepared,
     output: Below,
     model: Trained = None,
+    of_class: OfClass = None,
     slices: Planes = None,
     contrast: Contrast = None,
     run: Run = None,
@@ -52,10 +61,11 @@ def command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Map what a model's classifier (or regressor) of slices rests on: saliency and class activation.
+    """Map what a classifier (or regressor) rests on: saliency and class activation.
 
-    Each case gets both maps on its own grid, a table of what is said of each slice, and a picture. Several cases: one
-    that fails is listed and the others go on (exit code 6).
+    Any model that holds one of slices, or one of whole volumes (braincli classify train). Each case gets both maps on
+    its own grid, a table of what is said of each slice or class, and a picture. Several cases: one that fails is
+    listed and the others go on (exit code 6).
 
     Example: braincli explain sub01/ --model models/classifier -o out/
     """
@@ -71,8 +81,15 @@ def command(
     if as_json:
         show_json(rows(outcomes))
     for done in (outcome.result for outcome in outcomes if outcome.result is not None and not as_json):
-        said = done.readings
-        told = f"{said['value']} {said['highest']:g} in slice {said['slice']}" if said else done.status
-        words.say(f"{done.case}: {told}, {done.folder.name}/")
+        words.say(f"{done.case}: {_told(done.readings) or done.status}, {done.folder.name}/")
     if failure is not None:
         raise failure
+
+
+def _told(said: dict[str, Any]) -> str:
+    """What a classifier of slices, or of volumes, says of a case; empty where nothing was asked."""
+    if not said:
+        return ""
+    if "slice" in said:
+        return f"{said['value']} {said['highest']:g} in slice {said['slice']}"
+    return f"{said['value']} {said['log-odds']:g} (probability {said['probability']:.3f})"

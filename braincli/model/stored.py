@@ -26,13 +26,22 @@ def read_stored(folder: Path) -> Stored:
     if content.get("kind") == CLASSIFIER:
         raise ModelError(
             f"{title(folder)} is a classifier of whole volumes.",
-            "braincli classify predict uses it.",
+            "braincli classify predict uses it, and braincli explain shows what it looks at.",
         )
     refuse_newer(folder, content, FORMAT)
     try:
         return Stored.model_validate_json(json.dumps(earlier.description(content)), strict=True)
     except ValidationError as error:
         raise unfit(folder, error) from None
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether ``folder`` holds a classifier of whole volumes.
+
+    Raises:
+        ModelError: its ``model.json`` is damaged.
+    """
+    return read_content(folder).get("kind") == CLASSIFIER
 
 
 def unfit(folder: Path, error: ValidationError) -> ModelError:

@@ -11,7 +11,7 @@ is a layout that fits, not known to be theirs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,22 @@ from torch.nn import functional as F
 
 Padding = Literal["valid", "same"]
 Kernel = tuple[int, int, int]
+STEM, REDUCTIONS = (2, 1, 0, 2, 1, 2), (2, 2)  # strides of all that changes the size of a map; 0: it is padded
+
+
+class Layer(NamedTuple):
+    """A map of a volume.
+
+    Attributes:
+        module: what gives it.
+        shape: its places along X, Y and Z.
+        first, pitch: the middle of what place i sees is voxel ``first + pitch * i``, along every axis.
+    """
+
+    module: nn.Module
+    shape: tuple[int, int, int]
+    first: int
+    pitch: int
 
 
 class Unit(nn.Sequential):
@@ -158,10 +174,10 @@ class InceptionResNet3d(nn.Module):
             for _ in range(blocks[2])
         ]  # fmt: skip
         self.body = nn.Sequential(*first, *second, *third)
-        side = _sides(shape, edge)
+        self.shape, self.blocks, self.edge, self.flatten = shape, blocks, edge, flatten
+        side = self.layers()[-1].shape
         if min(side) < 1:
             raise ValueError(f"a volume of {' x '.join(map(str, shape))} voxels is too small for this network")
-        self.flatten = flatten
         self.project = nn.Linear(d * (side[0] * side[1] * side[2] if flatten else 1), latent)
         self.norm = nn.BatchNorm1d(latent)  # takes away what all volumes have in common
 
@@ -171,11 +187,20 @@ class InceptionResNet3d(nn.Module):
         features = features.flatten(1) if self.flatten else features.mean(dim=(2, 3, 4))
         return F.normalize(self.norm(self.project(features).float()), dim=1)
 
+    def layers(self) -> list[Layer]:
+        """The last map of each size, the finest first."""
+        a, b, _ = self.blocks
+        ends = (a - 1, a + 1 + b - 1, len(self.body) - 1)  # a reduction follows each of the first two
+        found = []
+        for count, end in enumerate(ends):
+            shape, first, pitch = list(self.shape), 0, 1
+            for stride in filter(None, STEM + REDUCTIONS[:count]):
+                shape = [_side(side, stride, self.edge) for side in shape]
+                first, pitch = first + pitch * (1 - self.edge), pitch * stride
+            found.append(Layer(self.body[end] if end >= 0 else self.stem, tuple(shape), first, pitch))  # type: ignore[arg-type]
+        return found
 
-def _sides(shape: tuple[int, int, int], edge: int) -> list[int]:
-    """Size of the last map."""
-    sides = list(shape)
-    for stride in (2, 1, 0, 2, 1, 2, 2, 2):  # those of stem and reductions that change it; 0: padded
-        if stride:
-            sides = [(side + 2 * edge - 3) // stride + 1 if side + 2 * edge >= 3 else 0 for side in sides]
-    return sides
+
+def _side(side: int, stride: int, edge: int) -> int:
+    """Size of a map after a kernel of three."""
+    return (side + 2 * edge - 3) // stride + 1 if side + 2 * edge >= 3 else 0

@@ -66,3 +66,5 @@ class TranslateConfig(_OfOneModel):
 
 class ExplainConfig(_OfOneModel):
     """Prepared cases -> what in them a classifier looks at."""
+
+    of_class: str | None = None  # of classifiers of whole volumes; None: the likeliest

@@ -13,7 +13,7 @@ from braincli.imaging.slices import Slices
 from braincli.imaging.volume import Volume, view_along
 from braincli.reporting.board import LIGHT, Bar, Plane, Row, Words, paint
 from braincli.reporting.figures import MASK, NAMES, SHOWN_BEST_ON, window_of
-from braincli.reporting.planes import AXIAL, View, brain_box, pick_slices
+from braincli.reporting.planes import AXIAL, View, brain_box, pick_slices, pick_views
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,6 +110,27 @@ def maps(
         label = f"{view.words(grid)}: {said[int(numbers[view.index])]:.3g}"
         rows.append(Row(label, planes, view.aspect(grid.spacing), view.ends))
     foot = ((f"Below each slice: {name}. Maps are shares of their largest value in the case.", LIGHT),)
+    return paint(rows, Words(title, (), foot), Bar("map", 1.0))
+
+
+def crossing(
+    contrast: Contrast, scan: Volume, brain: np.ndarray, shown: Mapping[str, Volume], words: str, title: str
+) -> Image:
+    """The scan beside maps in [0, 1]; slices through where the first of them is highest.
+
+    Args:
+        scan: in RAS order, as is ``brain``.
+        shown: maps by title, on the scan's grid as it is on disk.
+        words: what the classifier says.
+    """
+    found = {name: view_along(each).data for name, each in shown.items()}
+    box, inside = brain_box(brain, scan.spacing), np.where(brain, scan.data, 0)
+    rows = []
+    for view in pick_views(np.zeros_like(brain), scan.spacing, score=next(iter(found.values())), count=2):
+        parts = [Plane(NAMES[contrast], view.of(inside, box), window_of(inside, brain))]
+        parts += [Plane(name, view.of(data, box), colours="inferno") for name, data in found.items()]
+        rows.append(Row(view.words(scan), parts, view.aspect(scan.spacing), view.ends))
+    foot = ((f"{words[0].upper()}{words[1:]}. Maps are shares of their largest value.", LIGHT),)
     return paint(rows, Words(title, (), foot), Bar("map", 1.0))
 
 

@@ -28,7 +28,7 @@ from braincli.runtime.device import precision
 from braincli.runtime.progress import Reporter
 from braincli.translation.options import TranslateConfig
 from braincli.translation.pictures import Column, series, shown_on
-from braincli.translation.work import Done, Job, Ready, inputs_of, refuse_model
+from braincli.translation.work import Done, Ready, SliceJob, inputs_of, refuse_model
 
 SURE = 0.5  # probability above which the guide sees a lesion
 OUTSIDE = 0.1  # share of a mask outside the brain that is worth a word
@@ -100,7 +100,7 @@ def translate_cases(
 
 
 @dataclass
-class TranslateJob(Job):
+class TranslateJob(SliceJob):
     """Translates case by case."""
 
     config: TranslateConfig

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -28,7 +29,12 @@ from braincli.runtime.transaction import Transaction
 from braincli.translation.options import ExplainConfig, TranslateConfig
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
+
+    from braincli.classification.info import LoadedClassifier
+
+M = TypeVar("M", bound="LoadedModel | LoadedClassifier")
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,15 @@ class Done:
 
 
 @dataclass
-class Job:
+class Job(ABC, Generic[M]):
     """A model with options, ready for any number of cases; a command is one of its kinds."""
 
     config: TranslateConfig | ExplainConfig
     reporter: Reporter
-    loaded: LoadedModel | None = None  # instead of the one that the options name
+    loaded: M | None = None  # instead of the one that the options name
 
     @cached_property
-    def model(self) -> LoadedModel:
+    def model(self) -> M:
         """The model on its device.
 
         Raises:
@@ -86,9 +92,46 @@ class Job:
         """
         if self.loaded is not None:
             return self.loaded
-        if self.config.model is None:
-            raise UsageError("Which model?", "Add --model NAME; braincli models lists them.")
-        return load_model(self.config.model, device.prepare(self.config.device, self.config.threads))
+        return self.load(named(self.config), device.prepare(self.config.device, self.config.threads))
+
+    @abstractmethod
+    def load(self, name: str, device: torch.device) -> M:
+        """The model ``name``.
+
+        Raises:
+            ModelError: it is missing or damaged.
+        """
+
+    def record(self, command: str, case: Case, more: Mapping[str, Path] | None = None) -> RunRecord:
+        """The record of ``case`` with what identifies the run; ``more``: inputs by role beside the case's own."""
+        roles: dict[str, Path] = {str(contrast): path for contrast, path in case.images.items()} | dict(more or {})
+        if case.brain is not None:
+            roles["brain"] = case.brain
+        options = self.config.model_dump(mode="json", exclude={"model"})
+        return RunRecord(
+            command, case.id, {"model": self.model.info.name, **options}, provenance.hashes(roles),
+            weights=files.sha256(self.model.folder / "model.json"),
+        )  # fmt: skip
+
+    def outputs(self, record: RunRecord, case: Case, out: Path, kinds: list[str], inputs: list[Path]) -> Outputs:
+        """Where the results of ``case`` go, below the folder ``out``."""
+        if not self.config.figure:
+            kinds = [kind for kind in kinds if not kind.endswith(".png")]
+        safe = re.sub(r"[^\w.\-]+", "_", case.id).lstrip(".") or "case"
+        folder = out / safe
+        transaction = Transaction(
+            folder / f"{safe}_{record.command}_record.json", record, [folder / f"{safe}_{kind}" for kind in kinds],
+            inputs, overwrite=self.config.overwrite, resume=self.config.resume, readable=volume.is_readable,
+        )  # fmt: skip
+        return Outputs(folder, safe, transaction, inputs)
+
+
+@dataclass
+class SliceJob(Job[LoadedModel]):
+    """A model of slices with options."""
+
+    def load(self, name: str, device: torch.device) -> LoadedModel:
+        return load_model(name, device)
 
     def sliced(self, case: Case) -> Ready:
         """The case on the model's canvas.
@@ -117,29 +160,6 @@ class Job:
                 "Choose others with --slices; they are counted from 0 at the bottom of the scan.",
             )
         return slices.rows_of(chosen)
-
-    def record(self, command: str, case: Case, more: Mapping[str, Path] | None = None) -> RunRecord:
-        """The record of ``case`` with what identifies the run; ``more``: inputs by role beside the case's own."""
-        roles: dict[str, Path] = {str(contrast): path for contrast, path in case.images.items()} | dict(more or {})
-        if case.brain is not None:
-            roles["brain"] = case.brain
-        options = self.config.model_dump(mode="json", exclude={"model"})
-        return RunRecord(
-            command, case.id, {"model": self.model.info.name, **options}, provenance.hashes(roles),
-            weights=files.sha256(self.model.folder / "model.json"),
-        )  # fmt: skip
-
-    def outputs(self, record: RunRecord, case: Case, out: Path, kinds: list[str], inputs: list[Path]) -> Outputs:
-        """Where the results of ``case`` go, below the folder ``out``."""
-        if not self.config.figure:
-            kinds = [kind for kind in kinds if not kind.endswith(".png")]
-        safe = re.sub(r"[^\w.\-]+", "_", case.id).lstrip(".") or "case"
-        folder = out / safe
-        transaction = Transaction(
-            folder / f"{safe}_{record.command}_record.json", record, [folder / f"{safe}_{kind}" for kind in kinds],
-            inputs, overwrite=self.config.overwrite, resume=self.config.resume, readable=volume.is_readable,
-        )  # fmt: skip
-        return Outputs(folder, safe, transaction, inputs)
 
 
 @dataclass(frozen=True)
@@ -178,6 +198,17 @@ class Outputs:
 def inputs_of(case: Case) -> list[Path]:
     """Files of ``case`` that nothing may replace."""
     return [*case.images.values(), *(path for path in (case.brain, case.lesion) if path)]
+
+
+def named(config: TranslateConfig | ExplainConfig) -> str:
+    """Name or folder of the model.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if config.model is None:
+        raise UsageError("Which model?", "Add --model NAME; braincli models lists them.")
+    return config.model
 
 
 def refuse_model(model: LoadedModel, cannot: str, able: list[str]) -> ModelError:
