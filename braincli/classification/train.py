@@ -51,8 +51,11 @@ def train_classifier(
     begin = time.monotonic()
     with locked(out):
         if _is_complete(out, resume=config.resume, overwrite=config.overwrite):
+            info = read_info(out)
+            for line in _unheeded(info, cases, config):
+                reporter.warn(f"{out.name} is complete: another option changes nothing: {line}")
             reporter.say(f"{out.name} is complete")
-            return read_info(out)
+            return info
         contrast = Contrast(config.contrast)
         options = registry.options(config.method, config.preset, config.settings, prefix="--set ")
         cohort = cohorts.labelled(cases, contrast, config.label, config.site)
@@ -134,6 +137,29 @@ def _is_complete(out: Path, *, resume: bool, overwrite: bool) -> bool:
     if not unfinished and strange:
         raise UsageError(f"{out.name} is no training's folder: it holds {strange[0]}.", "Choose a new folder.")
     return False
+
+
+def _unheeded(info: ClassifierInfo, cases: Sequence[Case], config: TrainClassifierConfig) -> list[str]:
+    """What a complete model was not trained with, as ``name: before -> now``.
+
+    Raises:
+        UsageError: an option that there is not.
+    """
+    learnt = info.training
+    options = registry.options(config.method, config.preset, config.settings, prefix="--set ")
+    before, now = (each.model_dump(mode="json") for each in (info.options, options))
+    steps = config.steps or options.steps
+    ended = learnt.steps < steps and learnt.best is not None  # by patience
+    both = {
+        "method": (info.method, config.method), "preset": (info.preset, config.preset),
+        "contrast": (str(info.contrast), config.contrast), "label": (info.label, config.label),
+        "site": (info.site, config.site), "seed": (learnt.seed, config.seed),
+        "steps": (learnt.steps, learnt.steps if ended else steps),
+        "target": (sorted(learnt.target), sorted(config.target or learnt.target)),
+        "cases": (len(learnt.cases), len(cases)),
+    }  # fmt: skip
+    both |= {f"settings.{name}": (before.get(name), now.get(name)) for name in sorted({*before, *now} - {"steps"})}
+    return [f"{name}: {old} -> {new}" for name, (old, new) in both.items() if old != new]
 
 
 def _refuse_other_kind(out: Path) -> None:

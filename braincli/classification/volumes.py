@@ -157,7 +157,7 @@ def off_grid(values: np.ndarray, head: Head, grid: Grid) -> Volume:
         size, pitch = grid.shape[axis], image.spacing[axis]
         matrix = _weights(size, grid.mm, (size - 1) / 2, image.shape[axis], pitch, first[axis])
         values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
-    return view_onto(image.with_data(np.float32(values * head.brain)), head.scan)
+    return view_onto(image.with_data((values * head.brain).astype(np.float32)), head.scan)
 
 
 def _middle(image: Volume, grid: Grid) -> np.ndarray:

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-import tomllib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from braincli.config import TrainConfig, to_toml
+from braincli.config import TrainConfig
 from braincli.errors import InputError, UsageError
 from braincli.imaging.case import taken
-from braincli.imaging.cases import CONTRASTS, Case
+from braincli.imaging.cases import Case
 from braincli.methods import registry
-from braincli.model import earlier
-from braincli.model.folder import LoadedModel, load_model, read_info, save_model
+from braincli.model.folder import read_info, save_model
 from braincli.model.info import ModelInfo, Training
 from braincli.runtime import device as devices
 from braincli.runtime import files
 from braincli.runtime.locks import locked
 from braincli.runtime.progress import Reporter
 from braincli.runtime.provenance import fingerprint
+from braincli.training.asked import asked, changes, refuse_training, take_over, unheeded
 from braincli.training.output import CONFIG, FILES, Output
 from braincli.training.store import SliceStore, build_store, identity, is_built, open_store, refuse_common
 from braincli.weights import pretrained
 
 if TYPE_CHECKING:
-    import torch
-
     from braincli.methods.base import Method
     from braincli.training.signals import Request
     from braincli.training.validation import Validation
-
-# options that say how a training runs, not what comes of it
-HOW = {"resume", "overwrite", "dry_run", "device", "threads", "max_time", "store"} | {
-    "checkpoint_minutes", "keep_checkpoints"
-}  # fmt: skip
 
 
 def train_cases(
@@ -71,6 +63,8 @@ def train_cases(
         if output.is_complete(resume=config.resume, overwrite=config.overwrite):
             if _writes():
                 output.tidy()
+                for line in unheeded(config, out / CONFIG):
+                    reporter.warn(f"{out.name} is complete: another option changes nothing: {line}")
             reporter.say(f"{out.name} is complete")
             return read_info(out)
         if not cases:
@@ -109,27 +103,17 @@ class _Training:
         torch.manual_seed(config.seed)
         kind = registry.method_class(config.method)
         if not kind.trained:
-            _refuse_training(config, validation)
-        given = earlier.settings_of(config.method, config.settings) if kind.trained else config.settings
-        own = registry.merged(given, _geometry(config))
-        begun = _begun(config, device) if config.init else None
-        if begun:
-            config = config.model_copy(update={"preset": begun.info.preset})
-            own = registry.merged(begun.info.options.model_dump(), own)
-        self.method: Method = registry.build(
-            config.method, preset=config.preset, settings=own, channels=len(CONTRASTS), names=_flags(config)
-        ).to(self.fabric.device)  # fmt: skip
+            refuse_training(config, validation)
+        method, self.config, begun = asked(config, device)
+        self.method: Method = method.to(self.fabric.device)
         self.spec = self.method.config.slices
-        _refuse_canvas(self.method)
         if name := self.method.pretrained:
             self.method.load_pretrained(pretrained.load(name))
         if begun:
-            _take_over(self.method, begun)
+            take_over(self.method, begun)
         self.heritage = begun.info if begun else None
-        self.config = config
-        if kind.trained:
-            self.config = _resolved(config, self.method)
-            parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)  # refuse before slices are cut
+        if kind.trained:  # refuse before slices are cut
+            parallel.shards_of(self.fabric, config.shards, self.config.batch or 1)
         self.cases, self.output, self.stop = cases, output, stop
         self.judging = validation
         if column := self.method.column:
@@ -138,7 +122,7 @@ class _Training:
         self.first: bool = self.fabric.is_global_zero
         self.reporter = reporter if self.first else Reporter()
         self.info = ModelInfo(
-            name=output.folder.name, method=config.method, preset=config.preset,
+            name=output.folder.name, method=config.method, preset=self.config.preset,
             options=self.method.config,
         )  # fmt: skip
 
@@ -171,7 +155,7 @@ class _Training:
             folders = {}
         made = {name for name, needed in folders.items() if needed}
         self.output.begin({*FILES, *made}, resume=self.config.resume)
-        for line in _changes(self.work / CONFIG, self.config):
+        for line in changes(self.work / CONFIG, self.config):
             self.reporter.warn(f"resumed with another option: {line}")
 
     def _fit(self) -> Training | None:
@@ -261,89 +245,6 @@ class _Training:
         return store
 
 
-GEOMETRY = {"pixel_mm": "pixel_mm", "size": "canvas", "slice_mm": "slice_mm", "range": "slices"}  # of slices: option
-
-
-def _geometry(config: TrainConfig) -> dict[str, Any]:
-    """Settings that the options of the slices stand for."""
-    slices = {name: value for name, option in GEOMETRY.items() if (value := getattr(config, option)) is not None}
-    return {"slices": slices} if slices else {}
-
-
-def _flags(config: TrainConfig) -> dict[str, str]:
-    """How settings are called that :func:`_geometry` gives."""
-    given = _geometry(config).get("slices", {})
-    return {f"slices.{name}": f"--{GEOMETRY[name].replace('_', '-')}" for name in given}
-
-
-def _refuse_training(config: TrainConfig, validation: Sequence[Case]) -> None:
-    """Raise where an option is given that a method ignores of which nothing is trained.
-
-    Raises:
-        UsageError: the option is named.
-    """
-    decided = {"method", "preset", "run", "settings", "seed", "pixel_mm", "canvas", "slice_mm", "slices"}
-    defaults = TrainConfig()
-    given = [n for n in type(config).model_fields if getattr(config, n) != getattr(defaults, n)]
-    ignored = [name for name in given if name not in decided | HOW] + (["validation"] if validation else [])
-    if ignored:
-        raise UsageError(
-            f"--{ignored[0].replace('_', '-')}: {config.method} has nothing to train, so that this changes nothing.",
-            "Leave it out.",
-        )
-
-
-def _refuse_canvas(method: Method) -> None:
-    """Raise where the canvas is no multiple of the method's stride: its networks could not be run.
-
-    Raises:
-        UsageError: it is not.
-    """
-    size, stride = method.config.slices.size, method.stride
-    if not method.config.slices.fits(stride):
-        above, below = ("x".join(str(max(1, (s + more) // stride) * stride) for s in size) for more in (stride - 1, 0))
-        raise UsageError(
-            f"A canvas of {size[0]}x{size[1]} pixels does not fit these networks: both sides have to be multiples of "
-            f"{stride}.",
-            f"Choose --canvas {above}" + (f" or {below}." if below != above else "."),
-        )
-
-
-def _begun(config: TrainConfig, device: torch.device) -> LoadedModel:
-    """The model to begin with.
-
-    Raises:
-        ModelError: there is none, or it is damaged.
-        UsageError: it is of another method.
-    """
-    assert config.init is not None
-    model = load_model(config.init, device)
-    if model.info.method != config.method:
-        raise UsageError(f"{model.info.name} is a {model.info.method}.", f"Add --method {model.info.method}.")
-    return model
-
-
-def _take_over(method: Method, begun: LoadedModel) -> None:
-    """Give ``method`` the weights of ``begun``; parts that a model folder does not hold stay fresh.
-
-    Raises:
-        UsageError: a network has another shape.
-    """
-    from braincli.model.tensors import needed
-
-    held = needed(method).keys()
-    weights = {name: value for name, value in begun.method.state_dict().items() if name in held}
-    try:
-        method.load_state_dict(weights, strict=False)
-    except RuntimeError:
-        raise UsageError(
-            f"The options given do not fit the networks of {begun.info.name}.",
-            "With --init, leave widths, patches and the like as they are.",
-        ) from None
-    if missing := held - set(weights):
-        raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
-
-
 def _changed_case(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> str:
     """What differs first between two :func:`braincli.training.store.identity`; empty where nothing does."""
     for case in [*before, *now]:
@@ -353,41 +254,6 @@ def _changed_case(before: dict[str, dict[str, str]], now: dict[str, dict[str, st
             if before[case].get(role) != now[case].get(role):
                 return f"the {role} of {case} has changed"
     return "" if list(before) == list(now) else "their order has changed"
-
-
-def _resolved(config: TrainConfig, method: Method) -> TrainConfig:
-    """``config`` with everything spelled out that the preset decides (what epochs come to, the slices tell).
-
-    Raises:
-        UsageError: a stage that the method does not have.
-    """
-    stages = method.stages
-    if unknown := set(config.steps) - set(stages):
-        raise UsageError(f"No stage {sorted(unknown)[0]!r}.", f"Stages of this method: {', '.join(stages)}.")
-    own = method.config
-    fixed = {stage: length for stage, length in own.train_steps.items() if isinstance(length, int)}
-    steps = {stage: count for stage in stages if (count := (fixed | config.steps).get(stage)) is not None}
-    settings = own.model_dump(mode="json")
-    resolved = {"steps": steps, "batch": config.batch or own.train_batch, "settings": settings}
-    return config.model_copy(update=resolved | dict.fromkeys(("pixel_mm", "canvas", "slice_mm", "slices")))
-
-
-def _changes(file: Path, config: TrainConfig) -> list[str]:
-    """Options that differ from those in ``file``, as ``name: before -> now``; none where there is no file."""
-    if not file.exists():
-        return []
-    before = _flat(tomllib.loads(file.read_text(encoding="utf-8")))
-    given = config.model_dump(mode="json") | {"init": config.init and Path(config.init).name}
-    now = _flat(tomllib.loads(to_toml(given)))
-    names = sorted(name for name in {*before, *now} if name not in HOW)
-    return [f"{n}: {before.get(n)} -> {now.get(n)}" for n in names if before.get(n) != now.get(n)]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _minutes(begin: float) -> float:

@@ -121,6 +121,23 @@ def test_the_same_seed_gives_the_same_model_and_a_resumed_one_is_the_same(
     assert again is not None and len(calls) == 4, "it is complete"
 
 
+def test_options_that_a_complete_model_was_not_trained_with_are_named(table: Path, model: Path) -> None:
+    """Those that say how a training runs are none."""
+    told: list[str] = []
+    reporter = Reporter()
+    reporter.warn = told.append  # type: ignore[method-assign]
+    same = HOW | {"steps": 40, "settings": {"validation": 0.34}}
+    assert api.train_classifier(table, model, reporter=reporter, **same, resume=True, checkpoint_minutes=1.0)
+    assert not told
+    other = same | {"seed": 3, "settings": {"validation": 0.34, "width": 0.1}, "target": ("london", "basel")}
+    assert api.train_classifier(table, model, reporter=reporter, **other, resume=True)
+    assert told == [
+        "ms is complete: another option changes nothing: seed: 0 -> 3",
+        "ms is complete: another option changes nothing: target: ['basel'] -> ['basel', 'london']",
+        "ms is complete: another option changes nothing: settings.width: 0.05 -> 0.1",
+    ]
+
+
 def test_a_signal_leaves_a_checkpoint_and_no_model(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

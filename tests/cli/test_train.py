@@ -119,6 +119,9 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     assert (out / "model.json").exists()
     code, _, words = run(*arguments, "--resume")
     assert code == 0 and "slow is complete" in words
+    assert "slow is complete: another option changes nothing: settings.restore_rate: 0.001 -> 0.0006" in words
+    code, _, words = run(*arguments, "--resume", "--set", "restore_rate=0.001", "--threads", "1", "--max-time", "1")
+    assert code == 0 and "slow is complete" in words and "another option" not in words
 
 
 def test_a_training_that_stops_in_its_last_stage_leaves_a_model(cohort: Path, tmp_path: Path) -> None:
