@@ -115,9 +115,12 @@ def test_a_classifier_of_slices_has_no_classes_to_choose_from(given: Path, tmp_p
 def test_scans_that_cannot_be_classified_fail_alone(given: Path, tmp_path: Path) -> None:
     write(tmp_path / "far_t1.nii.gz", brain((20, 24, 20)), affine("RAS", (8.0, 8.0, 8.0), (50.0, 0.0, 0.0)))
     write(tmp_path / "other_flair.nii.gz", brain((20, 24, 20)), affine("RAS", (8.0, 8.0, 8.0)))
-    scans = [tmp_path / "far_t1.nii.gz", tmp_path / "other_flair.nii.gz", "london-healthy-1_t1.nii.gz"]
-    result = explain(*scans, "-o", tmp_path / "out", "--no-figure")
-    assert result.exit_code == 6 and "2 of 3 cases failed" in result.stderr
+    noise = np.abs(np.random.default_rng(0).normal(0, 5, (20, 24, 20))).astype(np.float32)
+    write(tmp_path / "raw_t1.nii.gz", brain((20, 24, 20)) + noise, affine("RAS", (8.0, 8.0, 8.0)))
+    scans = [tmp_path / "far_t1.nii.gz", tmp_path / "other_flair.nii.gz", tmp_path / "raw_t1.nii.gz"]
+    result = explain(*scans, "london-healthy-1_t1.nii.gz", "-o", tmp_path / "out", "--no-figure")
+    assert result.exit_code == 6 and "3 of 4 cases failed" in result.stderr
+    assert "raw still shows the head" in result.stderr
     assert "far is on another grid than the first scan: it lies elsewhere in space" in result.stderr
     assert "other has no t1" in result.stderr
     assert [path.name for path in sorted((tmp_path / "out").glob("*/*.nii.gz"))] == [
