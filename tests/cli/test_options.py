@@ -345,7 +345,7 @@ def test_help_calls_paths_path_and_names_no_types_of_python(command: str) -> Non
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("detect --model t", {"threshold", "tsgm"}), ("cite -m ts", {"tsgm"}), ("train --init v", {"vae"}),
+        ("detect --model t", {"threshold", "tsgm"}), ("cite -m ts", {"tsgm"}), ("train --init s", {"sadm"}),
         ("train --method ts", {"tsgm"}), ("train --method ae --preset b", {"baur", "behrendt2024"}),
         ("train --preset p", {"paper"}), ("models ite", {"itermask"}), ("detect --contrast t1", {"t1", "t1ce"}),
         ("detect --contrast t1,f", {"t1,flair"}), ("calibrate --contrasts t1ce,t1,t", {"t1ce,t1,t2"}),
