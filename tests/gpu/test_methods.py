@@ -49,7 +49,7 @@ def build(name: str) -> Method:
 
 def slices(method: Method, stage: str) -> Batch:
     store = generated(SIZE, 64, tissue=method.tissue)
-    pools = data.pools(store, method.sampling(stage), stage)
+    pools = data.pools(store, method.sampling(stage) if stage else "all", stage)
     rows = max(8, method.sequence)
     (draw,) = data.Feed(data.Source(store, torch.device("cpu")), pools, rows, method.sequence, lambda step: [1]).step(0)
     return draw.batch
