@@ -167,7 +167,7 @@ def network(options: argparse.Namespace) -> Iterator[Figure]:
     import numpy as np
     import torch
 
-    from braincli.detection.restore import restore
+    from braincli.detection.restore import restore, suited
     from braincli.imaging.cases import CONTRASTS
     from braincli.imaging.slices import Slices
 
@@ -183,14 +183,13 @@ def network(options: argparse.Namespace) -> Iterator[Figure]:
     )
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(random_model(preset, options.calls, Path(folder)), chosen)
-    first = replace(
-        slices, image=image[: options.batch], brain=brain[: options.batch], index=slices.index[: options.batch]
-    )
+    batch = options.batch or suited(chosen, size)
+    first = replace(slices, image=image[:batch], brain=brain[:batch], index=slices.index[:batch])
 
     def whole(part: Slices) -> None:
-        restore(part, model, case_id="generated", batch=options.batch, dtype=dtype)
+        restore(part, model, case_id="generated", batch=batch, dtype=dtype)
 
-    whole(first)  # chooses and compiles kernels
+    whole(first)  # chooses kernels
     twice = getattr(model.method.config, "redraw", None) is not None  # then what is redrawn depends on the slices
     counted = slices if twice else first
     work = flops(counted, model, dtype) * WHOLE_BRAIN / len(counted.image)
