@@ -122,6 +122,8 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Figure]:
                     compared(stage, rate * work / 1e12, "TFLOP/s", "convolution", peak / 1e12), 0, case.share
                 )
             yield Figure(f"{stage}: GPU idle", 100 * watch.share(), "%")
+            for line in watch.kernels(options.kernels):
+                print(line)
     if gpu:
         yield Figure("device memory", torch.cuda.max_memory_allocated() / 1e9, "GB")
     yield Figure("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")
@@ -224,6 +226,15 @@ class _Idle:
             until = max(until, end)
         return 1 - busy / max(until - ran[0][0], 1e-9)
 
+    def kernels(self, number: int) -> Iterator[str]:
+        """The costliest ones: milliseconds and calls per step, and their names."""
+        if self.profile is None or not number:
+            return
+        found = sorted(self.profile.key_averages(), key=lambda event: -event.self_device_time_total)
+        for event in found[:number]:
+            spent = event.self_device_time_total / 1000 / PROFILED
+            yield f"{spent:10.3f} ms {event.count / PROFILED:7.1f} calls  {event.key[:140]}"
+
 
 def _speaking() -> Any:
     """What the loop says on stdout, without bars: why steps are not recorded."""
@@ -251,6 +262,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--promised", type=int, help="number of one of the networks that something is promised of")
+    parser.add_argument("--kernels", type=int, default=0, help="how many of a GPU's kernels are listed by stage")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--count", action="store_true", help="operator calls and host reads of one step on the CPU")
     return parser

@@ -210,17 +210,17 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else conv(inputs, outputs, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = F.silu(self.norm_in(x))
+        h = self.norm_in(x, silu=True)
         if self.move:
             h, x = _resampled(h, self.move), _resampled(x, self.move)
         h = self.conv_in(h)
-        injected = self.inject(emb)[:, :, None, None]
+        injected = self.inject(emb)
         if self.scaled:
-            scale, shift = injected.chunk(2, dim=1)
-            h = self.norm_out(h) * (1 + scale) + shift
+            scale, shift = injected[:, :, None, None].chunk(2, dim=1)
+            h = F.silu(self.norm_out(h) * (1 + scale) + shift)
         else:
-            h = self.norm_out(h + injected)
-        output: Tensor = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
+            h = self.norm_out(h, injected, silu=True)
+        output: Tensor = self.skip(x) + self.conv_out(self.dropout(h))
         return output
 
 
