@@ -2,8 +2,8 @@
 
 A GPU convolves an activation faster than it reads and writes it. PyTorch normalises in channels-first order, so that
 channels-last activations are copied there and back, and adds biases, skips and nonlinearities pass by pass, which takes
-longer than all convolutions of a network. :func:`normalised` needs one pass for the moments and one for the result, SiLU
-included; :func:`joined` one for bias, skip and scale. Sums are float32, in an order that is always the same.
+longer than all convolutions of a network. :func:`normalised` needs one pass for the moments and one for the result,
+SiLU included; :func:`joined` one for bias, skip and scale. Sums are float32, in an order that is always the same.
 
 Activations are (B, C, H, W), channels last, of 16 or 32 bits.
 """
