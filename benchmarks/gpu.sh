@@ -37,7 +37,7 @@ everything() {
         step 30 "$python" benchmarks/detect.py "$CASE" --device cuda || failed=1
         step 45 "$python" benchmarks/overlap.py "$CASE" --device cuda --cases 12 || failed=1
     fi
-    step 75 "$python" -m pytest tests/gpu tests/networks/test_kernels.py -q -n "${WORKERS:-8}" -o addopts="--import-mode=importlib -p no:cacheprovider" --tb=short || failed=1
+    step 75 "$python" -m pytest tests/gpu tests/networks/test_gpu.py -q -n "${WORKERS:-8}" -o addopts="--import-mode=importlib -p no:cacheprovider" --tb=short || failed=1
     return $failed
 }
 

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braincli.diffusion import draws
-from braincli.networks.norms import InstanceNorm2d
+from braincli.networks.activations import LEAK, Activation
+from braincli.networks.norms import InstanceNorm2d, bare, reflected
+
+FOLLOWING: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.LeakyReLU: "leaky"}
+
+
+class Chain(nn.Sequential):
+    """Layers one after the other; norms do the nonlinearity behind them, and on a GPU add the bias before them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shift: Tensor | None = None
+        done = False
+        for layer, following in zip_longest(self, list(self)[1:]):
+            if done:
+                done = False
+            elif isinstance(layer, InstanceNorm2d):
+                then = FOLLOWING.get(type(following), "")
+                x, shift, done = layer(x, shift, then), None, then != ""
+            elif (
+                x.device.type == "cuda"
+                and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+                and isinstance(following, InstanceNorm2d)
+            ):
+                x, shift = bare(layer, x), None if layer.bias is None else layer.bias[None]
+            else:
+                x = layer(x)
+        return x
+
+
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """A border that mirrors the image, laid out as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H + 2 p, W + 2 p)."""
+        return reflected(x, self.padding[0])
 
 
 class ResNetGenerator(nn.Module):
@@ -35,7 +71,7 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         self.residual, self.patch = residual, patch
         entering, folded = (inputs or channels) * patch**2, channels * patch**2
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(entering, width, 7), *_normed(width)]
+        layers: list[nn.Module] = [ReflectionPad2d(3), nn.Conv2d(entering, width, 7), *_normed(width)]
         for factor in (1, 2):
             wide = width * factor
             layers += [nn.Conv2d(wide, wide * 2, 3, stride=2, padding=1), *_normed(wide * 2)]
@@ -47,8 +83,8 @@ class ResNetGenerator(nn.Module):
                 *_normed(wide // 2),
             ]
         last = nn.Conv2d(width, folded, 7)
-        layers += [nn.ReflectionPad2d(3), last, nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        layers += [ReflectionPad2d(3), last, nn.Tanh()]
+        self.layers = Chain(*layers)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -61,11 +97,11 @@ class ResNetGenerator(nn.Module):
         return (image + output).clamp(0, 1) if self.residual else (output + 1) / 2
 
 
-class PatchGAN(nn.Sequential):
+class PatchGAN(Chain):
     """Discriminator of overlapping patches (70 x 70 with three layers); 2,762,689 parameters at width 64."""
 
     def __init__(self, channels: int, *, width: int = 64, layers: int = 3) -> None:
-        steps: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        steps: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
         wide = width
         for index in range(1, layers + 1):
             following = min(wide * 2, width * 8)
@@ -73,7 +109,7 @@ class PatchGAN(nn.Sequential):
             steps += [
                 nn.Conv2d(wide, following, 4, stride=stride, padding=1),
                 InstanceNorm2d(following),
-                nn.LeakyReLU(0.2),
+                nn.LeakyReLU(LEAK),
             ]
             wide = following
         steps.append(nn.Conv2d(wide, 1, 4, padding=1))
@@ -139,9 +175,9 @@ class ReplayPool:
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), *_normed(channels),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), InstanceNorm2d(channels),
+        self.layers = Chain(
+            ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), *_normed(channels),
+            ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), InstanceNorm2d(channels),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

@@ -199,21 +199,21 @@ class ResidualBlock(nn.Module):
         self.skip = conv(inputs, outputs, kernel=1) if move or inputs != outputs else None
 
     def forward(self, x: Tensor, emb: Shifts) -> Tensor:
-        h = self.norm_in(x, silu=True)
+        h = self.norm_in(x, then="silu")
         if self.move:
             move = self.resample.down if self.move == "down" else self.resample.up
             h, x = move(h), move(x)
         if fused(h):
             return self._in_few_passes(x, h, emb[self.time])
         h = self._with_noise_level(h, emb[self.time])
-        h = self.conv_out(self.norm_out(h, silu=True))
+        h = self.conv_out(self.norm_out(h, then="silu"))
         return ((x if self.skip is None else self.skip(x)) + h) * SHRINK
 
     def _in_few_passes(self, x: Tensor, h: Tensor, shift: Tensor) -> Tensor:
         """The same on a GPU, with biases left to the kernels that follow the convolutions."""
         (bias_in, bias) = self.conv_in.bias, self.conv_out.bias
         assert bias_in is not None and bias is not None
-        h = self.norm_out(bare(self.conv_in, h), bias_in + shift.flatten(1).float(), silu=True)
+        h = self.norm_out(bare(self.conv_in, h), bias_in + shift.flatten(1).float(), then="silu")
         if self.skip is not None:
             assert self.skip.bias is not None
             x, bias = bare(self.skip, x), bias + self.skip.bias
@@ -264,7 +264,7 @@ class Write(nn.Sequential):
         super().__init__(norm(inputs), nn.SiLU(), conv(inputs, outputs, gain=0.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        normed: Tensor = self[0](x, silu=True)
+        normed: Tensor = self[0](x, then="silu")
         output: Tensor = self[2](normed)
         return output
 

@@ -210,7 +210,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else conv(inputs, outputs, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.norm_in(x, silu=True)
+        h = self.norm_in(x, then="silu")
         if self.move:
             h, x = _resampled(h, self.move), _resampled(x, self.move)
         h = self.conv_in(h)
@@ -219,7 +219,7 @@ class ResidualBlock(nn.Module):
             scale, shift = injected[:, :, None, None].chunk(2, dim=1)
             h = F.silu(self.norm_out(h) * (1 + scale) + shift)
         else:
-            h = self.norm_out(h, injected, silu=True)
+            h = self.norm_out(h, injected, then="silu")
         output: Tensor = self.skip(x) + self.conv_out(self.dropout(h))
         return output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from braincli.errors import ResourceError
 from braincli.methods.base import Losses, Method
 from braincli.training import optimizers, parallel
 from braincli.training.data import Draw
+from braincli.training.halves import Halves, widened
 from braincli.training.optimizers import Optimizers
 
 Logs = dict[str, Tensor]
@@ -47,6 +49,9 @@ class Stepper:
     ) -> None:
         self.method, self.stage, self.optimizers, self.fabric = method, stage, steppers, fabric
         self.shards, self.mine, self.memory, self.seeds = shards, mine, memory, seeds
+        with fabric.autocast():
+            narrow = fabric.device.type == "cuda" and torch.is_autocast_enabled("cuda")
+            self.halves = Halves(method, torch.get_autocast_dtype("cuda")) if narrow else None
 
     def take(self, step: int, draws: Sequence[Draw]) -> tuple[list[Turn], Logs]:
         """Take the step; its turns, and the figures that the method logs (means over the shards)."""
@@ -73,7 +78,8 @@ class Stepper:
             if made is None:
                 return None
             name, loss, more = made
-            gradients = _gradients(loss, optimizers.parameters(self.optimizers[name]))
+            parameters = optimizers.parameters(self.optimizers[name])
+            gradients = _gradients(loss, parameters if self.halves is None else self.halves.of(parameters))
             sums = [_plus(a, b) for a, b in zip(sums, gradients, strict=True)] if sums else gradients
             for key, value in more.items():
                 logs[key] = logs[key] + value / len(sources) if key in logs else value / len(sources)
@@ -88,7 +94,7 @@ class Stepper:
         several = len(self.mine) > 1
         if several:
             self.method.load_resume_state(self.memory[position])
-        with self.fabric.autocast():
+        with self.fabric.autocast(), nullcontext() if self.halves is None else self.halves.in_place():
             made = next(source, None)
         if several:
             self.memory[position] = self.method.resume_state()
@@ -154,8 +160,8 @@ class Watch:
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-    """Gradients of ``loss`` and, last, itself."""
-    return [*torch.autograd.grad(loss, parameters, allow_unused=True), loss.detach().float()]
+    """Gradients of ``loss`` and, last, itself, in float32."""
+    return [*widened(torch.autograd.grad(loss, parameters, allow_unused=True)), loss.detach().float()]
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:

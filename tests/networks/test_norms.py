@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from braincli.networks import norms
+from braincli.networks.activations import ACTIVATIONS, Activation
 from braincli.networks.norms import GroupNorm, InstanceNorm2d
 
 
@@ -16,15 +17,15 @@ def image(dtype: torch.dtype = torch.float32) -> Tensor:
     return (2 * torch.randn(3, 12, 7, 5) + 0.7).to(dtype).to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("then", list(ACTIVATIONS))
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_shift_and_silu_are_those_of_separate_operations(rows: int, silu: bool) -> None:
+def test_shift_and_activation_are_those_of_separate_operations(rows: int, then: Activation) -> None:
     x, layer = image(), GroupNorm(4, 12)
     with torch.no_grad():
         layer.weight.normal_()
     shift = torch.randn(rows, 12) if rows else None
     expected = F.group_norm(x if shift is None else x + shift[:, :, None, None], 4, layer.weight, layer.bias)
-    assert torch.equal(layer(x, shift, silu=silu), F.silu(expected) if silu else expected)
+    assert torch.equal(layer(x, shift, then), ACTIVATIONS[then](expected))
 
 
 def test_small_images_of_16_bits_are_normalised_in_32() -> None:
