@@ -43,12 +43,15 @@ class BranchedGenerator(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.norms = [layer for layer in self.modules() if isinstance(layer, TargetNorm)]
 
     def forward(self, image: Tensor, target: int) -> Tensor:
         """(B, C, H, W) in [0, 1] -> the same as if of class ``target``; H and W multiples of ``stride``."""
         x = F.pixel_unshuffle(image * 2 - 1, self.patch)
         planes = torch.zeros_like(x[:, :1]).repeat(1, CLASSES, 1, 1)
         planes[:, target] = 1
+        for norm in self.norms:
+            norm.target = target
         x, levels = torch.cat([x, planes], dim=1), list[Tensor]()
         for down in self.downs:
             x = down(F.max_pool2d(x, 2) if levels else x)
@@ -57,6 +60,27 @@ class BranchedGenerator(nn.Module):
             x = merge(torch.cat([up(_doubled(x)), skip], dim=1))
         x = self.branches[target](self.ups[-1](_doubled(x)))
         return (F.pixel_shuffle(x, self.patch) + 1) / 2
+
+
+class TargetNorm(nn.BatchNorm2d):
+    """Batch normalisation whose running statistics are those of one target class each.
+
+    The plane of the target shifts all features. Batches, which hold one target, lose the shift; statistics of both
+    together would let it in again when the network predicts.
+    """
+
+    target = 0  # class; set before each pass
+
+    def __init__(self, features: int, *, momentum: float) -> None:
+        super().__init__(features, momentum=momentum)
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, self.get_buffer(name).repeat(CLASSES, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        mean, variance = self.running_mean[self.target], self.running_var[self.target]
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
 class BranchedDiscriminator(nn.Module):
@@ -125,7 +149,7 @@ class BranchedDiscriminator(nn.Module):
 
 
 def _normed(inputs: int, outputs: int, activation: nn.Module | None = None) -> nn.Sequential:
-    norm = nn.BatchNorm2d(outputs, momentum=MOMENTUM)
+    norm = TargetNorm(outputs, momentum=MOMENTUM)
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), norm, activation or nn.ReLU())
 
 

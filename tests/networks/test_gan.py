@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from braincli.networks.cyclegan import ResNetGenerator
+from braincli.networks.descargan import BranchedGenerator
 from braincli.networks.gan import Critic, gradient_penalty, least_squares, log_likelihood
 from braincli.networks.wsunet import WSUNet
 
@@ -85,3 +86,19 @@ def test_the_penalty_takes_fakes_that_autocast_made() -> None:
         for g in torch.autograd.grad(penalty, critic.features.parameters(), allow_unused=True)
         if g is not None
     )
+
+
+def test_a_branch_predicts_with_the_statistics_of_its_own_class() -> None:
+    """What it gives in training it gives afterwards, whatever the other branch has seen meanwhile."""
+    torch.manual_seed(0)
+    net = BranchedGenerator(1, width=4)
+    for norm in net.norms:
+        norm.momentum = 0.1  # is soon there
+    with torch.no_grad():  # planes that shift the features far, as they may in training
+        net.downs[0][0][0].weight[:, 1:] += 3 * torch.randn(4, 2, 3, 3)  # type: ignore[index]
+        image = torch.rand(8, 1, 32, 32)
+        for _ in range(100):
+            expected = [net(image, target) for target in (0, 1)]
+        net.eval()
+        for target in (0, 1):  # variances are those of a sample there
+            assert (net(image, target) - expected[target]).abs().mean() < 0.02
