@@ -1,7 +1,7 @@
 """Kernels of :mod:`braincli.networks.gpu` in Triton, which PyTorch for GPUs brings along.
 
-Each program takes a row, a chunk of its pixels and a block of its channels: tiles of ``TALL`` pixels by ``WIDE`` channels,
-one after the other.
+Each program takes a row, a chunk of its pixels and a block of its channels: tiles of ``TALL`` pixels by ``WIDE``
+channels, one after the other.
 """
 
 from __future__ import annotations
