@@ -17,7 +17,16 @@ def _act(norm: nn.InstanceNorm3d, x: Tensor, slope: float = SLOPE) -> Tensor:
     # Over a batch of one, instance norm is batch norm with the batch's own statistics, which (unlike instance norm)
     # has a channels-last kernel on the CPU.
     x = functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
-    return functional.leaky_relu(x, slope, inplace=True)
+    return functional.leaky_relu(x, slope, inplace=x.dtype is torch.float32)  # 16 bits: see _plus
+
+
+def _plus(x: Tensor, other: Tensor) -> Tensor:
+    """``x + other``, which may overwrite ``x``.
+
+    In 16 bits a CPU writes a new tensor in a third to half of the time that it takes to overwrite one; in 32 bits
+    overwriting is faster.
+    """
+    return x.add_(other) if x.dtype is torch.float32 else x + other
 
 
 def _norm(channels: int) -> nn.InstanceNorm3d:
@@ -33,7 +42,7 @@ class _Context(nn.Module):
         self.conv1, self.conv2 = nn.Conv3d(width, width, 3, padding=1), nn.Conv3d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(_act(self.bn_2, self.conv1(_act(self.bn_1, x)))).add_(x)
+        return _plus(self.conv2(_act(self.bn_2, self.conv1(_act(self.bn_1, x)))), x)
 
 
 class _Down(nn.Module):

@@ -101,3 +101,28 @@ def test_the_first_convolution_is_the_same_in_16_bits() -> None:
     assert half.dtype is torch.bfloat16 and half.shape == full.shape
     torch.testing.assert_close(half.float(), full, atol=0.02, rtol=0.02)
     assert probability.dtype is torch.float32 and probability.shape == (1, 16, 16, 32)
+
+
+def test_kernels_rounded_once_give_the_probability_of_those_that_autocast_rounds() -> None:
+    import torch
+
+    networks = [extract.load_network(0, dtype) for dtype in (None, torch.bfloat16)]
+    assert [network.seg_layer.weight.dtype for network in networks] == [torch.float32, torch.bfloat16]
+    head = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        one, other = (network(head) for network in networks)
+    assert torch.equal(one, other) and one.std() > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_new_tensors_in_16_bits_hold_what_overwritten_ones_would(dtype: str) -> None:
+    import torch
+
+    from braincli.preprocessing import hdbet_network
+
+    torch.manual_seed(0)
+    x, y = (torch.randn(1, 3, 4, 5, 6).to(getattr(torch, dtype)) for _ in range(2))
+    assert torch.equal(hdbet_network._plus(x.clone(), y), x.clone().add_(y))
+    norm = torch.nn.InstanceNorm3d(3, affine=True)
+    normed = torch.nn.functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+    assert torch.equal(hdbet_network._act(norm, x), torch.nn.functional.leaky_relu(normed, 0.01, inplace=True))
