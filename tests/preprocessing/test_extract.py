@@ -58,7 +58,8 @@ def test_brain_of_the_atlas_is_found_in_any_orientation(capfd: pytest.CaptureFix
 
     before = sys.stdout
     head = volume.reorient(load_atlas(stripped=False), "PIR")
-    found = extract.Extractor("fast", "minimal", torch.device("cpu")).probability(head, Reporter())
+    cpu = torch.device("cpu")
+    found = extract.Extractor("fast", "minimal", cpu, device.precision(cpu)).probability(head, Reporter())
     assert sys.stdout is before and capfd.readouterr().out == ""
     assert volume.same_grid(found, head) is None
     mask = extract.to_mask(found)
