@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
+import typer.testing
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as CPUs: threads of each would only wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import braincli  # noqa: F401 - before torch: its threads are told to sleep while they wait, as tests run side by side
+
+typer.testing._get_command = cache(typer.main.get_command)  # hundreds of commands are run: each built them all anew
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -112,7 +112,7 @@ def test_train_on_brats(environment: dict[str, str], tmp_path: Path) -> None:
         image = np.where(sick, 190, brain(SHAPE, seed)).astype(np.float32)
         write(Path(f"{stem}-t2f.nii.gz" if "GLI" in name else f"{stem}_flair.nii.gz"), image, GRID)
         write(Path(f"{stem}-seg.nii.gz" if "GLI" in name else f"{stem}_seg.nii.gz"), sick, GRID)
-    (tmp_path / "tiny.toml").write_text('method = "unet"\npreset = "tiny"\n[steps]\nmain = 150\n')
+    (tmp_path / "tiny.toml").write_text('method = "unet"\npreset = "tiny"\n[steps]\nmain = 20\n')
     out = tmp_path / "out"
     folders = {"DATA": tmp_path / "data", "OUT": out, "CONFIG": tmp_path / "tiny.toml"}
     environment = environment | {key: str(path) for key, path in folders.items()} | {"BRAINCLI_DEVICE": "cpu"}

@@ -49,6 +49,7 @@ def serve(place: str) -> None:
 
     for name in IMPORTED:
         import_module(name)
+    build_commands_once()
     children: set[int] = set()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
@@ -66,6 +67,16 @@ def serve(place: str) -> None:
             caller.close()
             children.add(child)
             children -= {ended for ended in children if os.waitpid(ended, os.WNOHANG)[0]}
+
+
+def build_commands_once() -> None:
+    """Let children find the commands, which Typer builds each time the shell's door opens."""
+    import typer.main
+
+    from braincli.cli import app
+
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(app)
 
 
 def _answer(caller: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from braincli.imaging.volume import Volume
 from braincli.preprocessing import chain
 from braincli.preprocessing.chain import preprocess_case
 from braincli.preprocessing.result import Preprocessed
+from braincli.reporting import board
 from braincli.runtime.progress import Reporter
 
 QUICK = frozenset({"n4", "coregister"})
@@ -102,6 +104,7 @@ def test_a_run_killed_at_any_moment_leaves_the_old_state_or_an_incomplete_one(
         return images
 
     monkeypatch.setattr(chain, "_process", process)
+    monkeypatch.setattr(board, "paint", painted_once(board.paint))
     plain = replace(raw_case, lesion=None)
     states = {case.lesion: content(run(case, tmp_path / name).folder.parent) for name, case in
               (("old", raw_case), ("new", plain))}  # fmt: skip
@@ -121,6 +124,18 @@ def test_a_run_killed_at_any_moment_leaves_the_old_state_or_an_incomplete_one(
         assert content(out) == states[None]
         shutil.rmtree(out)
     assert kept >= 2 and moment - kept > 20
+
+
+def painted_once(paint: Callable[..., Any]) -> Callable[..., Any]:
+    """``board.paint`` that paints once what bears the same words; the picture is written each time."""
+    pictures: dict[Any, Any] = {}
+
+    def painted(rows: Any, words: Any) -> Any:
+        if words not in pictures:
+            pictures[words] = paint(rows, words)
+        return pictures[words]
+
+    return painted
 
 
 def _status(out: Path) -> str:
