@@ -21,8 +21,9 @@ from tempfile import mkdtemp
 
 IMPORTED = (
     "braincli.api", "braincli.cli", "braincli.calibration.run", "braincli.detection.run", "braincli.scoring.evaluate",
-    "braincli.training.run", "braincli.methods.registry", "PIL.ImageDraw", "PIL.ImageFont",
-    "jinja2", "nibabel", "safetensors.torch", "scipy.ndimage", "scipy.spatial", "scipy.stats", "skimage.measure",
+    "braincli.preprocessing.cohort", "braincli.training.run", "braincli.methods.registry", "lightning_fabric",
+    "PIL.ImageDraw", "PIL.ImageFilter", "PIL.ImageFont", "PIL.PngImagePlugin", "isal.igzip", "jinja2", "nibabel",
+    "safetensors.torch", "scipy.io", "scipy.ndimage", "scipy.spatial", "scipy.stats", "skimage.measure",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)
 TINY = [
     "--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--steps", "redraw=1", "--device", "cpu",
+    "--batch", "2",
 ]  # fmt: skip
 
 
@@ -204,7 +205,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def test_terminated_then_killed_then_resumed_equals_never_stopped(cohort: Path, tmp_path: Path) -> None:
     """Real processes: SIGTERM ends one with a checkpoint and exit code 0, kill -9 the next in the midst of a step."""
     steps = ["--steps", "translate=3", "--steps", "restore=20", "--steps", "redraw=4"]
-    many = ["--preset", "tiny", *steps, "--batch", "4", "--threads", "1"]
+    many = ["--preset", "tiny", *steps, "--batch", "2", "--threads", "1"]
     common = ["train", "--data", cohort / "train", "--store", tmp_path / "slices", "--device", "cpu", *many]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(*common, "-o", whole)[0] == 0
