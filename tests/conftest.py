@@ -49,10 +49,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What uses the real scans is marked so, wherever it asks for them; ``-m`` then leaves it to ``.ci/run``.
 
-    Files with slow tests go first: workers get file after file, and the last ones shall be short.
+    Files with slow or long tests go first: workers get file after file, and the last ones shall be short.
     """
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in slow)
