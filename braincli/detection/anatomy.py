@@ -33,17 +33,18 @@ class Brain:
     to_mm: np.ndarray
 
     @cached_property
-    def _box(self) -> tuple[slice, ...]:
+    def box(self) -> tuple[slice, ...]:
+        """What holds all of it."""
         return bounding_box(self.mask)
 
     @cached_property
     def _boxed(self) -> np.ndarray:
         """What lies in the box, in one piece of memory: looked through many times."""
-        return np.ascontiguousarray(self.mask[self._box])
+        return np.ascontiguousarray(self.mask[self.box])
 
     @cached_property
     def _corner(self) -> np.ndarray:
-        return np.array([part.start for part in self._box])
+        return np.array([part.start for part in self.box])
 
     @cached_property
     def _middle(self) -> np.ndarray:
@@ -58,12 +59,12 @@ class Brain:
         return np.linalg.lstsq(rows.astype(np.float64), (first + last) / 2 + self._corner[0], rcond=None)[0]
 
     @cached_property
-    def _surface(self) -> cKDTree:
+    def surface(self) -> cKDTree:
         """What is seen of the brain from its six sides, in mm; where the field of view cuts it is no surface."""
         from scipy.spatial import cKDTree
 
         seen = np.zeros_like(self._boxed)
-        for axis, (part, size) in enumerate(zip(self._box, self.mask.shape, strict=True)):
+        for axis, (part, size) in enumerate(zip(self.box, self.mask.shape, strict=True)):
             there = np.nonzero(self._boxed.any(axis=axis))
             for end, edge in zip(_both_ends(self._boxed, axis, there), (0, size - 1), strict=True):
                 uncut = end + part.start != edge
@@ -78,15 +79,15 @@ class Brain:
 
     def height(self, voxels: np.ndarray) -> float:
         """Where the middle of ``voxels`` (N, 3) lies between the lowest (0) and the highest slice of the brain (1)."""
-        low, high = self._box[2].start, self._box[2].stop - 1
+        low, high = self.box[2].start, self.box[2].stop - 1
         return float(np.clip((voxels[:, 2].mean() - low) / max(high - low, 1), 0, 1))
 
     def depth(self, voxels: np.ndarray) -> float | None:
         """Mean distance in mm of ``voxels`` (N, 3) from the brain's surface; None where all of it is cut off."""
-        if not self._surface.n:
+        if not self.surface.n:
             return None
         some = voxels[:: max(1, len(voxels) // SAMPLE)]
-        return float(self._surface.query(to_world(some, self.to_mm))[0].mean())
+        return float(self.surface.query(to_world(some, self.to_mm))[0].mean())
 
 
 def longest(voxels: np.ndarray, to_mm: np.ndarray) -> float:

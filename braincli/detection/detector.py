@@ -17,7 +17,7 @@ import numpy as np
 from braincli.config import DetectConfig, PreprocessConfig
 from braincli.detection.find import Findings, search
 from braincli.detection.lesions import Space, sphere_mm
-from braincli.detection.outputs import Bring, Writer, files_beside
+from braincli.detection.outputs import Bring, Writer, as_it_is, files_beside
 from braincli.detection.report import CaseResult
 from braincli.detection.stripped import judge_skull, refuse_dicom, refuse_skull
 from braincli.detection.told import Told
@@ -148,10 +148,10 @@ class Detector:
         space_of = _space_of(next(iter(images.values())))
         findings = yield from self._find(case.id, images, mask, writer, space_of)
         writer.told = _told(writer, case)
-        self._refuse_too_much(findings, writer, {"": _as_it_is})
+        self._refuse_too_much(findings, writer, {"": as_it_is})
         writer.begin()
         with writer.record.timed("write"):
-            masks = writer.volumes(findings, {"": _as_it_is})
+            masks = writer.volumes(findings, {"": as_it_is})
             writer.summary(findings, self.info, reference_of(case, findings.mask))
         writer.finish()
         return masks, findings
@@ -308,14 +308,10 @@ def _space_of(image: Volume) -> Space:
     return Space(is_atlas=True) if lies_on_grid(image) else Space(to_native=np.eye(4))
 
 
-def _as_it_is(image: Volume) -> Volume:
-    return image
-
-
 def _grids(ready: Preprocessed, names: FoundNames) -> dict[str, Bring]:
     """What brings a volume to each grid of a raw case's outputs: of a single mask to that of the only scan."""
     native = {str(contrast): partial(ready.to_native, contrast=contrast) for contrast in ready.grids}
-    return {"": next(iter(native.values()))} if names.single else {names.searched: _as_it_is, **native}
+    return {"": next(iter(native.values()))} if names.single else {names.searched: as_it_is, **native}
 
 
 def _told(writer: Writer, searched: Case, raw: Case | None = None) -> Told | None:

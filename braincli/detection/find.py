@@ -128,7 +128,7 @@ def search(
         )  # fmt: skip
 
     def to_map(restoration: Restoration) -> np.ndarray:
-        return fuse(channels(restoration, model.info.map), choice.weights, counts)
+        return fuse(channels(restoration, model.info.map, config.threads), choice.weights, counts)
 
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)
@@ -149,7 +149,9 @@ def search(
         brain = inside(slices)
         warnings += [*about_unused(unused, brain.data), *sanity(mask, brain)]
         labels = label_lesions(mask)
-        lesions = lesion_table(labels, anomaly, brain=brain, images=images, space=space)
+        lesions = lesion_table(
+            labels, anomaly, brain=brain, images=images, space=space, threads=config.threads
+        )  # fmt: skip
     return Findings(
         dict(images), brain, mask, anomaly, labels, lesions, weights, threshold, smallest, warnings, result.device,
         result, spec, None if spread is None else slices.to_volume(spread),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from braincli.detection.anatomy import Brain, longest, longest_axial, to_world
 from braincli.imaging.box import bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.volume import Volume, view_along
+from braincli.runtime.side_by_side import mapped, together
 
 Point = tuple[float, float, float]
 PLACES = ("", "atlas_", "native_")
@@ -96,12 +98,14 @@ def lesion_table(
     brain: Volume | None = None,
     images: Mapping[Contrast, Volume] | None = None,
     space: Space | None = None,
+    threads: int | None = 1,
 ) -> list[Lesion]:
     """What :func:`label_lesions` numbered, in the order of the numbers.
 
     Args:
         score: anomaly map; brain: bool; images: of the contrasts looked at. All on the grid of ``labels``.
         space: lengths are measured in the scan as it was given, where it says how.
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
     """
     space = space or Space()
     ras = view_along(labels)
@@ -115,12 +119,30 @@ def lesion_table(
     cuts = np.flatnonzero(np.diff(numbers[order])) + 1
     to_mm = (np.eye(4) if space.to_native is None else space.to_native) @ ras.affine
     shape = None if brain is None else Brain(view_along(brain).data > 0, to_mm)
-    scores = None if score is None else np.split(view_along(score).data[box][place][order], cuts)
-    z = _deviations(ras, images or {}, shape, box, place, order, cuts)
-    return [
-        _describe(number, each, ras, to_mm, space, shape, None if scores is None else scores[number - 1], z[number - 1])
-        for number, each in enumerate(np.split(voxels, cuts), start=1)
-    ]
+
+    def of_each(data: np.ndarray) -> list[np.ndarray]:
+        """The values in every lesion."""
+        return np.split(data[box][place][order], cuts)
+
+    there = {} if shape is None or images is None else {str(c): images[c] for c in CONTRASTS if c in images}
+    healthy = None if shape is None else shape.mask[shape.box] & (ras.data[shape.box] == 0)
+
+    def deviations(image: Volume) -> list[float | None]:
+        assert shape is not None
+        data = view_along(image).data
+        return _deviations(of_each(data), data[shape.box][healthy])
+
+    surface = [] if shape is None else [lambda: shape.surface]  # that all depths are measured from: found beside
+    work: list[Callable[[], Any]] = [*(partial(deviations, image) for image in there.values()), *surface]
+    z = together(work, threads)[: len(there)]
+    scores = None if score is None else of_each(view_along(score).data)
+
+    def describe(given: tuple[int, np.ndarray]) -> Lesion:
+        k, each = given
+        named = {name: values[k] for name, values in zip(there, z, strict=True)}
+        return _describe(k + 1, each, ras, to_mm, space, shape, None if scores is None else scores[k], named)
+
+    return mapped(describe, enumerate(np.split(voxels, cuts)), threads)
 
 
 def _describe(
@@ -156,29 +178,11 @@ def _describe(
     )
 
 
-def _deviations(
-    ras: Volume,
-    images: Mapping[Contrast, Volume],
-    brain: Brain | None,
-    box: tuple[slice, ...],
-    place: tuple[np.ndarray, ...],
-    order: np.ndarray,
-    cuts: np.ndarray,
-) -> list[dict[str, float | None]]:
-    """``z`` of every lesion; empty without a brain, None where healthy tissue has one intensity."""
-    found: list[dict[str, float | None]] = [{} for _ in range(len(cuts) + 1)]
-    if brain is None:
-        return found
-    whole = bounding_box(brain.mask)
-    healthy = brain.mask[whole] & (ras.data[whole] == 0)
-    for contrast in (c for c in CONTRASTS if c in images):
-        data = view_along(images[contrast]).data
-        around = data[whole][healthy]
-        mean, deviation = (float(around.mean(dtype=np.float64)), float(around.std())) if around.size else (0.0, 0.0)
-        for each, values in zip(found, np.split(data[box][place][order], cuts), strict=True):
-            there = float(values.mean(dtype=np.float64))
-            each[str(contrast)] = round((there - mean) / deviation, 2) if deviation > 0 else None
-    return found
+def _deviations(lesions: Sequence[np.ndarray], healthy: np.ndarray) -> list[float | None]:
+    """``z`` of every lesion by its intensities (N,); None where ``healthy`` tissue has one intensity."""
+    mean, deviation = (float(healthy.mean(dtype=np.float64)), float(healthy.std())) if healthy.size else (0.0, 0.0)
+    means = (float(values.mean(dtype=np.float64)) for values in lesions)
+    return [round((there - mean) / deviation, 2) if deviation > 0 else None for there in means]
 
 
 def sphere_mm(volume_mm3: float) -> float:

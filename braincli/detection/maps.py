@@ -7,6 +7,7 @@ filtered residuals without filtering again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from braincli.detection.residuals import median, residual
 from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
+from braincli.runtime.side_by_side import mapped, together
 from braincli.spec import MapOptions
 
 if TYPE_CHECKING:
@@ -25,8 +27,11 @@ LEVEL = 99.0  # percentile of the map in the brain
 CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26 neighbours
 
 
-def channels(restoration: Restoration, options: MapOptions) -> np.ndarray:
+def channels(restoration: Restoration, options: MapOptions, threads: int | None = 1) -> np.ndarray:
     """What the anomaly map is the weighted sum of, float32 >= 0 and filtered.
+
+    Args:
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
 
     Returns:
         (C, S, H, W) residuals, or (1, S, H, W) where the method gives a score: that is the map, whatever else it gives.
@@ -42,18 +47,24 @@ def channels(restoration: Restoration, options: MapOptions) -> np.ndarray:
             raw = raw * restoration.suspicion
         shown = slices.shown
     if shown is None:
-        return smooth(raw, slices.brain, slices.spacing, options)
-    each = [smooth(raw[:, [c]], shown[:, [c]], slices.spacing, options)[0] for c in range(raw.shape[1])]
-    return np.stack(each)
+        return smooth(raw, slices.brain, slices.spacing, options, threads)
+
+    def alone(c: int) -> np.ndarray:
+        return smooth(raw[:, [c]], shown[:, [c]], slices.spacing, options)[0]
+
+    return np.stack(mapped(alone, range(raw.shape[1]), threads))
 
 
-def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:
+def smooth(
+    residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], options: MapOptions, threads: int | None = 1
+) -> np.ndarray:
     """Filter residuals inside the brain and take off its rim, where registration and masks are least sure.
 
     Args:
         residual: (S, C, H, W) >= 0, 0 outside the brain.
         brain: (S, 1, H, W) bool.
         spacing: (z, y, x) in mm.
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
 
     Returns:
         (C, S, H, W) float32 >= 0; the smoothing is normalised, so that the edge is not darkened.
@@ -62,14 +73,24 @@ def smooth(residual: np.ndarray, brain: np.ndarray, spacing: Sequence[float], op
 
     inside = brain[:, 0]
     sigma = [options.smooth_mm / mm for mm in spacing]
-    share = gaussian_filter(inside.astype(np.float32), sigma, mode="constant") if options.smooth_mm else inside
-    maps = np.empty((residual.shape[1], *inside.shape), dtype=np.float32)
-    for channel, out in enumerate(maps):
+
+    def blurred(stack: np.ndarray) -> np.ndarray:
+        return gaussian_filter(stack, sigma, mode="constant")
+
+    def scale() -> np.ndarray:
+        share = blurred(inside.astype(np.float32)) if options.smooth_mm else inside
+        return np.where(core(inside, spacing, options), 1 / np.maximum(share, 1e-3), 0)
+
+    def filtered(channel: int) -> np.ndarray:
         stack = residual[:, channel].astype(np.float32)
         if options.median > 1:
             stack = median(stack, inside, options.median)
-        out[:] = gaussian_filter(stack, sigma, mode="constant") if options.smooth_mm else stack
-    return maps * np.where(core(inside, spacing, options), 1 / np.maximum(share, 1e-3), 0)
+        return blurred(stack) if options.smooth_mm else stack
+
+    work = [scale, *(partial(filtered, channel) for channel in range(residual.shape[1]))]
+    factor, *maps = together(work, threads)
+    smoothed: np.ndarray = np.stack(maps) * factor
+    return smoothed
 
 
 def core(inside: np.ndarray, spacing: Sequence[float], options: MapOptions) -> np.ndarray:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,27 @@ from braincli.imaging import volume
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.imaging.names import legible
 from braincli.imaging.results import ResultFiles, kind_in
-from braincli.imaging.volume import Volume
+from braincli.imaging.volume import Volume, view_along
 from braincli.layout.found import FoundNames
 from braincli.model.info import ModelInfo
 from braincli.preprocessing.result import Preprocessed
-from braincli.reporting import board
+from braincli.reporting import board, viewer
 from braincli.reporting.figures import Shown, draw_case, thumbnail
 from braincli.reporting.pages import inline
+from braincli.reporting.planes import brain_box
 from braincli.runtime import files
+from braincli.runtime.device import available_threads
 from braincli.runtime.provenance import RunRecord
-from braincli.runtime.side_by_side import mapped
+from braincli.runtime.side_by_side import mapped, together
 from braincli.runtime.transaction import Transaction
+
+Bring = Callable[[Volume], Volume]
+AT_ONCE = 4  # volumes that are written side by side: each takes twice its own memory
+
+
+def as_it_is(image: Volume) -> Volume:
+    """For the grid that it lies on already."""
+    return image
 
 
 def files_beside(record: Path, kinds: Mapping[str, str]) -> ResultFiles:
@@ -37,7 +47,18 @@ def files_beside(record: Path, kinds: Mapping[str, str]) -> ResultFiles:
     return ResultFiles(record.parent.absolute(), {**kinds, "record": record.name})
 
 
-Bring = Callable[[Volume], Volume]
+@dataclass(frozen=True)
+class _Piece:
+    """A volume on the grid that was searched, by what it is, and the grids that it is written on.
+
+    Attributes:
+        path: where the user wants it, instead of beside the record.
+    """
+
+    kind: str
+    make: Callable[[], Volume]
+    grids: Mapping[str, Bring]
+    path: Path | None = None
 
 
 @dataclass
@@ -114,19 +135,40 @@ class Writer:
         self.transaction.begin()
         self.begun = True
 
-    def volume(self, content: Volume, kind: str, space: str = "") -> Path:
-        """Write one volume."""
-        about = None if self.told is None else self.told.about(kind, space)
-        path = self._save(content, self.names.volume(kind, space), about)
-        return self._keep(path, kind_in(kind, space))
+    @property
+    def threads(self) -> int:
+        """How many may work for this case."""
+        return self.config.threads or available_threads()
+
+    def volume(self, content: Volume, kind: str) -> Path:
+        """Write one volume, on the grid that was searched."""
+        (written,) = self._write([_Piece(kind, lambda: content, {"": as_it_is})])
+        return written[""]
+
+    def _write(self, pieces: Sequence[_Piece]) -> list[dict[str, Path]]:
+        """Write volumes side by side and note them in the order of ``pieces``; the files of each by space."""
+        paths = [
+            {space: piece.path or self.names.volume(piece.kind, space) for space in piece.grids} for piece in pieces
+        ]
+
+        def save(piece: _Piece, places: Mapping[str, Path]) -> None:
+            content = piece.make()
+            for space, path in places.items():
+                volume.save(piece.grids[space](content), path, overwrite=self.begun, inputs=self.inputs)
+
+        given = [*zip(pieces, paths, strict=True)]
+        mapped(lambda each: save(*each), given, min(self.threads, AT_ONCE))
+        for piece, places in given:
+            for space, path in places.items():
+                about = None if self.told is None or piece.path else self.told.about(piece.kind, space)
+                self._described(path, about)
+                if piece.path is None:
+                    self._keep(path, kind_in(piece.kind, space))
+        return paths
 
     def _keep(self, path: Path, kind: str) -> Path:
         self.kinds[kind] = Path(os.path.relpath(path, self.names.record().parent)).as_posix()
         return path
-
-    def _save(self, content: Volume, path: Path, about: dict[str, Any] | None = None) -> Path:
-        volume.save(content, path, overwrite=self.begun, inputs=self.inputs)
-        return self._described(path, about)
 
     def _described(self, path: Path, about: dict[str, Any] | None) -> Path:
         """Note a written file, with a JSON file beside it where the names have one."""
@@ -148,28 +190,28 @@ class Writer:
             grids: by space, what brings there a volume that lies on the grid that was searched; a file for the
                 uncertainty that the user named lies on the last.
         """
-        masks = {}
-        for space, bring in grids.items():
-            masks[space] = self.volume(bring(findings.mask), "mask", space)
-            if not self.names.single:
-                self.volume(bring(findings.labels), "lesions", space)
-            if self.config.anomaly_map:
-                self.volume(bring(findings.anomaly), "anomaly", space)
-            if self.uncertain and findings.uncertainty is not None:
-                self.volume(bring(findings.uncertainty), "uncertainty", space)
-        if self.config.uncertainty is not None and findings.uncertainty is not None:
-            self._save(bring(findings.uncertainty), self.config.uncertainty)
-        for contrast in findings.images:
-            for kind, content in self._of_contrast(findings, contrast):
-                for space in _showing(contrast, grids):
-                    self.volume(grids[space](content), f"{kind}-{contrast}", space)
+        masks, *_ = self._write([*self._pieces(findings, grids)])
         return masks
 
-    def _of_contrast(self, findings: Findings, contrast: Contrast) -> Iterator[tuple[str, Volume]]:
-        if self.config.restored:
-            yield "restored", findings.restored_like_input(contrast)
-        if self.config.residual:
-            yield "residual", findings.residual(contrast)
+    def _pieces(self, findings: Findings, grids: Mapping[str, Bring]) -> Iterator[_Piece]:
+        """What was asked for, the mask first."""
+        yield _Piece("mask", lambda: findings.mask, grids)
+        if not self.names.single:
+            yield _Piece("lesions", lambda: findings.labels, grids)
+        if self.config.anomaly_map:
+            yield _Piece("anomaly", lambda: findings.anomaly, grids)
+        if (uncertainty := findings.uncertainty) is not None:
+            if self.uncertain:
+                yield _Piece("uncertainty", lambda: uncertainty, grids)
+            if self.config.uncertainty is not None:
+                last = dict([[*grids.items()][-1]])
+                yield _Piece("uncertainty", lambda: uncertainty, last, self.config.uncertainty)
+        for contrast in findings.images:
+            own = {space: grids[space] for space in _showing(contrast, grids)}
+            if self.config.restored:
+                yield _Piece(f"restored-{contrast}", partial(findings.restored_like_input, contrast), own)
+            if self.config.residual:
+                yield _Piece(f"residual-{contrast}", partial(findings.residual, contrast), own)
 
     def segmentation(self, mask: Volume, case: Case, contrast: Contrast, space: str) -> None:
         """The DICOM SEG of ``mask``, on the grid of the series of ``contrast``, where it was asked for."""
@@ -208,24 +250,47 @@ class Writer:
         self, findings: Findings, info: ModelInfo, reference: Volume | None, ready: Preprocessed | None
     ) -> None:
         """What is looked at: drawn once, for the picture and for the page."""
-        there = [*findings.images] if findings.has_restoration else []
-        restored = dict(zip(there, mapped(findings.restored, there, self.config.threads), strict=True))
-        shown = Shown(
-            findings.images, findings.mask, findings.brain.data, {c: v for c, v in restored.items() if v.data.any()},
-            findings.anomaly, findings.threshold, findings.labels, reference,
-            f"{legible(self.record.case)}  (model {info.name})",
-        )  # fmt: skip
-        drawn = draw_case(shown)
-        if self.config.figure:
-            board.save(drawn, self.names.picture())
-            self._add(self.names.picture(), "figure")
+        shown = self._shown(findings, info, reference)
+        work: list[Callable[[], Any]] = [partial(draw_case, shown)]
         if self.config.report:
+            place = findings.lesions[0].centroid_mm if findings.lesions else None
+            work.append(partial(viewer.content, shown, place, max(1, self.threads - 1)))
+        drawn, *content = together(work, self.threads)
+
+        def page(path: Path) -> None:
             of_quality = inline(ready.picture) if ready and ready.picture else ""
-            page = case_page(findings, shown, inline(drawn), self.record, info, ready, of_quality, self.config.threads)
-            files.write_text(self.names.report(), page)
-            board.save(thumbnail(shown), self.names.thumbnail())
-            self._add(self.names.report(), "report")
-            self._add(self.names.thumbnail(), "thumbnail")
+            picture = inline(drawn.copy())  # a picture that is saved twice at a time mixes both formats' options
+            text = case_page(findings, picture, content[0], self.record, info, ready, of_quality)
+            files.write_text(path, text)
+
+        writing: dict[str, tuple[Path, Callable[[Path], None]]] = {}
+        if self.config.figure:
+            writing["figure"] = self.names.picture(), partial(board.save, drawn)
+        if self.config.report:
+            writing["report"] = self.names.report(), page
+            writing["thumbnail"] = self.names.thumbnail(), lambda path: board.save(thumbnail(shown), path)
+        together([partial(write, path) for path, write in writing.values()], self.threads)
+        for kind, (path, _) in writing.items():
+            self._add(path, kind)
+
+    def _shown(self, findings: Findings, info: ModelInfo, reference: Volume | None) -> Shown:
+        """What pictures are made of, cut to what holds the brain and the reference: the rest is background."""
+        brain = view_along(findings.brain)
+        marked = brain.data if reference is None else brain.data | view_along(reference).data
+        around = brain_box(marked, brain.spacing)
+        box = tuple(slice(part.start - part.start % 2, part.stop) for part in around)  # windows look at every second
+
+        def cut(image: Volume) -> Volume:
+            return view_along(image).cut(box)
+
+        there = [*findings.images] if findings.has_restoration else []
+        restored = mapped(lambda contrast: findings.restored_in(contrast, box), there, self.threads)
+        return Shown(
+            {c: cut(image) for c, image in findings.images.items()}, cut(findings.mask), brain.data[box],
+            {c: image for c, image in zip(there, restored, strict=True) if image.data.any()},
+            cut(findings.anomaly), findings.threshold, cut(findings.labels),
+            None if reference is None else cut(reference), f"{legible(self.record.case)}  (model {info.name})",
+        )  # fmt: skip
 
     def _add(self, path: Path, kind: str) -> None:
         self.transaction.add(path)
@@ -251,8 +316,7 @@ class Writer:
         self.transaction.planned = [*maps, *(path for path in beside if path is not None)]
         self.transaction.elsewhere = {}
         self.begin()
-        for space, anomaly in anomalies.items():
-            self.volume(anomaly, "anomaly", space)
+        self._write([_Piece("anomaly", partial(as_it_is, anomaly), {s: as_it_is}) for s, anomaly in anomalies.items()])
         self.transaction.finish(error)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from braincli.detection.find import Findings
 from braincli.detection.lesions import Lesion
@@ -12,8 +13,8 @@ from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.model.info import ModelInfo
 from braincli.preprocessing import quality
 from braincli.preprocessing.result import Preprocessed
-from braincli.reporting import citations, viewer
-from braincli.reporting.figures import NAMES, Shown
+from braincli.reporting import citations
+from braincli.reporting.figures import NAMES
 from braincli.reporting.pages import CasePage, LesionRow, QualityRow
 from braincli.runtime.provenance import RunRecord
 from braincli.wording import counted
@@ -27,23 +28,21 @@ TABLE_NOTE = (
 
 def case_page(
     findings: Findings,
-    shown: Shown,
     picture: str,
+    viewer: Mapping[str, Any] | None,
     record: RunRecord,
     info: ModelInfo,
     ready: Preprocessed | None = None,
     quality_picture: str = "",
-    threads: int | None = 1,
 ) -> str:
     """The page as HTML.
 
     Args:
         picture: the drawn case, and ``quality_picture`` that of preprocessing: see
             :func:`braincli.reporting.pages.inline`.
+        viewer: see :func:`braincli.reporting.viewer.content`.
         ready: what preprocessing left, of a raw case.
-        threads: see :func:`braincli.runtime.side_by_side.mapped`.
     """
-    largest = findings.lesions[0].centroid_mm if findings.lesions else None
     parts = [
         *citations.parts_of_model(info.method, info.training.cases), *(citations.STEPS.values() if ready else ()),
     ]  # fmt: skip
@@ -61,7 +60,7 @@ def case_page(
         limits=list(_limits(findings, record, info)),
         record=json.dumps(record.as_dict(), indent=1, ensure_ascii=False, default=str),
         citations=citations.about(*parts),
-        viewer=viewer.content(shown, largest, threads),
+        viewer=viewer,
     ).html()
 
 

@@ -24,7 +24,7 @@ def judge_skull(images: Mapping[Contrast, Volume], config: DetectConfig, *, mask
     """
     if config.assume_skull or config.already_stripped or masked:
         return {"shown": config.assume_skull, "guessed": False}
-    verdict = shows_skull(images)
+    verdict = shows_skull(images, config.threads)
     return {"shown": verdict.skull, "guessed": True, "evidence": str(verdict)}
 
 

@@ -32,8 +32,10 @@ def gaussian(like: Tensor, generators: torch.Generator | Generators) -> Tensor:
     if isinstance(generators, torch.Generator):
         return draws.randn(generators, *like.shape).to(like)
     _check(like, generators)
-    rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
-    return torch.stack(rows).to(like)
+    rows = torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators])
+    if like.is_cuda:  # out of pinned memory, so that the next noise is drawn while the GPU works with this one
+        return rows.pin_memory().to(like, non_blocking=True)
+    return rows.to(like)
 
 
 def noised(clean: Tensor, low: float, high: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

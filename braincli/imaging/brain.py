@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from braincli.errors import InputError
 from braincli.imaging.box import as_stored, bounding_box, percentiles, values_in
 from braincli.imaging.cases import Contrast
 from braincli.imaging.volume import Volume
+from braincli.runtime.side_by_side import mapped
 
 HEAD_ML = 2000.0
 NOISE_SHARE = 2e-3
@@ -88,28 +89,51 @@ def foreground(volume: Volume) -> np.ndarray:
     Returns:
         (X, Y, Z) bool; nothing is true where all voxels are equal.
     """
-    return next(foregrounds([volume]))
+    return foregrounds([volume])[0]
 
 
-def foregrounds(volumes: Iterable[Volume]) -> Iterator[np.ndarray]:
+def foregrounds(volumes: Iterable[Volume], threads: int | None = 1) -> list[np.ndarray]:
     """:func:`foreground` of each scan on one grid.
 
     Scans that were stripped with one mask, as most are, differ from their background in the same voxels: what takes
-    longest is then done once.
+    longest is then done once, and theirs are one array.
+
+    Args:
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
     """
-    known: list[tuple[np.ndarray, np.ndarray]] = []
-    for volume in volumes:
-        background = background_value(volume.data)
-        differs = volume.data != background
-        solid = next((solid for other, solid in known if np.array_equal(other, differs)), None)
-        if solid is None:
-            solid = parts(differs)
-            known.append((differs, solid))
-        clear, near = _clear(volume.data, background, differs)
-        if clear is not None:
-            tolerant = parts(clear)
-            solid = tolerant if _goes_beyond(solid, tolerant, near, volume.spacing) else solid
-        yield _without_filling(volume, solid)
+    outlines = mapped(_outline, volumes, threads)
+    distinct: list[_Outline] = []
+    like = []  # for each outline, which of the distinct ones
+    for one in outlines:
+        same = next((k for k, other in enumerate(distinct) if np.array_equal(one.differs, other.differs)), None)
+        distinct += [one] if same is None else []
+        like.append(len(distinct) - 1 if same is None else same)
+    solids = mapped(lambda one: parts(one.differs), distinct, threads)
+    given = zip(outlines, (solids[k] for k in like), strict=True)
+    return mapped(lambda pair: _without_filling(pair[0].volume, _tolerant(*pair)), given, threads)
+
+
+class _Outline(NamedTuple):
+    """What :func:`foregrounds` looks at: where a scan differs from its background, and see :func:`_clear`."""
+
+    volume: Volume
+    differs: np.ndarray
+    clear: np.ndarray | None
+    near: float
+
+
+def _outline(volume: Volume) -> _Outline:
+    background = background_value(volume.data)
+    differs = volume.data != background
+    return _Outline(volume, differs, *_clear(volume.data, background, differs))
+
+
+def _tolerant(one: _Outline, solid: np.ndarray) -> np.ndarray:
+    """``solid``, or the parts of what clearly differs from the background where that is much less."""
+    if one.clear is None:
+        return solid
+    tolerant = parts(one.clear)
+    return tolerant if _goes_beyond(solid, tolerant, one.near, one.volume.spacing) else solid
 
 
 def _goes_beyond(solid: np.ndarray, tolerant: np.ndarray, near: float, spacing: tuple[float, float, float]) -> bool:
@@ -217,12 +241,15 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     return filled
 
 
-def shows_skull(images: Mapping[Contrast, Volume]) -> Verdict:
+def shows_skull(images: Mapping[Contrast, Volume], threads: int | None = 1) -> Verdict:
     """Whether the scans of one case still show the head: what most of them say, and heads where they are at odds.
 
     One scan with noise at its rim does not make a head of a case whose other scans are clean.
+
+    Args:
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
     """
-    evidence = {contrast: skull_evidence(image) for contrast, image in images.items()}
+    evidence = dict(zip(images, mapped(skull_evidence, images.values(), threads), strict=True))
     votes = sum(e.head or e.noisy for e in evidence.values())
     undecided = 2 * votes == len(evidence)
     return Verdict(2 * votes > len(evidence) or (undecided and any(e.head for e in evidence.values())), evidence)

@@ -16,6 +16,7 @@ from braincli.imaging.brain import fill_holes, foregrounds
 from braincli.imaging.cases import Contrast
 from braincli.imaging.shading import shading
 from braincli.imaging.volume import Volume
+from braincli.runtime.side_by_side import mapped
 
 if TYPE_CHECKING:
     from scipy.spatial import ConvexHull
@@ -47,7 +48,7 @@ class Coverage:
     warnings: list[str] = field(default_factory=list)
 
 
-def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Coverage:
+def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None, *, threads: int | None = 1) -> Coverage:
     """Decide on brain and coverage.
 
     Without a mask, the brain is the union of what is not background (:func:`braincli.imaging.brain.foreground`). Holes
@@ -58,11 +59,12 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
     Args:
         volumes: skull-stripped images on one grid.
         brain: a mask on that grid.
+        threads: see :func:`braincli.runtime.side_by_side.mapped`.
 
     Raises:
         InputError: there is no brain, or more than any brain holds (not where a mask was given).
     """
-    own = dict(zip(volumes, foregrounds(volumes.values()), strict=True))
+    own = dict(zip(volumes, foregrounds(volumes.values(), threads), strict=True))
     first = next(iter(volumes.values()))
     warnings: list[str] = []
     if brain is None:
@@ -75,23 +77,24 @@ def cover(volumes: Mapping[Contrast, Volume], brain: Volume | None = None) -> Co
         raise InputError("The brain mask is empty.", "Give a mask with --brain-mask, or preprocess the scan first.")
     warnings += _judge_size(mask, first, given=brain is not None)
     hidden: dict[Contrast, np.ndarray] = {}
-    shaded = []
-    shown = {key: mask & seen for key, seen in {id(seen): seen for seen in own.values()}.items()}
-    for (contrast, volume), (missing, words) in zip(volumes.items(), _looks(volumes, own.values(), mask), strict=True):
+    for contrast, (missing, words) in zip(volumes, _looks(volumes, own.values(), mask), strict=True):
         warnings += words
         if missing is not None:
             hidden[contrast] = missing
-        if factor := shading(volume, shown[id(own[contrast])]):
-            shaded.append(
-                f"{contrast.upper()} brightens by a factor of {factor:.1f} across the brain: its bias field was hardly "
-                "corrected (detect --n4, or braincli preprocess)"
-            )
-    return Coverage(mask, hidden, warnings + shaded)
+    shown = {key: mask & seen for key, seen in {id(seen): seen for seen in own.values()}.items()}
+    factors = mapped(lambda contrast: shading(volumes[contrast], shown[id(own[contrast])]), volumes, threads)
+    warnings += [
+        f"{contrast.upper()} brightens by a factor of {factor:.1f} across the brain: its bias field was hardly "
+        "corrected (detect --n4, or braincli preprocess)"
+        for contrast, factor in zip(volumes, factors, strict=True)
+        if factor
+    ]
+    return Coverage(mask, hidden, warnings)
 
 
 def about_unused(volumes: Mapping[Contrast, Volume], brain: np.ndarray) -> list[str]:
     """What is to be said of contrasts that no model looks at: where they show nothing of ``brain`` (X, Y, Z)."""
-    looks = _looks(volumes, list(foregrounds(volumes.values())), brain)
+    looks = _looks(volumes, foregrounds(volumes.values()), brain)
     return [text for _, words in looks for text in words]
 
 

@@ -173,7 +173,7 @@ def from_volumes(
     """
     first = next(iter(volumes.values()))
     notes = on_one_grid([*volumes.values(), *([brain] if brain is not None else [])])
-    coverage = cover(volumes, brain)
+    coverage = cover(volumes, brain, threads=threads)
     ras = {contrast: view_along(volume) for contrast, volume in volumes.items()}
     grid = next(iter(ras.values()))
     mask, *parts = (view_along(first.with_data(part)).data for part in (coverage.brain, *coverage.hidden.values()))
