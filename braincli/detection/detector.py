@@ -249,7 +249,7 @@ class Detector:
             "weights": {str(contrast): round(weight, 4) for contrast, weight in findings.weights.items()},
             "threshold": findings.threshold,
             "min_lesion_mm3": findings.min_lesion_mm3,
-            "brain_ml": round(float(findings.brain.data.sum() * findings.brain.voxel_ml), 1),
+            "brain_ml": round(np.count_nonzero(findings.brain.data) * findings.brain.voxel_ml, 1),
             "mask_ml": round(findings.volume_ml, 3),
             "samples": self.config.samples,
             "device": findings.device,

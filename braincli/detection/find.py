@@ -71,12 +71,12 @@ class Findings(OnGrid):
     @property
     def volume_ml(self) -> float:
         """Volume of the mask."""
-        return float(self.mask.data.sum() * self.mask.voxel_ml)
+        return np.count_nonzero(self.mask.data) * self.mask.voxel_ml
 
     @property
     def share(self) -> float:
         """Of the brain that the mask covers."""
-        return float(self.mask.data.sum() / max(int(self.brain.data.sum()), 1))
+        return np.count_nonzero(self.mask.data) / max(int(np.count_nonzero(self.brain.data)), 1)
 
 
 def search(
@@ -224,7 +224,7 @@ def sanity(mask: Volume, brain: Volume) -> list[str]:
     """Warnings about a mask that can hardly be right."""
     if not mask.data.any():
         return ["the mask is empty: no region exceeds the threshold and the smallest lesion"]
-    share = float(mask.data.sum() / brain.data.sum())
+    share = np.count_nonzero(mask.data) / np.count_nonzero(brain.data)
     if share > LARGE_SHARE:
         return [f"the mask covers {share:.0%} of the brain; look at the picture, and at contrast and preparation"]
     return []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from braincli.detection.anatomy import Brain, longest, longest_axial, to_world
+from braincli.detection.anatomy import Brain, longest, longest_axial, row_ends, to_world
 from braincli.imaging.box import bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.volume import Volume, view_along
@@ -77,11 +77,11 @@ def label_lesions(mask: Volume) -> Volume:
     from scipy import ndimage
 
     box = bounding_box(mask.data)
-    found, count = ndimage.label(np.ascontiguousarray(mask.data[box]), structure=np.ones((3, 3, 3)))
+    found, count = ndimage.label(np.ascontiguousarray(mask.data[box].T), structure=np.ones((3, 3, 3)))
     numbers = np.zeros_like(mask.data, dtype=np.uint8 if count < 256 else np.uint16)
     if count:
-        place = np.nonzero(found)
-        pieces = found[place] - 1
+        place = np.nonzero(found)[::-1]
+        pieces = found.T[place] - 1
         voxels = np.bincount(pieces, minlength=count)
         sums = [np.bincount(pieces, along + part.start) for along, part in zip(place, box, strict=True)]
         centres = to_world(np.stack(sums, axis=1) / voxels[:, None], mask.affine)
@@ -118,7 +118,7 @@ def lesion_table(
     voxels = np.column_stack([along + part.start for along, part in zip(place, box, strict=True)])[order]
     cuts = np.flatnonzero(np.diff(numbers[order])) + 1
     to_mm = (np.eye(4) if space.to_native is None else space.to_native) @ ras.affine
-    shape = None if brain is None else Brain(view_along(brain).data > 0, to_mm)
+    shape = None if brain is None else Brain(view_along(brain).data.astype(bool, copy=False), to_mm)
 
     def of_each(data: np.ndarray) -> list[np.ndarray]:
         """The values in every lesion."""
@@ -159,6 +159,7 @@ def _describe(
     centre = voxels.mean(axis=0, keepdims=True)
     here = _rounded(to_world(centre, ras.affine)[0])
     depth = None if brain is None else brain.depth(voxels)
+    ends = row_ends(voxels)
     return Lesion(
         lesion=number,
         voxels=len(voxels),
@@ -170,8 +171,8 @@ def _describe(
         side=None if brain is None else brain.side(voxels),
         height=None if brain is None else round(brain.height(voxels), 3),
         depth_mm=None if depth is None else round(depth, 1),
-        axial_mm=round(longest_axial(voxels, to_mm), 1),
-        longest_mm=round(longest(voxels, to_mm), 1),
+        axial_mm=round(longest_axial(ends, to_mm), 1),
+        longest_mm=round(longest(ends, to_mm), 1),
         mean_score=None if scores is None else round(float(scores.mean(dtype=np.float64)), 5),
         max_score=None if scores is None else round(float(scores.max()), 5),
         z=z,

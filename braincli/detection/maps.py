@@ -6,7 +6,7 @@ filtered residuals without filtering again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,7 @@ def smooth(
             stack = median(stack, inside, options.median)
         return blurred(stack) if options.smooth_mm else stack
 
-    work = [scale, *(partial(filtered, channel) for channel in range(residual.shape[1]))]
+    work: list[Callable[[], np.ndarray]] = [scale, *(partial(filtered, channel) for channel in range(residual.shape[1]))]
     factor, *maps = together(work, threads)
     smoothed: np.ndarray = np.stack(maps) * factor
     return smoothed

@@ -164,12 +164,12 @@ def over_slices(
     batch = whole_runs(batch or suited(device, slices.image.shape[2:]), method.sequence)
     arrays = {"image": slices.image, "brain": slices.brain, **(more or {})}
     given = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    places = torch.from_numpy(order).to(device)
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop
     done = 0
     with reporter.step(title, total=len(order) * calls) as bar:
 
-        def work(rows: np.ndarray) -> None:
-            chosen = torch.from_numpy(rows).to(device)
+        def work(rows: np.ndarray, chosen: Tensor) -> None:
             those = {name: part[chosen] for name, part in given.items()}
             with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 for name, part in ask(those, rows, lambda: bar.advance(len(rows))).items():
@@ -181,12 +181,13 @@ def over_slices(
         while done < len(order):
             rows = order[done : done + batch]
             try:
-                work(rows)
+                work(rows, places[done : done + batch])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
                 batch, device = _retreat(batch, device, on_oom, reporter, method)
                 given, stacks = ({k: v.to(device) for k, v in d.items()} for d in (given, stacks))
+                places = places.to(device)
                 continue
             done += len(rows)
     parts = {name: stack.cpu().numpy() for name, stack in stacks.items()}

@@ -377,9 +377,13 @@ def _fill_slices(mask: np.ndarray) -> np.ndarray:
     """``mask`` with the holes of its slices along each of the three axes filled."""
     from scipy import ndimage
 
+    in_plane = ndimage.generate_binary_structure(3, 1)
+    in_plane[[0, 2]] = False
     filled = mask
     for axis in range(3):
-        in_plane = ndimage.generate_binary_structure(3, 1)
-        in_plane[tuple([0, 2] if i == axis else slice(None) for i in range(3))] = False
-        filled = filled | ndimage.binary_fill_holes(filled, in_plane)
+        slices = np.pad(~np.moveaxis(filled, axis, 0), ((0, 0), (1, 1), (1, 1)), constant_values=True)
+        labels, count = ndimage.label(slices, in_plane)
+        outside = np.zeros(count + 1, dtype=bool)
+        outside[labels[:, 0, 0]] = True
+        filled = np.moveaxis(~outside[labels][:, 1:-1, 1:-1], 0, axis)
     return filled
