@@ -81,13 +81,13 @@ def smooth(
         share = blurred(inside.astype(np.float32)) if options.smooth_mm else inside
         return np.where(core(inside, spacing, options), 1 / np.maximum(share, 1e-3), 0)
 
-    def filtered(channel: int) -> np.ndarray:
-        stack = residual[:, channel].astype(np.float32)
+    def filtered(stack: np.ndarray) -> np.ndarray:
+        stack = stack.astype(np.float32)
         if options.median > 1:
             stack = median(stack, inside, options.median)
         return blurred(stack) if options.smooth_mm else stack
 
-    work: list[Callable[[], np.ndarray]] = [scale, *(partial(filtered, channel) for channel in range(residual.shape[1]))]
+    work: list[Callable[[], np.ndarray]] = [scale, *(partial(filtered, each) for each in residual.swapaxes(0, 1))]
     factor, *maps = together(work, threads)
     smoothed: np.ndarray = np.stack(maps) * factor
     return smoothed
