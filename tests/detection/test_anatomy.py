@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from braincli.detection.anatomy import Brain, longest, longest_axial
+from braincli.detection.anatomy import Brain, longest, longest_axial, row_ends
 
 
 def voxels(*size: int) -> np.ndarray:
@@ -36,6 +36,13 @@ def test_lengths_agree_with_all_pairs_of_face_centres(turn: float) -> None:
     assert longest(some, affine) == pytest.approx(pdist(faces).max())
     within = [(some[some[:, 2] == z][:, None] + steps[[0, 1, 3, 4]]).reshape(-1, 3) for z in range(12)]
     assert longest_axial(some, affine) == pytest.approx(max(pdist(p @ affine[:3, :3].T).max() for p in within))
+
+
+def test_ends_of_rows_are_their_extremes_in_order_and_none_comes_twice() -> None:
+    some = np.unique(np.random.default_rng(2).integers(-3, 9, (200, 3)), axis=0)
+    rows = {(z, y): [x for x, *place in some.tolist() if place == [y, z]] for _, y, z in some.tolist()}
+    wanted = [[x, y, z] for (z, y), xs in sorted(rows.items()) for x in sorted({min(xs), max(xs)})]
+    assert len(wanted) < len(some) and row_ends(some).tolist() == wanted
 
 
 def head(shape: tuple[int, int, int] = (60, 50, 40), lean: float = 0.0) -> np.ndarray:

@@ -34,7 +34,7 @@ GRID = affine("LPS", (3.0, 3.0, 4.0))
 def detect(models: Path, inputs: Any, output: Path, model: str = "threshold", **options: Any) -> DetectReport:
     arguments = {name: options.pop(name) for name in ("contrast", "brain_mask") if name in options}
     config = DetectConfig(
-        model=str(models / model), threads=2, device="cpu", **{"figure": False, "report": False, **options}
+        model=str(models / model), device="cpu", **{"threads": 2, "figure": False, "report": False, **options}
     )
     return api.detect(inputs, output, config=config, **arguments)
 
@@ -217,6 +217,24 @@ def test_results_depend_on_the_seed_and_on_nothing_else(models: Path, case: Path
     for name in ("single slices", "in a cohort"):
         assert np.abs(load(maps[name]).data - plain).max() < 1e-4
     assert np.abs(load(maps["other seed"]).data - plain).max() > 1e-4
+
+
+def test_threads_change_nothing_that_is_written(models: Path, case: Path, tmp_path: Path) -> None:
+    options = {"anomaly_map": True, "restored": True, "residual": True, "figure": True, "report": True}
+    detect(models, case, tmp_path / "map", "tsgm", threshold=9, anomaly_map=True)
+    anomaly = load(tmp_path / "map" / "p01" / "p01_anomaly.nii.gz").data
+    some = float(np.quantile(anomaly[anomaly > 0], 0.9))
+    written = []
+    for threads in (1, 7):
+        detect(models, case, tmp_path / str(threads), "tsgm", threads=threads, threshold=some, **options)
+        out = tmp_path / str(threads) / "p01"
+        content = {name: (out / name).read_bytes() for name in names(out)}
+        page = content.pop("p01_report.html").decode()
+        said = json.loads(content.pop("p01_record.json"))
+        assert said["facts"]["lesions"]["count"] > 0
+        pictures = re.sub(r"<pre>.*?</pre>|[0-9]+ s on cpu", "", page, flags=re.DOTALL)  # without seconds and threads
+        written.append((content, pictures, list(said["outputs"]), said["facts"]))
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("model", ["threshold", "tsgm"])

@@ -30,7 +30,7 @@ def test_quantiles_are_numpys_and_quick() -> None:
 def test_what_is_redrawn_leaves_no_ghost_of_the_scan() -> None:
     """Fine detail of the scan stays where nothing was redrawn, and goes with the lesion where something was."""
     rng = np.random.default_rng(0)
-    grid = Volume(np.zeros((60, 60, 5), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
+    grid = Volume(np.zeros((60, 60, 5), np.float32), np.diag([-1.0, -1.0, 2.0, 1.0]))
     inside = np.zeros(grid.shape, bool)
     inside[6:54, 6:54] = True
     scan = grid.with_data(np.where(inside, 100 + 20 * rng.random(grid.shape), 0).astype(np.float32))
@@ -50,5 +50,7 @@ def test_what_is_redrawn_leaves_no_ghost_of_the_scan() -> None:
     np.testing.assert_allclose(
         findings.restored_like_input(Contrast.FLAIR).data[share == 1], (low + high) / 2, rtol=1e-5
     )
+    part = findings.restored_in(Contrast.FLAIR, (slice(2, 57), slice(0, 60), slice(0, 5)))
+    assert np.array_equal(part.data, restored[::-1, ::-1][2:57]) and part.affine[:3, 3].tolist() == [-57, -59, 0]
     left = inside & (share == 0)
     np.testing.assert_allclose(restored[left], ((scan.data[left] - low) / (high - low)).clip(0, 1), atol=1e-5)

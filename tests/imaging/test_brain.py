@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import phantoms
 import pytest
+from scipy import ndimage
 
 from braincli.imaging.brain import (
     HEAD_ML,
     NOISE_SHARE,
     SHELL_SHARE,
+    _fill_slices,
     background_value,
     fill_holes,
     foreground,
@@ -47,6 +49,26 @@ def test_foreground_is_what_differs_from_the_background_with_holes_filled() -> N
     data[30, 35, 25] = 0  # a hole
     data[2, 2, 2] = 9  # an island
     assert np.array_equal(foreground(scan(data)), ball(0.6))
+
+
+def test_foregrounds_are_each_scans_own_and_one_array_where_the_mask_was_one() -> None:
+    first = scan(np.where(ball(0.6), 50.0, 0.0))
+    same, other = scan(np.where(ball(0.6), 7.0, 1.0)), scan(np.where(ball(0.5), 7.0, 1.0))
+    for threads in (1, 3):
+        found = foregrounds([first, other, same], threads)
+        assert found[0] is found[2] and np.array_equal(found[0], ball(0.6)) and np.array_equal(found[1], ball(0.5))
+
+
+def test_holes_of_slices_are_filled_as_scipy_fills_them_axis_by_axis() -> None:
+    rng = np.random.default_rng(0)
+    for size in ((1, 4, 5), (9, 1, 7), (12, 11, 10), (20, 20, 20)):
+        mask = wanted = rng.random(size) < 0.55
+        for axis in range(3):
+            in_plane = np.zeros((3, 3, 3), dtype=bool)
+            in_plane[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+            wanted = wanted | ndimage.binary_fill_holes(wanted, np.moveaxis(in_plane, 0, axis))
+        assert np.array_equal(_fill_slices(mask), wanted)
+    assert wanted.sum() > mask.sum()
 
 
 def test_foreground_of_a_z_scored_scan_keeps_negative_brain_values() -> None:

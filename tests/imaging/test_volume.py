@@ -302,6 +302,13 @@ def test_itk_direction_of_a_nearly_sheared_affine_is_a_rotation() -> None:
     assert np.abs(direction - np.diag([-1, -1, 1]) @ matrix[:3, :3]).max() < 1e-3
 
 
+def test_what_is_cut_stays_where_it_was_and_takes_no_header_facts_along(tmp_path: Path) -> None:
+    whole = load(marked(tmp_path / "scan.nii.gz", affine("LPS", (1.0, 2.0, 3.0))))
+    part = whole.cut((slice(2, 6), slice(9, 14), slice(1, 4)))
+    assert part.shape == (4, 5, 3) and part.data.base is not None
+    assert np.allclose(brightest(part), brightest(whole)) and part.header == HeaderFacts()
+
+
 def test_volume_figures() -> None:
     volume = Volume(brain(), affine("PIR", (0.5, 2.0, 3.0), degrees=(30, 0)), HeaderFacts())
     assert volume.shape == (16, 18, 12)

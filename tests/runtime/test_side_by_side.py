@@ -8,7 +8,7 @@ import time
 import pytest
 
 from braincli.errors import InputError
-from braincli.runtime.side_by_side import mapped
+from braincli.runtime.side_by_side import mapped, together
 
 
 def test_results_keep_their_order_and_two_run_at_once() -> None:
@@ -19,6 +19,11 @@ def test_results_keep_their_order_and_two_run_at_once() -> None:
         return number**2
 
     assert mapped(work, iter([5, 3]), 2) == [25, 9]
+
+
+def test_work_of_different_kinds_runs_at_once_too() -> None:
+    meeting = threading.Barrier(2, timeout=20)
+    assert together([lambda: meeting.wait() >= 0, lambda: str(meeting.wait() >= 0)], 2) == [True, "True"]
 
 
 def test_one_thread_is_this_one() -> None:
