@@ -95,8 +95,20 @@ def test_a_threshold_that_rises_serves_faint_and_strong_lesions_alike() -> None:
     assert min(e.rise(rising) for e in cases) == pytest.approx(1.0, abs=1e-5), "from the faintest on"
     assert max(e.rise(rising) for e in cases) == pytest.approx((0.9 / 0.2) ** 0.5, rel=0.05)
     assert rising.provenance.dsc_fitted > still.provenance.dsc_fitted + 0.02
-    crossed_ = {name: fit.rises_from for name, fit in cross_calibrate(cases, Recipe(rising=True)).items()}
-    assert crossed_["a"] == pytest.approx(0.25 * 0.75, rel=0.35) and crossed_["c"] < crossed_["a"]
+
+
+def test_where_all_cases_are_strong_the_threshold_falls_for_fainter_ones() -> None:
+    known, strongest = Recipe(rising=True), 0.9
+    strong = known.fit([faint("b", 1, strongest), faint("d", 3, 0.8)])
+    mixed = known.fit([faint("a", 0, 0.1), faint("b", 1, strongest)])
+    assert mixed.rises_from == pytest.approx(mixed.weights[Contrast.FLAIR] * 0.1, rel=0.05), "from the faintest on"
+    level = strong.weights[Contrast.FLAIR] * strongest
+    assert strong.rises_from == pytest.approx(level / 4, rel=0.05), "from a quarter of the strongest"
+    unseen = faint("u", 5, 0.3)
+    from_the_faintest = level * 0.8 / strongest  # as it would be if the threshold fell no further
+    steady = strong.threshold * (from_the_faintest / strong.rises_from) ** 0.5
+    held = strong.model_copy(update={"threshold": steady, "rises_from": from_the_faintest})
+    assert case_dsc(unseen, strong) > case_dsc(unseen, held) + 0.1
 
 
 def test_the_search_with_rising_thresholds_counts_what_segmentation_counts() -> None:
