@@ -142,6 +142,7 @@ def calibrate(
     reporter: Reporter | None = None,
     *,
     healthy: Inputs | None = None,
+    normal: Inputs | None = None,
     **options: Any,
 ) -> Calibration:
     """Fit contrast weights, threshold and smallest lesion of a model, and store them in its ``model.json``.
@@ -150,6 +151,8 @@ def calibrate(
         inputs: see :mod:`braincli.api`; disjoint from training; with lesion masks, except for
             ``objective="healthy-quantile"``.
         healthy: prepared cases of healthy people, in which at most ``healthy_ml`` are marked, as a mean.
+        normal: cases of which the tissue away from lesions says what is normal where in a brain, for methods that
+            suspect (tsgm); cases of training may be among them, and those without a mask count as healthy.
         options: of :class:`braincli.config.CalibrateConfig`; ``model`` is a name, a folder, or a loaded model.
 
     Returns:
@@ -171,8 +174,8 @@ def calibrate(
 
     config, loaded = configured(CalibrateConfig, config, options)
     with Scratch() as scratch:
-        model, cases, well = _to_calibrate(inputs, config, healthy, loaded, scratch)
-        return calibrate_model(model, cases, config, reporter or Reporter(), healthy=well)
+        model, cases, well, usual = _to_calibrate(inputs, config, healthy, normal, loaded, scratch)
+        return calibrate_model(model, cases, config, reporter or Reporter(), healthy=well, normal=usual)
 
 
 @takes(CalibrateConfig)
@@ -182,6 +185,7 @@ def calibrate_all(
     reporter: Reporter | None = None,
     *,
     healthy: Inputs | None = None,
+    normal: Inputs | None = None,
     **options: Any,
 ) -> dict[str, Calibration]:
     """:func:`calibrate` for every set of contrasts that cases have, as scans that have no others are judged.
@@ -202,16 +206,22 @@ def calibrate_all(
 
     config, loaded = configured(CalibrateConfig, config, options)
     with Scratch() as scratch:
-        model, cases, well = _to_calibrate(inputs, config, healthy, loaded, scratch)
-        return calibrate_subsets(model, cases, config, reporter or Reporter(), healthy=well)
+        model, cases, well, usual = _to_calibrate(inputs, config, healthy, normal, loaded, scratch)
+        return calibrate_subsets(model, cases, config, reporter or Reporter(), healthy=well, normal=usual)
 
 
 def _to_calibrate(
-    inputs: Inputs, config: CalibrateConfig, healthy: Inputs | None, loaded: LoadedModel | None, scratch: Scratch
-) -> tuple[LoadedModel, list[Case], list[Case]]:
-    """The model on its device, the cases and the healthy ones."""
+    inputs: Inputs,
+    config: CalibrateConfig,
+    healthy: Inputs | None,
+    normal: Inputs | None,
+    loaded: LoadedModel | None,
+    scratch: Scratch,
+) -> tuple[LoadedModel, list[Case], list[Case], list[Case]]:
+    """The model on its device, the cases, the healthy ones, and those that say what is normal."""
     from braincli.imaging.given import given_cases
 
     model = load_model(config.model, device=config.device, threads=config.threads) if loaded is None else loaded
     cases = given_cases(inputs, scratch, run=config.run)
-    return model.current(), cases, [] if not healthy else given_cases(healthy, scratch, run=config.run)
+    well, usual = (given_cases(part, scratch, run=config.run) if part else [] for part in (healthy, normal))
+    return model.current(), cases, well, usual

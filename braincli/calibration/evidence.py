@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braincli.calibration.search import dsc_curves, levels, present_only
-from braincli.detection.maps import channels, counting, fuse, renormalise, rise, segment
+from braincli.detection.maps import channels, counting, fuse, renormalise, rise, segment, suspected
 from braincli.detection.restore import restore
 from braincli.errors import InputError
 from braincli.imaging.cases import Case, Contrast
@@ -37,6 +37,7 @@ class Evidence:
         reference: (X, Y, Z) bool on the RAS grid, in the slices that the model looks at.
         counts: (C, S, H, W) bool, where each contrast's weight counts; None: all over.
         prior: weights of the contrasts in the model's map options.
+        alone: (S, H, W) suspicion, which may be the map without any residuals; None where the method gives none.
         curves: DSC curves and levels that were asked for before.
     """
 
@@ -47,6 +48,7 @@ class Evidence:
     reference: np.ndarray
     counts: np.ndarray | None = None
     prior: Mapping[Contrast, float] = field(default_factory=lambda: {c: 1 / len(Contrast) for c in Contrast})
+    alone: np.ndarray | None = None
     curves: dict[tuple[bytes, bytes], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -58,6 +60,10 @@ class Evidence:
     def scored(self) -> bool:
         """Whether the map is a score: there are no contrasts to weigh."""
         return len(self.maps) == 1
+
+    def by_suspicion(self) -> Evidence | None:
+        """The same with suspicion alone as the map; None where the method gives none."""
+        return None if self.alone is None else replace(self, maps=self.alone[None], counts=None, alone=None, curves={})
 
     def dsc(self, vectors: np.ndarray, tops: float | np.ndarray) -> np.ndarray:
         """(K, BINS) DSC on the canvas of weight ``vectors`` (K, C), see :func:`.search.dsc_curves`.
@@ -93,7 +99,9 @@ class Evidence:
         return self.maps[:, inside].astype(np.float32), counts
 
     def fused(self, weights: Mapping[Contrast, float]) -> np.ndarray:
-        """(S, H, W) anomaly map on the canvas."""
+        """(S, H, W) anomaly map on the canvas, as :func:`braincli.detection.maps.anomaly_map` would make it."""
+        if not weights and self.alone is not None:
+            return self.alone
         return fuse(self.maps, renormalise(weights, self.slices.contrasts), self.counts)
 
     def anomaly(self, weights: Mapping[Contrast, float]) -> np.ndarray:
@@ -136,7 +144,7 @@ def gather(
         dtype: see :func:`braincli.detection.restore.restore`.
 
     Raises:
-        InputError: a case was trained on (by id or image hash), or none holds a lesion.
+        InputError: a case was trained on, or says what is normal (by id or image hash), or none holds a lesion.
         CohortError: none of several cases can be used.
         BraincliError: there is only one case, and this went wrong.
     """
@@ -163,7 +171,8 @@ def gather(
         )  # fmt: skip
         lesion = slices.to_canvas(reference, spec) > 0.5
         maps, counts = channels(result, model.info.map), counting(slices, model.info.map)
-        return Evidence(case, _light(slices), maps, lesion, reference, counts, model.info.fusion)
+        alone = suspected(result, model.info.map)
+        return Evidence(case, _light(slices), maps, lesion, reference, counts, model.info.fusion, alone)
 
     readings = each(cases, mask_of, reporter, title="masks")
     lesions = {reading.id: reading.result for reading in readings if reading.error is None}
@@ -205,16 +214,14 @@ def hashes(evidence: Sequence[Evidence]) -> dict[str, list[str]]:
 
 
 def refuse_trained(cases: Sequence[Case], info: ModelInfo) -> None:
-    """Raise if a case took part in training.
+    """Raise if a case took part in training, or in the normal map.
 
     Raises:
         InputError: its id or the hash of one of its images is among the model's.
     """
-    trained = info.training.cases
-    seen = {digest for images in trained.values() for digest in images}
+    parts = {"was trained on": info.training.cases, "says what is normal": info.normal.cases if info.normal else {}}
     for case in cases:
-        readable = [path for path in case.images.values() if path.is_file()]
-        if case.id in trained or seen.intersection(map(files.sha256, readable)):
-            raise InputError(
-                f"{case.id} was trained on.", "Calibrate on other cases: residuals of seen ones are smaller."
-            )
+        readable = {files.sha256(path) for path in case.images.values() if path.is_file()}
+        for words, cases_there in parts.items():
+            if case.id in cases_there or any(readable.intersection(images) for images in cases_there.values()):
+                raise InputError(f"{case.id} {words}.", "Calibrate on other cases: residuals of seen ones are smaller.")

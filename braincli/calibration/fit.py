@@ -37,20 +37,42 @@ class Recipe:
         healthy: healthy people, restored with the contrasts of the cases; none: nothing bounds the fit.
         limit_ml: what is marked in them at most, as a mean.
         rising: whether the threshold rises with a case's own map, see :func:`braincli.detection.maps.rise`.
+        suspicion: whether suspicion alone may be the map, where the method gives some.
     """
 
     aim: Aim = DSC
     healthy: tuple[Evidence, ...] = ()
     limit_ml: float = 2.0
     rising: bool = False
+    suspicion: bool = True
 
     def fit(self, evidence: Sequence[Evidence], *, bins: Sequence[Evidence] = ()) -> Calibration:
-        """The calibration on ``evidence``, with the figures that it reaches there; ``bins``: see :func:`calibrate`."""
+        """The calibration on ``evidence``, with the figures that it reaches there; ``bins``: see :func:`calibrate`.
+
+        Where suspicion alone reaches more than residuals weighed by it (by TOLERANCE), it is the map: then there are no
+        weights.
+        """
+        fit = self._fit(evidence, bins)
+        alone, those = ([one for e in part if (one := e.by_suspicion())] for part in (evidence, bins))
+        if self.suspicion and len(alone) == len(evidence):
+            other = self._fit(alone, those)
+            if self._reached(other) > self._reached(fit) + TOLERANCE:
+                return other
+        return fit
+
+    def _reached(self, fit: Calibration) -> float:
+        """The mean of the figure that was aimed at, on the cases of the fit."""
+        facts = fit.provenance
+        return float((facts.lesion_f1_fitted if self.aim is LESION_F1 else facts.dsc_fitted) or 0)
+
+    def _fit(self, evidence: Sequence[Evidence], bins: Sequence[Evidence]) -> Calibration:
+        """One kind of map."""
         fit = calibrate(evidence, bins=bins, rising=self.rising)
         if self.aim is not DSC:
             fit = aimed(fit, evidence, self.aim)
         if self.healthy:
-            fit = bounded(fit, evidence, self.aim, self.healthy, self.limit_ml)
+            alone = [one for e in self.healthy if not fit.weights and (one := e.by_suspicion())]
+            fit = bounded(fit, evidence, self.aim, alone or self.healthy, self.limit_ml)
         reached = {"dsc_fitted": float(np.mean([case_dsc(e, fit) for e in evidence]))}
         if self.aim is LESION_F1:
             reached["lesion_f1_fitted"] = float(np.mean([case_lesion_f1(e, fit) for e in evidence]))
@@ -101,7 +123,8 @@ def healthy_quantile(evidence: Sequence[Evidence], rate: float, known: Calibrati
         InputError: no healthy slice.
     """
     weights: dict[Contrast, float] = {}
-    if not evidence[0].scored:
+    by_suspicion = known is not None and not known.weights and evidence[0].alone is not None
+    if not (evidence[0].scored or by_suspicion):
         weights = dict(known.weights) if known and known.weights else dict(evidence[0].prior)
     values, slices = [], 0
     for e in evidence:

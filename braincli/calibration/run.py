@@ -10,6 +10,7 @@ from braincli.calibration.aims import AIMS
 from braincli.calibration.crossfit import REPORTED, reported
 from braincli.calibration.evidence import Evidence, gather
 from braincli.calibration.fit import Recipe, cross_calibrate, crossed, false_positives, healthy_quantile
+from braincli.calibration.normal import with_normal
 from braincli.calibration.rules import by_rule
 from braincli.config import CalibrateConfig
 from braincli.detection.maps import renormalise
@@ -18,6 +19,7 @@ from braincli.imaging.case import taken
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.model.folder import LoadedModel, write_info
 from braincli.model.info import Calibration, ModelInfo, subset
+from braincli.model.normal import write as write_normal
 from braincli.runtime import device
 from braincli.runtime.cohort import short
 from braincli.runtime.progress import Reporter
@@ -30,6 +32,7 @@ def calibrate_model(
     reporter: Reporter,
     *,
     healthy: Sequence[Case] = (),
+    normal: Sequence[Case] = (),
 ) -> Calibration:
     """Fit ``model`` on ``cases``, count what it then marks in healthy tissue, and store both in its ``model.json``.
 
@@ -38,13 +41,15 @@ def calibrate_model(
     Args:
         healthy: cases of healthy people, in which ``config.healthy_ml`` are marked at most, as a mean (not for
             ``healthy-quantile``). One that lacks a contrast of the cases bounds nothing: it is left aside, and named.
+        normal: cases that say first what is normal, see :func:`braincli.calibration.normal.with_normal`.
 
     Raises:
         InputError: see :func:`braincli.calibration.evidence.gather`; or a case lies in both cohorts.
-        UsageError: cross-fitting without masks.
+        UsageError: cross-fitting without masks, or ``normal`` where the cases have different contrasts.
     """
     refuse(cases, healthy, config)
     cases = [case if case.problem else only(case, config.contrasts) for case in cases]
+    model = taught(model, cases, normal, config, reporter)
     evidence, left_out = restored(cases, model, config, reporter, masks=config.objective != "healthy-quantile")
     judged = shared_contrasts(evidence) or CONTRASTS
     fitting, lacking = serving(healthy, judged)
@@ -53,6 +58,7 @@ def calibrate_model(
     well, failed = restored(fitting, model, config, reporter)
     fit = conclude(model, evidence, config, healthy=well, left_out=left_out | failed)
     if not config.dry_run:
+        write_normal(model.folder, model.normal)
         write_info(model.folder, stored(model.info, {subset(config.contrasts): fit}))
     return fit
 
@@ -94,6 +100,33 @@ def serving(cases: Sequence[Case], contrasts: Collection[Contrast]) -> tuple[lis
     return [case if case.problem else only(case, contrasts) for case in fitting], lacking
 
 
+def taught(
+    model: LoadedModel, cases: Sequence[Case], normal: Sequence[Case], config: CalibrateConfig, reporter: Reporter
+) -> LoadedModel:
+    """``model`` with a normal map for the contrasts of ``cases``, fitted on those of ``normal`` that have them.
+
+    Where none has, it is what it was.
+
+    Raises:
+        UsageError: the cases have different contrasts, or the method suspects nothing.
+        BraincliError: see :func:`braincli.calibration.normal.with_normal`.
+    """
+    sets = {tuple(c for c in CONTRASTS if c in case.images) for case in cases if case.problem is None}
+    if not normal or not sets:
+        return model
+    if len(sets) > 1:
+        raise UsageError("The cases have different contrasts, and each set has a normal map.", "Use --all-contrasts.")
+    contrasts = sets.pop()
+    fitting = serving(normal, contrasts)[0]
+    if not any(case.problem is None for case in fitting):
+        reporter.warn(f"no case says what is normal with {subset(contrasts)}")
+        return model
+    return with_normal(
+        model, fitting, seed=config.seed, batch=config.batch, reporter=reporter,
+        dtype=device.precision(model.device, config.precision),
+    )  # fmt: skip
+
+
 def restored(
     cases: Sequence[Case], model: LoadedModel, config: CalibrateConfig, reporter: Reporter, *, masks: bool = False
 ) -> tuple[list[Evidence], dict[str, str]]:
@@ -129,17 +162,18 @@ def conclude(
     shared = shared_contrasts(evidence)
     more: dict[str, Any] = {}
     if config.objective in AIMS:
-        recipe = Recipe(AIMS[config.objective], tuple(healthy), config.healthy_ml, config.rising)
+        fitted = config.fusion == "fitted"  # else weights are asked for
+        recipe = Recipe(AIMS[config.objective], tuple(healthy), config.healthy_ml, config.rising, fitted)
         fit = recipe.fit(evidence)
         if config.cross_fit:
             fits = cross_calibrate(evidence, recipe)
             more |= crossed(evidence, recipe, fit, fits)
             if set(config.contrasts) in (set(), {*model.info.contrasts}):
                 more["figures"] = reported(evidence, fits)
-        if config.fusion != "fitted":
+        if not fitted:
             fit = by_rule(evidence, fit, config)
     elif config.objective == "otsu":
-        fit = by_rule(evidence, Recipe().fit(evidence), config)
+        fit = by_rule(evidence, Recipe(suspicion=False).fit(evidence), config)
     else:
         known = model.info.calibration_for(shared) or model.info.calibration
         fit = healthy_quantile(evidence, config.false_positive_rate, known)

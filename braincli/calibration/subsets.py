@@ -11,12 +11,13 @@ from itertools import combinations
 
 from braincli.calibration.aims import AIMS
 from braincli.calibration.fit import has_halves
-from braincli.calibration.run import conclude, refuse, restored, serving, stored
+from braincli.calibration.run import conclude, refuse, restored, serving, stored, taught
 from braincli.config import CalibrateConfig
 from braincli.errors import InputError, UsageError
 from braincli.imaging.cases import CONTRASTS, Case, Contrast
 from braincli.model.folder import LoadedModel, write_info
 from braincli.model.info import Calibration, subset
+from braincli.model.normal import write as write_normal
 from braincli.runtime.progress import Reporter
 
 
@@ -32,11 +33,13 @@ def calibrate_subsets(
     reporter: Reporter,
     *,
     healthy: Sequence[Case] = (),
+    normal: Sequence[Case] = (),
 ) -> dict[str, Calibration]:
     """Fit ``model`` for each set of contrasts that a case has, and store all of it in its ``model.json``.
 
     Each set is fitted on the cases that have these contrasts, cut down to them, and bounded by the healthy people who
-    have them. What was fitted before for sets that no case has stays.
+    have them; those of ``normal`` who have them say first what is normal. What was fitted before for sets that no case
+    has stays.
 
     Returns:
         The calibrations by set (``t1+flair``), the largest sets first.
@@ -56,6 +59,7 @@ def calibrate_subsets(
             continue
         reporter.say(f"{subset(contrasts)} ({number} of {len(every_set())})")
         try:
+            model = taught(model, these, normal, config, reporter)
             fits[subset(contrasts)] = _fit(model, these, well, config, contrasts, reporter)
         except InputError as error:  # what is wrong with the cases of one set is nothing to the others
             reporter.warn(f"{subset(contrasts)} is left out: {error.message}")
@@ -63,6 +67,7 @@ def calibrate_subsets(
     if not fits:
         raise problems[0] if problems else InputError("No case can be used.", "Look at them with braincli check.")
     if not config.dry_run:
+        write_normal(model.folder, model.normal)
         write_info(model.folder, stored(model.info, fits))
     return fits
 

@@ -85,6 +85,14 @@ def command(
     healthy_ml: Annotated[
         str | None, option("Marked in healthy cases at most, in ml, as a mean.", default="2", metavar="FLOAT")
     ] = None,
+    normal: Annotated[
+        list[Path] | None,
+        option(
+            "Cases, those of training too, whose tissue away from lesions says what is normal where in a brain "
+            "(without a mask: all of it): suspicion beyond that counts. For methods that suspect, such as tsgm.",
+            metavar="PATH",
+        ),
+    ] = None,
     rising: Annotated[
         bool | None,
         option(
@@ -121,10 +129,10 @@ def command(
 
     config, say = read(CalibrateConfig, given, config_file), reporter(quiet=quiet)
     if all_contrasts:
-        fits = api.calibrate_all(inputs, config, say, healthy=healthy or ())
+        fits = api.calibrate_all(inputs, config, say, healthy=healthy or (), normal=normal or ())
         show = {name: fit.model_dump(mode="json") for name, fit in fits.items()}
     else:
-        fit = api.calibrate(inputs, config, say, healthy=healthy or ())
+        fit = api.calibrate(inputs, config, say, healthy=healthy or (), normal=normal or ())
         fits, show = {"": fit}, fit.model_dump(mode="json")
     if as_json:
         show_json(show)
@@ -170,7 +178,8 @@ def bound_words(fit: Calibration) -> str:
 def _say(calibration: Calibration) -> None:
     """The values and their figures, for people."""
     weights = (
-        "  ".join(f"{name} {weight:.2f}" for name, weight in calibration.weights.items()) or "none: the map is a score"
+        "  ".join(f"{name} {weight:.2f}" for name, weight in calibration.weights.items())
+        or "none: the map is a score or suspicion"
     )
     typer.echo(
         f"weights    {weights}\nthreshold  {calibration.threshold:.4f}\nsmallest   {calibration.min_lesion_mm3:g} mm3"

@@ -18,7 +18,8 @@ class Choice:
 
     Attributes:
         contrasts: those given to the network, in order; no others.
-        weights: of these, summing to 1. They mean nothing where the method gives a score.
+        weights: of these, summing to 1; none where the map is a score or suspicion alone. They mean nothing where the
+            method gives a score.
         threshold: of the anomaly map. rises_from: see :func:`braincli.detection.maps.rise`; None where the user named
             the threshold.
         min_lesion_mm3: the smallest lesion.
@@ -58,7 +59,8 @@ def choose(info: ModelInfo, contrasts: Collection[Contrast], config: DetectConfi
             f"The model {info.name} is not calibrated: it has no threshold.",
             "Run braincli calibrate on cases with masks, or give --threshold.",
         )
-    weights = renormalise((calibration.weights if calibration else {}) or info.fusion, used)
+    weights = calibration.weights if calibration else info.fusion
+    weights = renormalise(weights, used) if weights else {}
     threshold, smallest = _limits(calibration, config)
     rises_from = calibration.rises_from if calibration and config.threshold is None else None
     return Choice(used, weights, threshold, rises_from, smallest, warnings)

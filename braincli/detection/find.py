@@ -12,7 +12,7 @@ import numpy as np
 from braincli.config import DetectConfig
 from braincli.detection.contrasts import choose
 from braincli.detection.lesions import Lesion, Space, label_lesions, lesion_table
-from braincli.detection.maps import channels, core, counting, fuse, rise, segment, share_out
+from braincli.detection.maps import anomaly_map, core, counting, rise, segment, share_out
 from braincli.detection.ongrid import OnGrid
 from braincli.detection.restore import Restoration, restore
 from braincli.detection.samples import averaged
@@ -42,10 +42,10 @@ class Findings(OnGrid):
         images: the inputs that were looked at, as given.
         brain: bool.
         mask: bool.
-        anomaly: float32 >= 0, weighted residual in shares of the intensity range, or the method's score; 0 outside the
-            brain.
+        anomaly: float32 >= 0, weighted residual in shares of the intensity range, or the method's score or suspicion; 0
+            outside the brain.
         labels: int, which of them each voxel of the mask is in. lesions: the mask's pieces.
-        weights: of these; they sum to 1. None where the map is a score.
+        weights: of these; they sum to 1. None where the map is a score, or suspicion alone.
         threshold, min_lesion_mm3: what made the mask; the threshold of this case, where the model's rises with its map.
         warnings: what the user should know, in words.
         device: where the network ran in the end.
@@ -128,7 +128,7 @@ def search(
         )  # fmt: skip
 
     def to_map(restoration: Restoration) -> np.ndarray:
-        return fuse(channels(restoration, model.info.map, config.threads), choice.weights, counts)
+        return anomaly_map(restoration, model.info.map, choice.weights, counts, threads=config.threads)
 
     with timed("restore"):
         result, spread = averaged(draw, config.samples, to_map)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braincli.detection.residuals import median, residual
+from braincli.detection.suspicion import log_odds, probability
 from braincli.imaging.box import as_stored, bounding_box
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.runtime.side_by_side import mapped, together
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LEAST_WEIGHT = 0.2  # a contrast that calibration hardly looked at decides nothing alone
 LEVEL = 99.0  # percentile of the map in the brain
+THROUGH = 3.0  # times as far as in the plane suspicion alone is smoothed through it: slices are judged one by one
 CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26 neighbours
 
 
@@ -53,6 +55,48 @@ def channels(restoration: Restoration, options: MapOptions, threads: int | None 
         return smooth(raw[:, [c]], shown[:, [c]], slices.spacing, options)[0]
 
     return np.stack(mapped(alone, range(raw.shape[1]), threads))
+
+
+def anomaly_map(
+    restoration: Restoration,
+    options: MapOptions,
+    weights: Mapping[Contrast, float],
+    counts: np.ndarray | None = None,
+    *,
+    threads: int | None = 1,
+) -> np.ndarray:
+    """(S, H, W) float32 >= 0, the map that is thresholded.
+
+    Args:
+        weights: of the residuals, see :func:`fuse`; none: the method's score is the map, or its suspicion alone.
+        counts: see :func:`fuse`.
+        threads: that smooth contrasts side by side.
+    """
+    alone = None if weights else suspected(restoration, options)
+    if alone is not None:
+        return alone
+    return fuse(
+        channels(restoration, options, threads), weights or renormalise({}, restoration.slices.contrasts), counts
+    )
+
+
+def suspected(restoration: Restoration, options: MapOptions) -> np.ndarray | None:
+    """(S, H, W) float32 in [0, 1], suspicion alone, whatever the residuals; None where the method gives none.
+
+    What is smoothed are its log odds, so that slices that see nothing count as much as one that is sure.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    if restoration.suspicion is None or restoration.score is not None:
+        return None
+    slices = restoration.slices
+    inside = slices.brain[:, 0]
+    sigma = [options.smooth_mm / mm * factor for mm, factor in zip(slices.spacing, (THROUGH, 1, 1), strict=True)]
+    odds, share = (
+        gaussian_filter(part, sigma, mode="constant")
+        for part in (log_odds(restoration.suspicion[:, 0]) * inside, inside.astype(np.float32))
+    )
+    return probability(odds / np.maximum(share, 1e-3)) * core(inside, slices.spacing, options)
 
 
 def smooth(

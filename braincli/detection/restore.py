@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from braincli.detection.suspicion import beyond_normal
 from braincli.errors import ModelError, ResourceError, UsageError
 from braincli.imaging.slices import Slices
 from braincli.methods.base import Method, Tick
 from braincli.model.folder import LoadedModel
+from braincli.model.info import subset
 from braincli.runtime.progress import Reporter
 from braincli.wording import counted
 
@@ -38,7 +40,8 @@ class Restoration:
             nothing; None where the method gives none.
         score: (S, 1, H, W) float32 >= 0; None where the method gives none.
         device: where it was computed in the end.
-        suspicion: (S, 1, H, W) float32 in [0, 1], what residuals are multiplied by; None where the method gives none.
+        suspicion: (S, 1, H, W) float32 in [0, 1], beyond what is normal there (:mod:`.suspicion`): what residuals are
+            multiplied by; None where the method gives none.
         diseased: (S,) float32 in [0, 1], how likely each slice as a whole is diseased; None where the method does not
             tell.
         restores: ``restored`` shows tissue; of some methods it is what values are compared with, and no picture.
@@ -122,10 +125,13 @@ def restore(
         slices, model, predict, title=title, calls=method.calls(), batch=batch, on_oom=on_oom,
         dtype=dtype, reporter=reporter,
     )  # fmt: skip
-    restored = parts.get("restored")
+    restored, suspicion = parts.get("restored"), parts.get("suspicion")
+    normal = model.normal.get(subset(slices.contrasts))
+    if suspicion is not None and normal is not None:
+        suspicion = beyond_normal(suspicion, slices.brain, normal)
     return Restoration(
         slices, None if restored is None else where_shown(slices, restored), parts.get("score"), device,
-        parts.get("suspicion"), method.restores, parts.get("diseased"),
+        suspicion, method.restores, parts.get("diseased"),
     )  # fmt: skip
 
 

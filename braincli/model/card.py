@@ -10,6 +10,7 @@ from pathlib import Path
 from braincli import RESEARCH_USE_ONLY
 from braincli.methods.registry import METHODS
 from braincli.model.info import WORTHLESS, Healthy, ModelInfo, Provenance
+from braincli.model.normal import NAME as NORMAL
 from braincli.runtime import files
 from braincli.spec import SliceSpec
 from braincli.wording import counted
@@ -96,7 +97,7 @@ def _calibration(info: ModelInfo) -> str:
     c = info.calibration
     if c is None:
         nothing = ["Not calibrated yet: `braincli calibrate --model ... --data ...`\n"]
-        return "\n".join(["## Calibration\n", *(_subsets(info) or nothing)])
+        return "\n".join(["## Calibration\n", *_normal(info), *(_subsets(info) or nothing)])
     names = [str(name) for name in info.contrasts if c.weights]
     cells = [*(f"{c.weights[name]:.2f}" for name in info.contrasts if c.weights), f"{c.threshold:.4f}"]
     facts = c.provenance
@@ -119,6 +120,7 @@ def _calibration(info: ModelInfo) -> str:
             "The threshold rises with the root of a scan's own level (99th percentile of its map in the brain), from a "
             f"level of {c.rises_from:.4f} on.\n"
         )
+    lines += _normal(info)
     if facts.cross_fit is not None:
         lines += ["Cross-fitted (each half reported with values fitted on the other):\n", "| case | DSC |\n|---|---|"]
         lines += [f"| {case} | {dsc:.3f} |" for case, dsc in facts.cross_fit.items()]
@@ -133,7 +135,8 @@ def _subsets(info: ModelInfo) -> list[str]:
     lines = [
         "Scans that have these contrasts alone get values of their own, fitted on the same cases cut down to them "
         "(cross-fitted: each half with values fitted on the other). Other scans are judged by the set that keeps most "
-        f"of the weight above; where none is left, or it reached less than {WORTHLESS:g}, they are refused.\n",
+        f"of the weight above; where none is left, or it reached less than {WORTHLESS:g}, they are refused. Without "
+        "weights the map is the method's score, or its suspicion alone.\n",
         "| contrasts | weights | threshold | smallest lesion | DSC, fitted | DSC, cross-fitted | in the healthy |",
         "|---" * 7 + "|",
     ]
@@ -144,6 +147,17 @@ def _subsets(info: ModelInfo) -> list[str]:
         healthy = _marked(c.provenance) or "n/a"
         lines.append(f"| {name} | {weights} | {c.threshold:.4f} | {c.min_lesion_mm3:g} mm3 | {figures} | {healthy} |")
     return [*lines, ""]
+
+
+def _normal(info: ModelInfo) -> list[str]:
+    """What suspicion is measured against."""
+    if info.normal is None:
+        return []
+    cases = ", ".join(info.normal.cases)
+    return [
+        "Suspicion is measured against what healthy tissue at the same place of a brain is suspected of "
+        f"(`{NORMAL}`), in {counted(len(info.normal.cases), 'case')}: {cases}.\n"
+    ]
 
 
 def _lesion_wise(facts: Provenance) -> list[str]:

@@ -106,9 +106,9 @@ class Provenance(_Facts):
 class Calibration(_Part):
     """What turns residuals into a mask, and where it comes from.
 
-    ``weights`` over contrasts sum to 1 (none for methods that give a score instead of a restoration); ``threshold`` is
-    in units of the anomaly map. ``rises_from``: level of a case's own map from which on its threshold is higher, see
-    :func:`braincli.detection.maps.rise`; None: it is the same for all.
+    ``weights`` over contrasts sum to 1 (none for methods that give a score instead of a restoration, and where the
+    map is suspicion alone); ``threshold`` is in units of the anomaly map. ``rises_from``: level of a case's own map
+    from which on its threshold is higher, see :func:`braincli.detection.maps.rise`; None: it is the same for all.
     """
 
     weights: dict[Contrast, Share]
@@ -133,6 +133,18 @@ class Calibration(_Part):
         if weights and not math.isclose(total := sum(weights.values()), 1, abs_tol=WEIGHT_SUM_TOLERANCE):
             raise ValueError(f"the weights of the contrasts sum to {total:g}, not to 1")
         return weights
+
+
+class Normal(_Part):
+    """What the normal maps (:mod:`braincli.model.normal`) were fitted on.
+
+    Attributes:
+        sha256: of their file.
+        cases: by id the SHA-256 of each image: none of them may calibrate or test the model.
+    """
+
+    sha256: Sha256
+    cases: dict[str, list[str]] = {}
 
 
 class Heritage(_Part):
@@ -193,6 +205,7 @@ class Said(BaseModel):
     contrasts: tuple[Contrast, ...] = CONTRASTS
     calibration: Calibration | None = None
     subsets: dict[str, Calibration] = {}  # for scans that lack contrasts, by those that they have (``t1+flair``)
+    normal: Normal | None = None  # maps of what healthy tissue is suspected of
     training: Training = Training()
     figures: dict[str, float] = {}  # what the card reports
     weights: dict[str, Sha256] = {}  # file name -> SHA-256

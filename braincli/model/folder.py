@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braincli import __version__
 from braincli.errors import BraincliError, ModelError, UsageError
+from braincli.model import normal
 from braincli.model.card import write_card
 from braincli.model.info import ModelInfo
 from braincli.model.search import locate
@@ -15,6 +17,7 @@ from braincli.model.stored import read_stored
 from braincli.runtime import files
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from braincli.methods.base import Method
@@ -22,12 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class LoadedModel:
-    """A model ready to predict."""
+    """A model ready to predict.
+
+    Attributes:
+        normal: by set of contrasts (``t1+flair``) what healthy tissue is suspected of, see
+            :mod:`braincli.detection.suspicion`.
+    """
 
     info: ModelInfo
     method: Method
     folder: Path
     device: torch.device
+    normal: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         about = f"method {self.info.method}, preset {self.info.preset}"
@@ -44,7 +53,7 @@ class LoadedModel:
             return self
         if info.weights != self.info.weights or info.options != self.info.options:
             raise ModelError(f"The model {self.info.name} was changed since it was loaded.", "Load it again.")
-        return replace(self, info=info)
+        return replace(self, info=info, normal=normal.read(self.folder, info))
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -72,7 +81,7 @@ def load_model(name: str, device: torch.device) -> LoadedModel:
     folder = locate(name)
     info = read_info(folder)
     method = tensors.loaded(folder, info, lambda: _built(info), registry.method_class(info.method).current_name)
-    return LoadedModel(info, method.to(device).eval(), folder.absolute(), device)
+    return LoadedModel(info, method.to(device).eval(), folder.absolute(), device, normal.read(folder, info))
 
 
 def _built(info: ModelInfo) -> Method:

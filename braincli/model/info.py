@@ -18,6 +18,7 @@ from braincli.model.facts import Healthy as Healthy
 from braincli.model.facts import HealthyBound as HealthyBound
 from braincli.model.facts import Heritage as Heritage
 from braincli.model.facts import Judged as Judged
+from braincli.model.facts import Normal as Normal
 from braincli.model.facts import Provenance as Provenance
 from braincli.model.facts import Said, Stored
 from braincli.model.facts import Training as Training
@@ -55,7 +56,8 @@ class ModelInfo(Said):
         said = handler(self)
         options = said.pop("options")
         apart = {name: options.pop(name) for name in APART}
-        return {name: (said | {"settings": options} | apart)[name] for name in Stored.model_fields}
+        known = [name for name in Stored.model_fields if name != "normal" or self.normal is not None]
+        return {name: (said | {"settings": options} | apart)[name] for name in known}
 
     @classmethod
     def of(cls, stored: Stored) -> ModelInfo:

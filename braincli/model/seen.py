@@ -12,6 +12,7 @@ def met(info: ModelInfo, case: str, images: Collection[str]) -> str:
     calibrations = [*([info.calibration] if info.calibration else []), *info.subsets.values()]
     parts: list[tuple[str, Mapping[str, Sequence[str]]]] = [
         ("was trained on", info.training.cases),
+        ("knows what is normal from", info.normal.cases if info.normal else {}),
         ("was chosen by its results on", info.training.validation),
         *(("was calibrated on", {name: [] for name in c.provenance.cases} | c.provenance.images) for c in calibrations),
     ]

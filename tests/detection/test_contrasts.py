@@ -18,8 +18,8 @@ FULL = Calibration(weights={T1: 0.0, T1CE: 0.1, T2: 0.2, FLAIR: 0.7}, threshold=
 ALONE = Calibration(weights={FLAIR: 1.0}, threshold=0.35)
 
 
-def calibrated(**facts: Any) -> Calibration:
-    return Calibration(weights={}, threshold=0.1, provenance=Provenance(**facts))
+def calibrated(weights: dict[Contrast, float] | None = None, **facts: Any) -> Calibration:
+    return Calibration(weights=weights or {}, threshold=0.1, provenance=Provenance(**facts))
 
 
 def info(**subsets: Calibration) -> ModelInfo:
@@ -41,6 +41,11 @@ def test_all_contrasts_have_the_models_own_values_without_a_word() -> None:
     assert (choice.threshold, choice.min_lesion_mm3) == (0.3, 2000)
 
 
+def test_a_set_without_weights_is_judged_by_suspicion_alone() -> None:
+    choice = choose(info(flair=ALONE, t2=calibrated(dsc_fitted=0.6)), (T2,), DetectConfig())
+    assert choice.contrasts == (T2,) and choice.weights == {} and choice.threshold == 0.1
+
+
 def test_the_set_that_keeps_most_weight_is_used() -> None:
     model = info(flair=ALONE, t1_t2=calibrated(), t2_flair=calibrated(), t1_flair=calibrated())
     assert choose(model, (T1, T2, FLAIR), DetectConfig()).contrasts == (T2, FLAIR)
@@ -48,7 +53,7 @@ def test_the_set_that_keeps_most_weight_is_used() -> None:
     assert choose(model, (T1, T2), DetectConfig()).contrasts == (T1, T2)
 
 
-@pytest.mark.parametrize("subsets", [{}, {"t1": calibrated(dsc_fitted=0.5, dsc_cross_fit=0.16)}])
+@pytest.mark.parametrize("subsets", [{}, {"t1": calibrated({T1: 1.0}, dsc_fitted=0.5, dsc_cross_fit=0.16)}])
 def test_what_was_not_calibrated_or_in_vain_is_refused(subsets: dict[str, Calibration]) -> None:
     model = info(flair=ALONE, **subsets)
     with pytest.raises(InputError, match="not calibrated for scans with T1 alone") as error:

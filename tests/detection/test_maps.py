@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from braincli.detection.maps import LEVEL, channels, core, fuse, level, renormalise, rise, segment, smooth
+from braincli.detection.maps import LEVEL, anomaly_map, channels, core, fuse, level, renormalise, rise, segment, smooth
 from braincli.detection.restore import Restoration
 from braincli.imaging.cases import CONTRASTS, Contrast
 from braincli.imaging.slices import from_volumes
@@ -111,3 +111,27 @@ def test_the_threshold_rises_with_the_root_of_the_case_s_own_level_and_never_fal
 def test_the_level_is_a_value_of_the_map() -> None:
     values = np.random.default_rng(0).random((3, 1001)).astype(np.float32)
     np.testing.assert_array_equal(level(values), np.percentile(values, LEVEL, axis=1, method="lower"))
+
+
+def test_without_weights_suspicion_alone_is_the_map() -> None:
+    grid = Volume(np.ones((20, 20, 9), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    slices = from_volumes(
+        {c: grid.with_data(np.random.default_rng(0).random((20, 20, 9)).astype(np.float32) + 1) for c in CONTRASTS},
+        SliceSpec(size=(24, 24), min_brain_mm2=1.0),
+        brain=grid,
+    )
+    suspicion = np.full(slices.brain.shape, 0.1, np.float32)
+    suspicion[4, 0, 12, 12] = 0.99
+    made = Restoration(slices, slices.image * 0.5, None, "cpu", suspicion=suspicion * slices.brain)
+    options = MapOptions(smooth_mm=2.0, erode_mm=2.0)
+    found = anomaly_map(made, options, {})
+    assert (
+        found.shape == slices.brain[:, 0].shape and not found[~core(slices.brain[:, 0], slices.spacing, options)].any()
+    )
+    assert found[4, 12, 12] > found[6, 12, 12] > found[4, 12, 14] > 0.1, "further through the plane than in it"
+    assert found[4, 6, 6] == pytest.approx(0.1, abs=1e-3)
+    weights = {Contrast.FLAIR: 1.0}
+    np.testing.assert_array_equal(anomaly_map(made, options, weights), fuse(channels(made, options), weights))
+    plain = replace(made, suspicion=None)
+    equal = dict.fromkeys(CONTRASTS, 0.25)
+    np.testing.assert_array_equal(anomaly_map(plain, options, {}), fuse(channels(plain, options), equal))
