@@ -44,7 +44,7 @@ FUNCTIONS = {  # commands whose function is not called as they are
 # what a command takes beside its configuration: what it works on, where it writes, how it speaks
 OWN = {"inputs", "output", "config_file", "as_json", "quiet", "debug", "verbose", "log_file", "help", "contrast"}
 MORE = {
-    "calibrate": {"healthy", "all_contrasts"}, "train": {"validation"},
+    "calibrate": {"healthy", "normal", "all_contrasts"}, "train": {"validation"},
     "detect": {"t1", "t1ce", "t2", "flair", "brain_mask"},
     "score": {"prediction", "reference", "anomaly_map", "brain_mask", "compare"}, "translate": {"mask"},
 }  # fmt: skip
