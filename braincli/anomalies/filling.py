@@ -14,8 +14,6 @@ def fill(image: Tensor, known: Tensor, unknown: Tensor) -> Tensor:
     level that knows it. A contrast without known pixels becomes 0 there.
     """
     c = image.shape[1]
-    if image.device.type == "cuda":  # whose bilinear kernel uses few threads on channels-first images
-        image = image.contiguous(memory_format=torch.channels_last)
     part = torch.cat([image * known, ~known], dim=1)  # what is known, and the share of a block that is not
     pyramid = []
     while min(part.shape[2:]) > 1:

@@ -19,6 +19,7 @@ from braincli.networks.activations import ACTIVATIONS, Activation
 
 FEW = 1024  # pixels
 LARGE = 2**18  # elements, from which on our kernels are worth their start
+OFTEN = 2**5  # times as many where no gradient is wanted: a few passes alone are not worth to compile them
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -48,7 +49,7 @@ def fused(x: Tensor) -> bool:
     """Whether our own kernels take ``x`` (B, C, H, W)."""
     return (
         x.device.type == "cuda"
-        and x.numel() >= LARGE
+        and x.numel() >= (LARGE if torch.is_grad_enabled() else OFTEN * LARGE)
         and x.dtype in TYPES
         and x.is_contiguous(memory_format=torch.channels_last)
         and _passes() is not None

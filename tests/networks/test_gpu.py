@@ -133,4 +133,4 @@ def test_networks_give_what_they_give_without(kind: str, monkeypatch: pytest.Mon
             output = net(image) if kind == "translator" else net(image, levels)
         made.append([output, *torch.autograd.grad(output.sin().sum(), list(net.parameters()))])
     for one, other in zip(*made, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * max(1.0, other.detach().abs().max().item()))
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=5e-3 * max(1.0, other.detach().abs().max().item()))
