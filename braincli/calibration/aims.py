@@ -99,6 +99,7 @@ def healthy_ml(e: Evidence, mask: np.ndarray, sizes: tuple[float, ...]) -> np.nd
     return kept(mask, where, e.voxel_mm3, sizes)[1] * e.voxel_mm3 / 1000
 
 
-DSC = Aim("mean DSC", (0.0, 50.0, 200.0, 500.0, 1000.0, 2000.0), dsc)
+# no larger than a ball of 10 mm, which is measurable disease (RANO): Dice of few large tumours would have them dropped
+DSC = Aim("mean DSC", (0.0, 50.0, 200.0, 500.0), dsc)
 LESION_F1 = Aim("mean lesion-wise F1", (0.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0), lesion_f1)
 AIMS = {"dsc": DSC, "lesion-f1": LESION_F1}
