@@ -16,7 +16,8 @@ meant. Read literally the penalty's weight is 20 x 10; the code has 10, as here.
 an image, the code's mean squares; ``distance`` chooses, ``paper`` has the code's. The adversarial and class losses of
 the generator are those of the other class alone, as printed (code: of both). A generated image of class c meets real
 ones of class c in the penalty (code: of any class). Skips are concatenated, at all levels but the uppermost: the
-published counts of parameters allow no addition.
+published counts of parameters allow no addition. The text does not say with which batch statistics the generator
+restores: here the running ones are kept by target class, as the plane of the target shifts all features.
 
 Presets:
 - ``paper``: 256 x 256 pixels of 1 mm; 8,528,262 parameters of the generator and 18,170,180 of the discriminator; from

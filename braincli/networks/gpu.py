@@ -3,7 +3,7 @@
 A GPU convolves an activation faster than it reads and writes it. PyTorch normalises in channels-first order, so that
 channels-last activations are copied there and back, and adds biases, skips and nonlinearities pass by pass, which takes
 longer than all convolutions of a network. :func:`normalised` needs one pass for the moments and one for the result,
-SiLU included; :func:`joined` one for bias, skip and scale. Sums are float32, in an order that is always the same.
+activation included; :func:`joined` one for bias, skip and scale. Sums are float32, in an order that is always the same.
 
 Activations are (B, C, H, W), channels last, of 16 or 32 bits.
 """
@@ -85,9 +85,9 @@ class _Normalise(torch.autograd.Function):
             dy = dy.to(x.dtype).contiguous(memory_format=torch.channels_last)
             dx = torch.empty_like(x)
             shape = _Shape(x)
-            sums = x.new_empty((shape.rows, shape.chunks, 2, shape.channels), dtype=torch.float32)
+            sums = shape.table(shape.chunks, 2)
             kernels.sums_back[shape.grid](x, dy, ctx.table, sums, *shape.sizes, THEN=ctx.then, **shape.tile)
-            slopes = x.new_empty((shape.rows, 5, shape.channels), dtype=torch.float32)
+            slopes = shape.table(5)
             kernels.finish_back[(shape.rows, ctx.groups)](
                 sums, ctx.table, x if weight is None else weight, slopes, *shape.sizes, shape.channels // ctx.groups,
                 WEIGHTED=weight is not None, **_group_tile(shape, ctx.groups),
@@ -179,7 +179,7 @@ class _Shape:
     """How an activation is cut into tiles: programs by row, chunk of its pixels, and block of its channels."""
 
     def __init__(self, x: Tensor) -> None:
-        self.rows, self.channels = x.shape[:2]
+        self.x, (self.rows, self.channels) = x, x.shape[:2]
         self.pixels = x[0, 0].numel()
         wide = min(WIDEST, max(16, triton.next_power_of_2(self.channels)))
         tall = TILE // wide
@@ -194,13 +194,17 @@ class _Shape:
     def sizes(self) -> tuple[int, int, int, int]:
         return self.pixels, self.channels, self.chunks, self.span
 
+    def table(self, *lines: int) -> Tensor:
+        """(B, *lines, C) float32, not filled in."""
+        return self.x.new_empty((self.rows, *lines, self.channels), dtype=torch.float32)
+
 
 def _moments(
     x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float, shift: Tensor | None
 ) -> Tensor:
     """(B, 5, C): slope and offset of x that normalise it, 1 / deviation, mean of x (less the shift), and sum of x."""
     shape, sums = _Shape(x), _pixel_sums(x, shift)
-    table = x.new_empty((shape.rows, 5, shape.channels), dtype=torch.float32)
+    table = shape.table(5)
     kernels.finish[(shape.rows, groups)](
         sums, x if weight is None else weight, x if bias is None else bias, x if shift is None else shift, table,
         *shape.sizes, shape.channels // groups, _stride(shift), eps,
@@ -212,7 +216,7 @@ def _moments(
 def _pixel_sums(x: Tensor, shift: Tensor | None) -> Tensor:
     """(B, chunks, 2, C): of x + shift and of its square."""
     shape = _Shape(x)
-    sums = x.new_empty((shape.rows, shape.chunks, 2, shape.channels), dtype=torch.float32)
+    sums = shape.table(shape.chunks, 2)
     kernels.sums_of[shape.grid](
         x, x if shift is None else shift, sums, *shape.sizes, _stride(shift), SHIFTED=shift is not None, **shape.tile
     )

@@ -11,7 +11,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _place(pixels, channels, span, TALL: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _place(pixels, channels, span, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
     """First element of this program's row, its channels, and first and last pixel."""
     row = tl.program_id(0).to(tl.int64)
     c = tl.program_id(2) * WIDE + tl.arange(0, WIDE)
@@ -20,20 +20,26 @@ def _place(pixels, channels, span, TALL: tl.constexpr, WIDE: tl.constexpr):  # t
 
 
 @triton.jit
+def _tile(first, start, end, channels, c, TALL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where the elements of a tile lie that begins with pixel ``start``, and which of them there are."""
+    p = start + tl.arange(0, TALL)
+    return first + p[:, None] * channels + c[None, :], (p < end)[:, None] & (c < channels)[None, :]
+
+
+@triton.jit
 def sums_of(  # type: ignore[no-untyped-def]
     x, shift, sums, pixels, channels, chunks, span, stride,
     SHIFTED: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Sums of x + shift and of its square over the pixels of each chunk."""
-    row, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    row, first, c, begin, end = _place(pixels, channels, span, WIDE)
     moved = tl.zeros((WIDE,), tl.float32)
     if SHIFTED:
         moved = tl.load(shift + row * stride + c, mask=c < channels, other=0.0).to(tl.float32)
     total, square = tl.zeros((TALL, WIDE), tl.float32), tl.zeros((TALL, WIDE), tl.float32)
     for start in range(begin, end, TALL):
-        p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
-        value = tl.load(x + first + p[:, None] * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
+        place, inside = _tile(first, start, end, channels, c, TALL)
+        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         value = tl.where(inside, value + moved[None, :], 0.0)
         total += value
         square += value * value
@@ -66,7 +72,7 @@ def finish(  # type: ignore[no-untyped-def]
     sums, weight, bias, shift, table, pixels, channels, chunks, span, members, stride, eps,
     WEIGHTED: tl.constexpr, BIASED: tl.constexpr, SHIFTED: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """What makes the normalised value of each channel of a group, as :func:`_moments` lists it."""
+    """What makes the normalised value of each channel of a group, as ``gpu._moments`` lists it."""
     row, lane = tl.program_id(0).to(tl.int64), tl.arange(0, WIDE)
     inside, c = lane < members, tl.program_id(1) * members + lane
     total, square = _summed(sums, row, chunks, channels, c, inside, TALL, WIDE)
@@ -101,12 +107,10 @@ def apply(  # type: ignore[no-untyped-def]
     x, table, y, pixels, channels, chunks, span, THEN: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr
 ):  # fmt: skip
     """Slope times x plus offset, and the activation."""
-    row, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    row, first, c, begin, end = _place(pixels, channels, span, WIDE)
     slope, offset = _affine(table, row, channels, c)
     for start in range(begin, end, TALL):
-        p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
-        place = first + p[:, None] * channels + c[None, :]
+        place, inside = _tile(first, start, end, channels, c, TALL)
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) * slope[None, :] + offset[None, :]
         if THEN == "silu":
             value = value * tl.sigmoid(value)
@@ -138,14 +142,12 @@ def sums_back(  # type: ignore[no-untyped-def]
     x, dy, table, sums, pixels, channels, chunks, span, THEN: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr
 ):  # fmt: skip
     """Sums over the pixels of each chunk of the gradient before the activation, and of its product with x - mean."""
-    row, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    row, first, c, begin, end = _place(pixels, channels, span, WIDE)
     slope, offset = _affine(table, row, channels, c)
     mean = tl.load(table + (row * 5 + 3) * channels + c, mask=c < channels, other=0.0)
     total, tilt = tl.zeros((TALL, WIDE), tl.float32), tl.zeros((TALL, WIDE), tl.float32)
     for start in range(begin, end, TALL):
-        p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
-        place = first + p[:, None] * channels + c[None, :]
+        place, inside = _tile(first, start, end, channels, c, TALL)
         value, gradient = _before(x, dy, place, inside, slope, offset, THEN)
         total += gradient
         tilt += gradient * (value - mean[None, :])
@@ -188,13 +190,11 @@ def apply_back(  # type: ignore[no-untyped-def]
     THEN: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """The gradient of x."""
-    row, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    row, first, c, begin, end = _place(pixels, channels, span, WIDE)
     slope, offset = _affine(table, row, channels, c)
     a, b = _affine(slopes, row, channels, c)
     for start in range(begin, end, TALL):
-        p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
-        place = first + p[:, None] * channels + c[None, :]
+        place, inside = _tile(first, start, end, channels, c, TALL)
         value, gradient = _before(x, dy, place, inside, slope, offset, THEN)
         gradient = slope[None, :] * gradient + a[None, :] * value + b[None, :]
         tl.store(dx + place, gradient.to(dx.dtype.element_ty), mask=inside)
@@ -205,12 +205,10 @@ def join(  # type: ignore[no-untyped-def]
     x, y, bias, output, pixels, channels, chunks, span, scale, TALL: tl.constexpr, WIDE: tl.constexpr
 ):  # fmt: skip
     """scale (x + y + bias)."""
-    _, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    _, first, c, begin, end = _place(pixels, channels, span, WIDE)
     added = tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)
     for start in range(begin, end, TALL):
-        p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
-        place = first + p[:, None] * channels + c[None, :]
+        place, inside = _tile(first, start, end, channels, c, TALL)
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         value += tl.load(y + place, mask=inside, other=0.0).to(tl.float32) + added[None, :]
         tl.store(output + place, (value * scale).to(output.dtype.element_ty), mask=inside)
@@ -221,15 +219,15 @@ def reflect(  # type: ignore[no-untyped-def]
     x, output, pixels, channels, chunks, span, height, breadth, width, TALL: tl.constexpr, WIDE: tl.constexpr
 ):  # fmt: skip
     """Each pixel of the output from the one that it is or mirrors."""
-    row, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    row, first, c, begin, end = _place(pixels, channels, span, WIDE)
     whole = breadth + 2 * width
     for start in range(begin, end, TALL):
         p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
+        place, inside = _tile(first, start, end, channels, c, TALL)
         i, j = tl.abs(p // whole - width), tl.abs(p % whole - width)
         i, j = height - 1 - tl.abs(height - 1 - i), breadth - 1 - tl.abs(breadth - 1 - j)
         source = row * height * breadth * channels + (i * breadth + j)[:, None] * channels + c[None, :]
-        tl.store(output + first + p[:, None] * channels + c[None, :], tl.load(x + source, mask=inside), mask=inside)
+        tl.store(output + place, tl.load(x + source, mask=inside), mask=inside)
 
 
 @triton.jit
@@ -249,12 +247,12 @@ def fold(  # type: ignore[no-untyped-def]
     x, output, pixels, channels, chunks, span, height, breadth, width, TALL: tl.constexpr, WIDE: tl.constexpr
 ):  # fmt: skip
     """Each pixel of the output from up to nine of the image with border."""
-    row, first, c, begin, end = _place(pixels, channels, span, TALL, WIDE)
+    row, first, c, begin, end = _place(pixels, channels, span, WIDE)
     whole = breadth + 2 * width
     base = row * (height + 2 * width) * whole * channels
     for start in range(begin, end, TALL):
         p = start + tl.arange(0, TALL)
-        inside = (p < end)[:, None] & (c < channels)[None, :]
+        place, inside = _tile(first, start, end, channels, c, TALL)
         total = tl.zeros((TALL, WIDE), tl.float32)
         for vertical in tl.static_range(3):
             i, shown = _mirrored(p // breadth, height, width, vertical)
@@ -262,5 +260,4 @@ def fold(  # type: ignore[no-untyped-def]
                 j, seen = _mirrored(p % breadth, breadth, width, horizontal)
                 there = base + (i * whole + j)[:, None] * channels + c[None, :]
                 total += tl.load(x + there, mask=inside & (shown & seen)[:, None], other=0.0).to(tl.float32)
-        place = first + p[:, None] * channels + c[None, :]
         tl.store(output + place, total.to(output.dtype.element_ty), mask=inside)

@@ -20,29 +20,27 @@ class Halves:
     """Copies of 16 bits of the float32 weights of ``module``'s plain convolutions and dense layers."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
-        made: dict[Tensor, nn.Parameter] = {}
-        self.places: list[tuple[nn.Module, str, nn.Parameter, nn.Parameter]] = []
+        self.made: dict[Tensor, nn.Parameter] = {}
+        self.places: list[tuple[nn.Module, str, nn.Parameter]] = []
         for layer in module.modules():
             if type(layer) not in LAYERS:  # others do more with their weights than to multiply by them
                 continue
             for name, whole in layer.named_parameters(recurse=False):
                 if whole.dtype == torch.float32:
-                    if whole not in made:
-                        made[whole] = nn.Parameter(whole.detach().to(dtype), requires_grad=whole.requires_grad)
-                    self.places.append((layer, name, whole, made[whole]))
-        self.made = made
+                    self.places.append((layer, name, whole))
+                    self.made[whole] = nn.Parameter(whole.detach().to(dtype), requires_grad=whole.requires_grad)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """``module`` computes with the copies, made anew of its weights, meanwhile."""
         with torch.no_grad():
             torch._foreach_copy_(list(self.made.values()), list(self.made))
-        for layer, name, _, half in self.places:
-            setattr(layer, name, half)
+        for layer, name, whole in self.places:
+            setattr(layer, name, self.made[whole])
         try:
             yield
         finally:
-            for layer, name, whole, _ in self.places:
+            for layer, name, whole in self.places:
                 setattr(layer, name, whole)
 
     def of(self, parameters: Sequence[Tensor]) -> list[Tensor]:
