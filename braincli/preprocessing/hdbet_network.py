@@ -16,8 +16,28 @@ SLOPE, END_SLOPE = 0.01, 0.1  # leaky ReLU within the blocks and at the network'
 def _act(norm: nn.InstanceNorm3d, x: Tensor, slope: float = SLOPE) -> Tensor:
     # Over a batch of one, instance norm is batch norm with the batch's own statistics, which (unlike instance norm)
     # has a channels-last kernel on the CPU.
+    if x.is_cpu and x.dtype is not torch.float32:
+        return functional.leaky_relu(_normalised(norm, x), slope)  # not in place: see _plus
     x = functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
-    return functional.leaky_relu(x, slope, inplace=x.dtype is torch.float32)  # 16 bits: see _plus
+    return functional.leaky_relu(x, slope, inplace=x.dtype is torch.float32)
+
+
+def _normalised(norm: nn.InstanceNorm3d, x: Tensor) -> Tensor:
+    """Instance norm of (1, C, Z, Y, X) in 16 bits, channels last, with the statistics in float32.
+
+    The CPU's kernel takes as many numbers at once as there are channels, which are 21 where images are largest. So
+    four neighbours along X stand in for one with four times the channels, and their statistics are joined.
+    """
+    channels = x.shape[1]
+    together = 4 if channels < 64 and x.shape[4] % 8 == 0 else 1
+    rows = x.permute(0, 2, 3, 4, 1).reshape(-1, together * channels)
+    mean, variance = (torch.zeros(rows.shape[1]) for _ in range(2))
+    torch.batch_norm_update_stats(rows, mean, variance, 1.0)
+    mean, variance = mean.view(together, channels), variance.view(together, channels) * (1 - 1 / len(rows))
+    joined = mean.mean(dim=0), variance.mean(dim=0) + mean.var(dim=0, unbiased=False)
+    repeated = (part.repeat(together) for part in (*joined, norm.weight, norm.bias))
+    out = functional.batch_norm(rows, *repeated, training=False, eps=norm.eps)
+    return out.view(*x.shape[:1], *x.shape[2:], channels).permute(0, 4, 1, 2, 3)
 
 
 def _plus(x: Tensor, other: Tensor) -> Tensor:

@@ -124,6 +124,21 @@ def test_new_tensors_in_16_bits_hold_what_overwritten_ones_would(dtype: str) -> 
     torch.manual_seed(0)
     x, y = (torch.randn(1, 3, 4, 5, 6).to(getattr(torch, dtype)) for _ in range(2))
     assert torch.equal(hdbet_network._plus(x.clone(), y), x.clone().add_(y))
-    norm = torch.nn.InstanceNorm3d(3, affine=True)
-    normed = torch.nn.functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
-    assert torch.equal(hdbet_network._act(norm, x), torch.nn.functional.leaky_relu(normed, 0.01, inplace=True))
+
+
+@pytest.mark.parametrize("channels", [3, 21, 64, 70])
+def test_norm_in_16_bits_is_that_of_32_rounded_once(channels: int) -> None:
+    import torch
+
+    from braincli.preprocessing import hdbet_network
+
+    torch.manual_seed(0)
+    norm = torch.nn.InstanceNorm3d(channels, affine=True)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = (2 * torch.randn(1, channels, 4, 6, 8) + torch.arange(channels).view(-1, 1, 1, 1)).bfloat16()
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    wanted = torch.nn.functional.leaky_relu(norm(x.float()), 0.01)
+    got = hdbet_network._act(norm, x)
+    assert got.dtype is torch.bfloat16 and got.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(got.float(), wanted, rtol=2**-7, atol=1e-5)
