@@ -10,7 +10,7 @@ from pathlib import Path
 from braincli import RESEARCH_USE_ONLY
 from braincli.methods.registry import METHODS
 from braincli.model.info import WORTHLESS, Healthy, ModelInfo, Provenance
-from braincli.model.normal import NAME as NORMAL
+from braincli.model.normal import file_of
 from braincli.runtime import files
 from braincli.spec import SliceSpec
 from braincli.wording import counted
@@ -156,7 +156,7 @@ def _normal(info: ModelInfo) -> list[str]:
     cases = ", ".join(info.normal.cases)
     return [
         "Suspicion is measured against what healthy tissue at the same place of a brain is suspected of "
-        f"(`{NORMAL}`), in {counted(len(info.normal.cases), 'case')}: {cases}.\n"
+        f"(`{file_of(info.normal.sha256)}`), in {counted(len(info.normal.cases), 'case')}: {cases}.\n"
     ]
 
 

@@ -131,6 +131,7 @@ def save_model(folder: Path, method: Method, info: ModelInfo) -> None:
 
 
 def write_info(folder: Path, info: ModelInfo) -> None:
-    """Replace ``model.json`` and renew the card."""
+    """Replace ``model.json`` and renew the card; normal maps that it does not name go."""
     write_card(folder, info)
     files.write_json(folder / "model.json", info.model_dump(mode="json"))
+    normal.sweep(folder, info)

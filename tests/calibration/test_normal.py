@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import phantoms
@@ -31,7 +32,7 @@ from braincli.imaging.volume import load
 from braincli.methods.base import Prediction, Tick, no_tick
 from braincli.methods.threshold import Threshold
 from braincli.model.folder import load_model, read_info
-from braincli.model.normal import GRID, NAME
+from braincli.model.normal import GRID
 
 SHAPE = (40, 48, 16)
 MATRIX = phantoms.affine("LPS", (3.0, 3.0, 4.0))
@@ -91,7 +92,7 @@ def test_what_is_normal_is_learnt_stored_and_used(model: Path, tmp_path: Path) -
     config = CalibrateConfig(model=str(model), contrasts=(Contrast.FLAIR,), cross_fit=True)
     plain = api.calibrate(val, config)
     tried = api.calibrate(val, config.model_copy(update={"dry_run": True}), normal=train)
-    assert not (model / NAME).exists() and "normal" not in json.loads((model / "model.json").read_text())
+    assert not [*model.glob("normal-*")] and "normal" not in json.loads((model / "model.json").read_text())
     fit = api.calibrate(val, config, normal=train)
     assert fit == tried and fit.provenance.dsc_cross_fit > plain.provenance.dsc_cross_fit + 0.05
     info = read_info(model)
@@ -143,10 +144,32 @@ def test_who_suspects_nothing_has_no_normal_map(tmp_path: Path) -> None:
 def test_a_damaged_map_is_refused(model: Path, tmp_path: Path, spoil, words: str) -> None:
     config = CalibrateConfig(model=str(model), contrasts=(Contrast.FLAIR,))
     api.calibrate(cohort(tmp_path / "val", "v1"), config, normal=cohort(tmp_path / "train", "n1"))
-    spoil(model / NAME)
+    (path,) = model.glob("normal-*")
+    spoil(path)
     with pytest.raises(ModelError, match=words) as error:
         load_model(str(model), CPU)
-    assert NAME in error.value.message and "--normal" in error.value.hint
+    assert path.name in error.value.message and "--normal" in error.value.hint
+    about = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps(about | {"normal": None}))
+    api.calibrate(cohort(tmp_path / "val", "v1"), config, normal=cohort(tmp_path / "train", "n1"))
+    assert load_model(str(model), CPU).normal, "what the hint says helps"
+
+
+def test_a_model_whose_calibration_was_killed_is_as_it_was(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CalibrateConfig(model=str(model), contrasts=(Contrast.FLAIR,))
+    val = cohort(tmp_path / "val", "v1")
+    api.calibrate(val, config, normal=cohort(tmp_path / "train", "n1"))
+    (before,), info = model.glob("normal-*"), read_info(model)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("braincli.calibration.run.write_info", Mock(side_effect=KeyboardInterrupt))
+        api.calibrate(val, config, normal=cohort(tmp_path / "another", "n2"))
+    assert read_info(model) == info and load_model(str(model), CPU).normal.keys() == {"flair"}
+    assert len([*model.glob("normal-*")]) == 2, "the new maps lie beside those that count"
+    api.calibrate(val, config, normal=cohort(tmp_path / "another", "n2"))
+    (after,) = model.glob("normal-*")
+    assert after != before and load_model(str(model), CPU).normal.keys() == {"flair"}
 
 
 def doubtful(case_id: str, seed: int) -> Evidence:
