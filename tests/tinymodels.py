@@ -23,7 +23,7 @@ def write_model(folder: Path, method: str, *, calibrated: bool = True, **calibra
     TSGM comes in one pass: what an untrained network suspects is all or nothing.
     """
     torch.manual_seed(0)
-    settings: dict[str, Any] = {"redraw": None} if method == "tsgm" else {}
+    settings: dict[str, Any] = {"redraw": None, "suspect": None} if method == "tsgm" else {}
     normalisation = registry.options(method, "tiny").slices.normalisation
     spec = SliceSpec(pixel_mm=4.0, size=(32, 32), normalisation=normalisation)
     values = {"weights": WEIGHTS, "threshold": 0.8 if method == "threshold" else 0.05, **calibration}

@@ -21,6 +21,7 @@ from braincli.model.info import subset
 from braincli.runtime.progress import Reporter
 from braincli.wording import counted
 
+NEAR_MM = 2.0  # from a slice to the neighbour that is looked at beside it, in scans whose slices are thin enough
 ROWS = 16  # slices per network call
 PIXELS = ROWS * 192**2  # on a GPU, which small slices keep busy in larger numbers only
 
@@ -112,7 +113,7 @@ def restore(
 
     def predict(given: Given, rows: np.ndarray, tick: Tick) -> Parts:
         noise = [generator(seed, case_id, int(i), sample) for i in height[rows]]
-        parts = method.predict(given["image"], given["brain"], noise, tick)._asdict()
+        parts = method.predict_among(given.get("around"), given["image"], given["brain"], noise, tick)._asdict()
         if needs_restored and not (method.restores and parts["restored"] is not None):
             raise UsageError(
                 f"The method {model.info.method} gives a score and no restoration.",
@@ -170,6 +171,7 @@ def over_slices(
     batch = whole_runs(batch or suited(device, slices.image.shape[2:]), method.sequence)
     arrays = {"image": slices.image, "brain": slices.brain, **(more or {})}
     given = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    near = torch.from_numpy(around(slices, method.neighbours)).to(device)
     places = torch.from_numpy(order).to(device)
     stacks: dict[str, Tensor] = {}  # stay on the device until the end: nothing waits for it inside the loop
     done = 0
@@ -177,6 +179,8 @@ def over_slices(
 
         def work(rows: np.ndarray, chosen: Tensor) -> None:
             those = {name: part[chosen] for name, part in given.items()}
+            if method.neighbours:
+                those["around"] = given["image"][near[chosen]]
             with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 for name, part in ask(those, rows, lambda: bar.advance(len(rows))).items():
                     if part is not None:
@@ -193,7 +197,7 @@ def over_slices(
                     raise
                 batch, device = _retreat(batch, device, on_oom, reporter, method)
                 given, stacks = ({k: v.to(device) for k, v in d.items()} for d in (given, stacks))
-                places = places.to(device)
+                places, near = places.to(device), near.to(device)
                 continue
             done += len(rows)
     parts = {name: stack.cpu().numpy() for name, stack in stacks.items()}
@@ -234,6 +238,17 @@ def in_runs(count: int, run: int) -> np.ndarray:
 def suited(device: torch.device, size: tuple[int, ...]) -> int:
     """Slices of ``size`` (H, W) per network call: :data:`ROWS`, and on a GPU at least :data:`PIXELS`."""
     return max(ROWS, PIXELS // math.prod(size)) if device.type == "cuda" else ROWS
+
+
+def around(slices: Slices, neighbours: int) -> np.ndarray:
+    """(S, 2 ``neighbours``) numbers of the slices around each, from below to above, about :data:`NEAR_MM` apart.
+
+    Where the stack ends its last slice stands for those beyond it.
+    """
+    stride = max(1, round(NEAR_MM / slices.spacing[0]))
+    steps = np.delete(np.arange(-neighbours, neighbours + 1), neighbours)
+    count = len(slices.index)
+    return (np.arange(count)[:, None] + stride * steps).clip(0, count - 1)
 
 
 def whole_runs(batch: int, run: int) -> int:

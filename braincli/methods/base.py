@@ -127,6 +127,7 @@ class Method(nn.Module, ABC):
     tissue: ClassVar[bool] = False  # learns from tissue maps (Batch.tissue)
     sequence: ClassVar[int] = 1  # rows come as runs of so many adjacent slices of one case
     steered_by: ClassVar[Goal | None] = None  # what a slice can be translated to; None: to nothing
+    neighbours: int = 0  # slices on each side that prediction looks at beside each slice (Batch.around)
     looks_at: ClassVar[int] = 0  # slices of the cohort that it meets before training
     stages: tuple[str, ...] = ("main",)
     stride: int = 1
@@ -148,6 +149,10 @@ class Method(nn.Module, ABC):
     def sampling(self, stage: str) -> Sampling:
         """Which slices ``stage`` learns from: ``healthy``, ``balanced`` (half healthy, half diseased) or ``any``."""
         return "any" if self.config.lesson.leave_out else "healthy"
+
+    def neighbours_in(self, stage: str) -> int:
+        """Slices on each side that ``stage`` looks at beside each slice."""
+        return self.neighbours
 
     def task(self, batch: Batch, stage: str, generator: torch.Generator) -> Task:
         """What ``stage`` is to learn from ``batch``: the loop makes it, and hands it to :meth:`losses`."""
@@ -203,6 +208,21 @@ class Method(nn.Module, ABC):
                 ``sequence`` > 1: on the rows of its run, of which the first is at a multiple of ``sequence``).
             tick: called once after each network call, :meth:`calls` times in all.
         """
+
+    def predict_among(
+        self,
+        around: Tensor | None,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        tick: Tick = no_tick,
+    ) -> Prediction:
+        """:meth:`predict` of slices whose neighbours are known, for methods that look at some (:attr:`neighbours`).
+
+        Args:
+            around: (B, 2 neighbours, C, H, W), see ``Batch.around``; None: each slice stands for its neighbours, too.
+        """
+        return self.predict(image, brain, generators, tick)
 
     def steer(self, image: Tensor, brain: Tensor, goal: Tensor, tick: Tick = no_tick) -> Tensor:
         """Slices (B, C, H, W) as they would be at ``goal``; eval mode, no gradient. For methods with ``steered_by``.

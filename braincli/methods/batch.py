@@ -26,6 +26,8 @@ class Batch:
             in the brain; None unless the method asks for it (``Method.tissue``).
         unsure: (B, 1, H, W) bool, tissue that may be diseased or not; None where the cohort names none.
         number: (B,) float32, what the cohort says of the slice's case under ``Method.column``; None unless asked for.
+        around: (B, 2 K, C, H, W) float32 in [0, 1], from below to above the K neighbours (``Method.neighbours``) on
+            each side; None unless asked for.
     """
 
     image: Tensor
@@ -36,6 +38,7 @@ class Batch:
     tissue: Tensor | None = None
     unsure: Tensor | None = None
     number: Tensor | None = None
+    around: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)

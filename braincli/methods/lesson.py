@@ -71,6 +71,9 @@ class Lesson(BaseModel):
             chosen = (drawn < self.plant).repeat_interleave(run)[: len(batch), None, None, None]
             image, alpha = torch.where(chosen, diseased, image), where * chosen
         parts: dict[str, Any] = vars(batch) | {"image": image}
+        if batch.around is not None and self.plant:  # a lesion reaches into the neighbours
+            change = (image - batch.image)[:, None]
+            parts["around"] = (batch.around + change).clamp(0, 1) * batch.around.ne(0)
         task = Task(**parts, target=batch.image, counts=batch.brain.expand_as(image), planted=alpha)
         return task if self.varies else replace(task, counts=self.counted(task))
 
@@ -83,6 +86,8 @@ class Lesson(BaseModel):
         drawn = augment.draw(shape, generator, strength=self.vary, drop=self.drop, alone=self.alone)  # type: ignore[arg-type]
         variation = repeat_rows(drawn, run, len(task)).to(task.image.device)
         parts = {name: getattr(task, name) for name in MOVED if getattr(task, name) is not None}
+        if task.around is not None:
+            parts |= {"around": task.around.flatten(1, 2), "shown": task.around.ne(0).any(dim=2)}
         if task.image is task.target:
             del parts["image"]
         moved: dict[str, Tensor] = {}
@@ -92,6 +97,10 @@ class Lesson(BaseModel):
         images = [moved["target"], *([moved["image"]] if "image" in moved else [])]
         target, *image = augment.recolour(torch.stack(images), moved["brain"], variation)
         changes: dict[str, Any] = moved | {"target": target, "image": image[0] if image else target}
+        if task.around is not None:
+            near = moved["around"].unflatten(1, task.around.shape[1:3]).transpose(0, 1)  # (2 K, B, C, H, W)
+            shown = changes.pop("shown").transpose(0, 1)[:, :, None]
+            changes["around"] = augment.recolour(near, shown, variation).transpose(0, 1)
         varied = replace(task, **changes)
         return replace(varied, counts=self.counted(varied))
 

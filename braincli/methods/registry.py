@@ -395,5 +395,5 @@ def options(
 
 def merged(preset: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """``preset``, overridden by ``settings``; of tables, the entries that ``settings`` does not name stay."""
-    both = {name for name, value in settings.items() if isinstance(value, Mapping) and name in preset}
+    both = {n for n, value in settings.items() if isinstance(value, Mapping) and isinstance(preset.get(n), Mapping)}
     return {**preset, **settings, **{name: {**preset[name], **settings[name]} for name in both}}

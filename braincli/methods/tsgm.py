@@ -37,7 +37,9 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
   smooth mean of the surroundings, since the slice itself is not shown. What is suspicious is hidden with a margin and
   redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. Close
   to it are IterMask2 (Liang et al. 2024, arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943), which
-  hide what is suspected, too; networks, training and order are ours.
+  hide what is suspected, too; networks, training and order are ours;
+- a network of its own that suspects (``suspect``, :mod:`braincli.methods.families.suspecting`), stage 4: it sees the
+  neighbouring slices, and its logit is averaged with the score network's looks, if there are any (``redraw.looks``).
 
 Deviations that remain, beside those named: the fusion's weights are those that the paper found, until calibration finds
 others (its search on training cases is not repeated); thresholds are calibrated (its code: Otsu's per slice); slices
@@ -71,8 +73,9 @@ from braincli.methods.base import (
     no_tick,
     present,
 )
-from braincli.methods.families.secondpass import Redraw, doubted, hide, suspected
+from braincli.methods.families.secondpass import Redraw, Redrawer, doubted, hide, suspected
 from braincli.methods.families.segmenter import segmentation_loss
+from braincli.methods.families.suspecting import Suspect, Suspector
 from braincli.methods.families.translation import Translation, TranslationConfig
 from braincli.methods.lengths import Decay, Epochs, Length
 from braincli.methods.presets import (
@@ -112,6 +115,7 @@ class TSGMConfig(TranslationConfig):
     spread: float = 0.1
     restore_rate: float = 1e-4
     redraw: Redraw | None = None  # a second pass redraws what the first one suspects (ours)
+    suspect: Suspect | None = None  # a network that suspects and does nothing else (ours)
     # sampling
     sampler: samplers.SamplerName = "predictor-corrector"
     steps: int = Field(default=1000, ge=1)  # levels between sigma_min and the start
@@ -125,6 +129,10 @@ class TSGMConfig(TranslationConfig):
     def _stacked(self) -> Self:
         if self.redraw and self.contrasts != "stacked":
             raise ValueError("redraw needs contrasts = stacked")
+        if self.suspect and not self.redraw:
+            raise ValueError("suspect needs redraw")
+        if self.redraw and not self.redraw.looks and not self.suspect:
+            raise ValueError("redraw.looks = 0 needs suspect")
         return self
 
     @property
@@ -140,10 +148,10 @@ REFERENCE: Preset = {
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
     "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4,
-    "redraw": {"own": True, "looks": 4, "caution": 1.25, "temperature": 0.3},
+    "redraw": {"own": True, "looks": 4, "caution": 1.25, "temperature": 0.3}, "suspect": {},
     "lesson": LEFT_OUT | {"alone": 0.2, "plant": 0.9, "transplant": 0.67}, "sampler": "ddim", "steps": 3,
-    "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600}, "train_batch": 16, "warmup": 200,
-    "decay": "cosine",
+    "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600, "suspect": 3600}, "train_batch": 16,
+    "warmup": 200, "decay": "cosine",
     "map": COMPACT_MAP | {"weights": TSGM_WEIGHTS},
 }  # fmt: skip
 
@@ -159,14 +167,16 @@ class TSGM(Translation):
         "compact": COMPACT,
         "tiny": COMPACT | CYCLEGAN_TINY | {
             "width": 8, "multipliers": (1, 2), "steps": 2, "redraw": {"width": 8, "multipliers": (1, 2)},
-            "train_steps": {"translate": 4, "restore": 6, "redraw": 6},
+            "suspect": {"widths": (8, 16), "neighbours": 1},
+            "train_steps": {"translate": 4, "restore": 6, "redraw": 6, "suspect": 6},
         },
     }  # fmt: skip
 
     def __init__(self, config: TSGMConfig, *, channels: int, size: tuple[int, int]) -> None:
         super().__init__(config, channels=channels, size=size)
         c = config
-        self.stages = ("translate", "restore", *(["redraw"] if c.redraw else []))
+        more = {"redraw": c.redraw, "suspect": c.suspect}
+        self.stages = ("translate", "restore", *(name for name, options in more.items() if options))
         mirrored, suspicion = (self.folded, 1) if c.redraw else (0, 0)
         self.score = NCSNpp(
             2 * self.folded + mirrored, self.folded + suspicion, width=c.width, multipliers=c.multipliers,
@@ -183,22 +193,31 @@ class TSGM(Translation):
             with torch.no_grad():  # before it has learnt anything, it suspects little
                 assert self.score.out.bias is not None
                 self.score.out.bias[-(c.patch**2) :] = RARE
-            self.redraw = NCSNpp(
-                3 * self.folded + 1, self.folded, width=c.redraw.width, multipliers=c.redraw.multipliers,
-                blocks=c.redraw.blocks, attention=(), fir=False, pyramids=False, patch=c.patch,
-            )  # fmt: skip
-            self.redrawing = Centred(c.redraw.spread)
+            self.redraw = Redrawer(c.redraw, self.folded, c.patch)
             self.stride = max(self.stride, self.redraw.stride)
+        if c.suspect:
+            self.suspect = Suspector(c.suspect, self.folded)
+            self.neighbours = c.suspect.neighbours
+            self.stride = max(self.stride, self.suspect.stride)
 
     def sampling(self, stage: str) -> Sampling:
-        """Stage 1 needs both kinds of slices, the others any tissue that is known to be free of lesions."""
-        if stage == "translate":
+        """Stage 1 needs both kinds of slices, and so does suspicion that known lesions teach; the others any tissue
+        that is known to be free of lesions."""
+        if stage == "translate" or (stage == "suspect" and self.config.redraw and self.config.redraw.own):
             return super().sampling(stage)
         return "any" if self.config.lesson.leave_out else "healthy"
+
+    def neighbours_in(self, stage: str) -> int:
+        """Suspicion alone looks at them."""
+        return self.neighbours if stage == "suspect" else 0
 
     def optimizers(self, stage: str) -> dict[str, torch.optim.Optimizer]:
         if stage == "translate":
             return super().optimizers(stage)
+        if stage == "suspect":
+            assert self.config.suspect is not None
+            c = self.config.suspect
+            return {stage: torch.optim.AdamW(self.suspect.parameters(), lr=c.rate, weight_decay=c.decay)}
         network = self.redraw if stage == "redraw" else self.score
         return {stage: torch.optim.Adam(network.parameters(), lr=self.config.restore_rate)}
 
@@ -208,6 +227,9 @@ class TSGM(Translation):
         y = G(x) but for the rows that the lesson plants a lesion into; stage 3 hides parts of them."""
         if stage == "translate":
             return self.split(Lesson().task(batch, generator))
+        if stage == "suspect":
+            assert self.config.suspect is not None
+            return self.config.suspect.lesson.task(batch, generator)
         lesson = self.config.lesson
         task = self.split(lesson.planted(batch, generator))
         if lesson.plant < 1:
@@ -220,8 +242,13 @@ class TSGM(Translation):
         return hide(task, generator) if stage == "redraw" else task
 
     def losses(self, batch: Task, stage: str, generator: torch.Generator) -> Losses:
-        stages = {"translate": self.translation_losses, "restore": self._restoration_losses}
-        yield from stages.get(stage, self._redraw_losses)(batch, generator)
+        if stage == "translate":
+            yield from self.translation_losses(batch, generator)
+        elif stage == "restore":
+            yield from self._restoration_losses(batch, generator)
+        else:
+            loss = self.redraw.loss(batch, generator) if stage == "redraw" else self._suspicion_loss(batch)
+            yield stage, loss, {stage: loss.detach()}
 
     def _restoration_losses(self, batch: Task, generator: torch.Generator) -> Losses:
         """Denoising score matching of the healthy slice given its diseased partner (TSGM Eq. 7, corrected)."""
@@ -237,23 +264,28 @@ class TSGM(Translation):
             loss, logs["suspicion"] = loss + SUSPICION * suspicion, suspicion.detach()
         yield "restore", loss, logs
 
-    def _redraw_losses(self, batch: Task, generator: torch.Generator) -> Losses:
-        """Denoising score matching of what is hidden, given what lies around it."""
-        assert self.config.redraw is not None and batch.hidden is not None
-        c, hidden = self.config.redraw, batch.hidden
-        filled = fill(batch.image, batch.brain & ~hidden, hidden)
-        noisy, sigma = noised(torch.where(hidden, batch.target, filled), c.sigma_min, c.sigma_max, generator)
-        clean = self._inpaint(noisy, sigma, filled, hidden)
-        error = self.redrawing.weight(sigma)[:, None, None, None] * (clean - batch.target) ** 2
-        loss = masked_mean(error, batch.counts)
-        yield "redraw", loss, {"redraw": loss.detach()}
+    def _suspicion_loss(self, batch: Task) -> Tensor:
+        """Cross-entropy and Dice of where slices are diseased."""
+        assert self.config.redraw is not None and self.config.suspect is not None
+        logit = self.suspect(batch.image, batch.around).float()
+        return segmentation_loss(logit, *suspected(batch, own=self.config.redraw.own), self.config.suspect.dice)
 
     def predict(
         self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], tick: Tick = no_tick
     ) -> Prediction:
+        return self.predict_among(None, image, brain, generators, tick)
+
+    def predict_among(
+        self,
+        around: Tensor | None,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        tick: Tick = no_tick,
+    ) -> Prediction:
         c = self.config
         if c.redraw:
-            return self._in_two_passes(image, brain, generators, tick)
+            return self._in_two_passes(image, brain, generators, tick, around)
         highest = c.sigma_start or c.sigma_max
         centre = image if c.centred or c.sigma_start else torch.zeros_like(image)
         x = samplers.start(centre, c.prior or highest, generators)
@@ -265,21 +297,21 @@ class TSGM(Translation):
         return Prediction(restored=x.float().clamp(0, 1) * (brain & present(image)))
 
     def _in_two_passes(
-        self, image: Tensor, brain: Tensor, generators: Sequence[torch.Generator], tick: Tick
+        self,
+        image: Tensor,
+        brain: Tensor,
+        generators: Sequence[torch.Generator],
+        tick: Tick,
+        around: Tensor | None,
     ) -> Prediction:
-        """What the score network suspects is drawn anew from what lies around; the rest stays as it is."""
+        """What is suspected is drawn anew from what lies around; the rest stays as it is."""
         assert self.config.redraw is not None
-        c, sigma, logit = self.config.redraw, self.config.sigma_max, image.new_zeros(())
-        for _ in range(c.looks):
-            x = samplers.start(image, sigma, generators)
-            logit = logit + self._denoise(x, x.new_full((1,), sigma), image)[1].float() / c.looks
-            tick()
-        suspicion = doubted(logit, image, c.caution).sigmoid() * brain
-        around = 2 * c.margin + 1
-        hidden = (F.max_pool2d(suspicion, around, stride=1, padding=c.margin) > c.doubt) & brain
+        c = self.config.redraw
+        suspicion = self._suspicion(image, generators, tick, around).sigmoid() * brain
+        hidden = (F.max_pool2d(suspicion, 2 * c.margin + 1, stride=1, padding=c.margin) > c.doubt) & brain
         rows, restored = hidden.flatten(1).any(dim=1).nonzero()[:, 0], image.clone()
         if len(rows) == 0:
-            for _ in range(c.looks, self.calls()):
+            for _ in range(self._calls_to_suspect(), self.calls()):
                 tick()
             return Prediction(restored, suspicion=suspicion)
         chosen = [generators[row] for row in rows.tolist()]
@@ -287,12 +319,30 @@ class TSGM(Translation):
         filled = fill(seen, brain[rows] & ~hole, hole)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            return self._inpaint(noisy, sigma[:1], filled, hole)
+            return self.redraw.denoise(noisy, sigma[:1], filled, hole)
 
         x = samplers.start(filled, c.temperature * c.sigma_max, chosen)
         drawn = self._sample(denoise, x, c.sigma_min, c.sigma_max, chosen, tick).float().clamp(0, 1)
         restored[rows] = torch.where(hole, drawn * present(seen), seen)
         return Prediction(restored, suspicion=suspicion)
+
+    def _suspicion(
+        self, image: Tensor, generators: Sequence[torch.Generator], tick: Tick, around: Tensor | None
+    ) -> Tensor:
+        """(B, 1, H, W) logit: the mean of what the score network and the one that does nothing else say."""
+        assert self.config.redraw is not None
+        c, sigma, said = self.config.redraw, self.config.sigma_max, []
+        if c.looks:
+            logit = image.new_zeros(())
+            for _ in range(c.looks):
+                x = samplers.start(image, sigma, generators)
+                logit = logit + self._denoise(x, x.new_full((1,), sigma), image)[1].float() / c.looks
+                tick()
+            said.append(doubted(logit, image, c.caution))
+        if self.config.suspect:
+            said.append(self.suspect.both_ways(image, around).float())
+            tick()
+        return torch.stack(said).mean(dim=0)
 
     def _sample(
         self,
@@ -314,7 +364,10 @@ class TSGM(Translation):
     def calls(self) -> int:
         c = self.config
         sampled = samplers.calls(c.sampler, c.steps, c.corrector_steps, corrector_first=c.corrector_first)
-        return sampled + (c.redraw.looks if c.redraw else 0)
+        return sampled + self._calls_to_suspect()
+
+    def _calls_to_suspect(self) -> int:
+        return (self.config.redraw.looks if self.config.redraw else 0) + (self.config.suspect is not None)
 
     def _denoise(self, noisy: Tensor, sigma: Tensor, diseased: Tensor) -> tuple[Tensor, Tensor]:
         """The healthy slice (B, C, H, W), and the logit of suspicion (B, 1, H, W); without redraw the latter is empty.
@@ -332,15 +385,6 @@ class TSGM(Translation):
 
         clean = self.precondition.denoise(network, noisy, sigma, diseased)
         return clean, more[0]
-
-    def _inpaint(self, noisy: Tensor, sigma: Tensor, filled: Tensor, hidden: Tensor) -> Tensor:
-        """The healthy slice (B, C, H, W), where ``hidden`` (B, 1, H, W) is known as smooth as in ``filled`` only."""
-
-        def network(joint: Tensor, log_sigma: Tensor) -> Tensor:
-            mirrored = joint[:, self.channels :].flip(3)
-            return self.redraw(torch.cat([joint, mirrored, hidden.to(joint)], dim=1), log_sigma)
-
-        return self.redrawing.denoise(network, noisy, sigma, filled)
 
     def _network(self, joint: Tensor, log_sigma: Tensor) -> Tensor:
         """The score network on (B, 2 C, H, W) at (B,) or (1,); single-contrast models get every contrast as a row."""

@@ -22,8 +22,8 @@ VALUES = {  # by option: what yes and no are called today
 # options of training that methods had of which nothing is trained
 UNTRAINED = ("threshold",)
 OF_TRAINING = {"train_steps", "train_batch", "ema", "clip_norm", "warmup", "decay", "contrasts", "lesson"}
-# options that models of format 1 did not have, and presets have by now
-LACKED: dict[str, Settings] = {"tsgm": {"redraw": None}}
+# options that earlier models did not have, and presets have by now
+LACKED: dict[str, Settings] = {"tsgm": {"redraw": None, "suspect": None}}
 
 
 def description(content: Settings) -> Settings:
@@ -32,9 +32,10 @@ def description(content: Settings) -> Settings:
     if not isinstance(settings, dict) or not isinstance(maps, dict):
         return content
     method = str(content.get("method"))
+    lacked = LACKED.get(method, {})
     if content.get("format", 1) != 1:
-        return content | {"settings": _used(method, settings)} if method in UNTRAINED else content
-    today = LACKED.get(method, {}) | settings_of(method, settings)
+        return content | {"settings": _used(method, lacked | settings)}
+    today = lacked | settings_of(method, settings)
     today = {name: value for name, value in today.items() if name not in ("slices", "map")}  # these stand beside them
     return content | {"format": 2, "settings": today, "map": MAP | maps}
 

@@ -138,7 +138,8 @@ def _begun(config: TrainConfig, device: torch.device) -> LoadedModel:
 
 
 def take_over(method: Method, begun: LoadedModel) -> None:
-    """Give ``method`` the weights of ``begun``; parts that a model folder does not hold stay fresh.
+    """Give ``method`` the weights of ``begun``; parts that a model folder does not hold stay fresh, and so does a
+    network that ``begun`` does not have.
 
     Raises:
         UsageError: a network has another shape.
@@ -154,8 +155,14 @@ def take_over(method: Method, begun: LoadedModel) -> None:
             f"The options given do not fit the networks of {begun.info.name}.",
             "With --init, leave widths, patches and the like as they are.",
         ) from None
-    if missing := held - set(weights):
+    missing = {name for name in held - set(weights) if _part(name) in map(_part, weights)}
+    if missing:
         raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
+
+
+def _part(parameter: str) -> str:
+    """The network that a parameter belongs to."""
+    return parameter.partition(".")[0]
 
 
 def _resolved(config: TrainConfig, method: Method) -> TrainConfig:

@@ -16,6 +16,7 @@ from braincli.methods.base import Batch, Sampling
 from braincli.training.store import OPTIONAL, SliceStore
 
 PARTS = ("image", "brain", "label", "lesion", "position")
+STRIDES = (1, 5)  # slices from a neighbour to the next one, from and below
 SHARE = 0.5  # of the GPU's free memory that the store may take
 
 
@@ -29,19 +30,21 @@ class Source:
         self.resident = device.type == "cuda" and size < SHARE * torch.cuda.mem_get_info(device)[0]
         self.whole = {n: torch.from_numpy(np.array(getattr(store, n))).to(device) for n in self.parts if self.resident}
 
-    def batch(self, rows: np.ndarray) -> Batch:
-        """Slices ``rows`` on the device."""
-        if self.resident:
-            index = self._sent(rows)
-            parts = {name: tensor[index] for name, tensor in self.whole.items()}
-        else:
-            parts = {name: self._read(name, rows) for name in self.parts}
+    def batch(self, rows: np.ndarray, around: np.ndarray | None = None) -> Batch:
+        """Slices ``rows`` on the device, with their neighbours ``around`` (B, 2 K), where these are wanted."""
+        parts = {name: self._part(name, rows) for name in self.parts}
         image = parts["image"].float() / 255 * parts["brain"]
+        near: Tensor | None = None
+        if around is not None and around.size:
+            seen = (self._part(name, around.ravel()) for name in ("image", "brain"))
+            near = (next(seen).float() / 255 * next(seen)).unflatten(0, around.shape)
         tissue = parts["tissue"].float() / 255 if "tissue" in parts else None
         given = parts["brain"], parts["label"].long(), parts["lesion"], parts["position"]
-        return Batch(image, *given, tissue, parts.get("unsure"), parts.get("number"))
+        return Batch(image, *given, tissue, parts.get("unsure"), parts.get("number"), near)
 
-    def _read(self, name: str, rows: np.ndarray) -> Tensor:
+    def _part(self, name: str, rows: np.ndarray) -> Tensor:
+        if self.resident:
+            return self.whole[name][self._sent(rows)]
         return self._sent(getattr(self.store, name)[rows])
 
     def _sent(self, array: np.ndarray) -> Tensor:
@@ -63,7 +66,7 @@ class Feed:
 
     Args:
         pools: what to draw from, see :func:`pools`.
-        size: slices per shard, in runs of ``run`` adjacent ones.
+        size: slices per shard, in runs of ``run`` adjacent ones. neighbours: of each slice, see :func:`around`.
         seeds: one seed per shard of a step.
 
     Attributes:
@@ -71,9 +74,16 @@ class Feed:
     """
 
     def __init__(
-        self, source: Source, pools: list[np.ndarray], size: int, run: int, seeds: Callable[[int], list[int]]
+        self,
+        source: Source,
+        pools: list[np.ndarray],
+        size: int,
+        run: int,
+        seeds: Callable[[int], list[int]],
+        neighbours: int = 0,
     ) -> None:
         self.source, self.pools, self.size, self.run, self.seeds = source, pools, size, run, seeds
+        self.neighbours = neighbours
         self.waited = 0.0
         ahead = source.device.type != "cpu" and not source.resident
         self._reader = ThreadPoolExecutor(1) if ahead else None
@@ -100,7 +110,8 @@ class Feed:
     def _shard(self, seed: int) -> Draw:
         """Slices are chosen on the CPU, which reads them; all else is drawn where it is needed."""
         generator = torch.Generator().manual_seed(seed)
-        batch = self.source.batch(choose(self.pools, self.size, generator, self.run))
+        rows = choose(self.pools, self.size, generator, self.run)
+        batch = self.source.batch(rows, around(self.source.store, rows, self.neighbours, generator))
         if self.source.device.type != "cpu":
             generator = torch.Generator(self.source.device).manual_seed(seed)
         return Draw(batch, generator)
@@ -127,6 +138,21 @@ def pools(store: SliceStore, sampling: Sampling, stage: str) -> list[np.ndarray]
             "Put lesion masks (*_seg.nii.gz) beside the scans, or mark healthy cases in a manifest (group = healthy).",
         )
     return drawn_from
+
+
+def around(store: SliceStore, rows: np.ndarray, neighbours: int, generator: torch.Generator) -> np.ndarray:
+    """(B, 2 ``neighbours``) indices of the slices below and above ``rows``, from below to above.
+
+    Each row has another distance between them, of :data:`STRIDES` slices, as scans have slices of other thickness.
+    Where a case ends its last slice stands for those beyond it.
+    """
+    if not neighbours:
+        return np.empty((len(rows), 0), int)
+    strides = torch.randint(*STRIDES, (len(rows),), generator=generator).numpy()
+    case = np.asarray(store.case)  # in order
+    first, last = (np.searchsorted(case, case[rows], side)[:, None] for side in ("left", "right"))
+    steps = np.delete(np.arange(-neighbours, neighbours + 1), neighbours)
+    return (rows[:, None] + strides[:, None] * steps).clip(first, last - 1)
 
 
 def spread(store: SliceStore, count: int) -> np.ndarray:

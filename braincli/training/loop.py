@@ -227,6 +227,7 @@ class _Run:
                 self.batch // self.shards,
                 method.sequence,
                 seeds,
+                method.neighbours_in(name),
             ),
             stepper=self._stepper(
                 method,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braincli.methods.base import Method
-from braincli.training.data import Source
+from braincli.training.data import Source, around
 from braincli.training.store import SliceStore
 
 ROWS = 4
@@ -32,10 +32,11 @@ def restored_slices(method: Method, store: SliceStore, seed: int = 0) -> Iterato
     if method.sequence > 1:  # whole runs of adjacent slices; the first of each is shown
         rows = (rows[:, None] + np.arange(method.sequence)).clip(max=len(store) - 1).ravel()
     device = next(method.parameters()).device
-    batch = Source(store, torch.device("cpu")).batch(rows).to(device)
+    near = around(store, rows, method.neighbours, torch.Generator().manual_seed(seed))
+    batch = Source(store, torch.device("cpu")).batch(rows, near).to(device)
     generators = [torch.Generator().manual_seed(seed + row) for row in range(len(rows))]
     with torch.inference_mode():
-        prediction = method.predict(batch.image, batch.brain, generators)
+        prediction = method.predict_among(batch.around, batch.image, batch.brain, generators)
     for row in range(0, len(rows), method.sequence):
         image = batch.image[row]
         if prediction.restored is not None:

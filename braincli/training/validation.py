@@ -60,7 +60,8 @@ class Validation:
         for number in range(max(1, DRAWN // self.batch)):
             seed = parallel.seed(self.seed, method.stages.index(stage), number)
             chosen = data.choose(pools, self.batch, torch.Generator().manual_seed(seed), method.sequence)
-            batch, generator = source.batch(chosen), torch.Generator(fabric.device).manual_seed(seed)
+            around = data.around(self.store, chosen, method.neighbours_in(stage), torch.Generator().manual_seed(seed))
+            batch, generator = source.batch(chosen, around), torch.Generator(fabric.device).manual_seed(seed)
             with fabric.autocast():
                 values.append(method.criterion(batch, stage, generator).float())
         value = parallel.total(fabric, [float(torch.stack(values).mean())])[0] / fabric.world_size

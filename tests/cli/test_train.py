@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow  # processes of their own, minutes in all
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (48, 56, 14)
 TINY = [
-    "--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--steps", "redraw=1", "--device", "cpu",
-    "--batch", "2",
+    "--preset", "tiny", "--steps", "translate=1", "--steps", "restore=2", "--steps", "redraw=1", "--steps", "suspect=1",
+    "--device", "cpu", "--batch", "2",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_train_writes_a_self_describing_folder(trained: Path) -> None:
     content = json.loads((trained / "model.json").read_text())
     assert content["method"] == "tsgm" and content["preset"] == "tiny"
     assert set(content["training"]["cases"]) == {"a", "b"}
-    assert content["training"]["steps"] == {"translate": 1, "restore": 2, "redraw": 1}
+    assert content["training"]["steps"] == {"translate": 1, "restore": 2, "redraw": 1, "suspect": 1}
     card = (trained / "README.md").read_text()
     assert "Not calibrated yet" in card and "Research use only" in card
 
@@ -108,7 +108,7 @@ def test_out_of_time_then_resume(cohort: Path, tmp_path: Path) -> None:
     arguments = ["train", "--data", cohort / "train", "-o", out, *TINY]
     code, _, words = run(*arguments, "--max-time", "0.00001")
     assert code == 0 and "time is up: checkpoint written at step 0 of translate" in words and "--resume" in words
-    assert not (out / "model.json").exists() and "slow is no model yet: stage redraw has not begun" in words
+    assert not (out / "model.json").exists() and "slow is no model yet: stage suspect has not begun" in words
     code, _, words = run(*arguments)
     assert code == 2 and "unfinished training" in words
     code, _, words = run("detect", cohort / "val" / "c", "--model", out, "-o", tmp_path / "found")
@@ -163,11 +163,11 @@ def test_dry_run_then_the_saved_options_make_the_same_model(cohort: Path, tmp_pa
     file = tmp_path / "mine.toml"
     file.write_text('preset = "tiny"\nseed = 3\nbatch = 2\n[steps]\ntranslate = 1\n[settings]\nrestore_rate = 1e-3\n')
     one, two = tmp_path / "one", tmp_path / "two"
-    code, _, words = run(
-        *common, "-o", one, "--config", file, "--steps", "restore=2", "--steps", "redraw=1", "--dry-run"
-    )
+    few = ["--steps", "restore=2", "--steps", "redraw=1", "--steps", "suspect=1"]
+    code, _, words = run(*common, "-o", one, "--config", file, *few, "--dry-run")
     assert code == 0 and "dry run" in words
-    assert "healthy" in words and "score " in words and "steps of 2 slices: translate 1, restore 2, redraw 1" in words
+    assert "healthy" in words and "score " in words
+    assert "steps of 2 slices: translate 1, restore 2, redraw 1, suspect 1" in words
     plan = tomllib.loads((one / "work" / "train.toml").read_text())
     assert (plan["seed"], plan["batch"], plan["settings"]["restore_rate"]) == (3, 2, 1e-3)
     assert not (one / "metrics.jsonl").exists() and not (one / "model.json").exists()
@@ -242,10 +242,11 @@ def test_a_training_begins_with_the_weights_of_another(trained: Path, cohort: Pa
         common = ["--data", cohort / "val", "-o", tmp_path / name, "--init", trained, "--steps", "translate=0"]
         return run("train", *common, *arguments, "--device", "cpu")
 
-    code, _, words = begin("same", "--steps", "restore=0", "--steps", "redraw=0")
+    code, _, words = begin("same", "--steps", "restore=0", "--steps", "redraw=0", "--steps", "suspect=0")
     assert code == 0, words
     assert same_weights(tmp_path / "same", trained)
-    code, _, words = begin("further", "--steps", "restore=2", "--set", "lesson.alone=0.5", "--snapshot-every", 2)
+    few = ["--steps", "restore=2", "--steps", "suspect=1"]
+    code, _, words = begin("further", *few, "--set", "lesson.alone=0.5", "--snapshot-every", 2)
     assert code == 0, words
     before, after = (read_info(folder) for folder in (trained, tmp_path / "further"))
     alone = before.options.lesson.model_copy(update={"alone": 0.5})  # type: ignore[attr-defined]
@@ -266,7 +267,8 @@ def test_snapshots_are_models(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     code, _, words = run("train", "--data", cohort / "train", "-o", out, *TINY, "--snapshot-every", 1)
     assert code == 0, words
-    assert {p.name for p in (out / "snapshots").iterdir()} == {"translate-1", "restore-1", "restore-2", "redraw-1"}
+    taken = {"translate-1", "restore-1", "restore-2", "redraw-1", "suspect-1"}
+    assert {p.name for p in (out / "snapshots").iterdir()} == taken
     half, same, last = (
         load_model(str(folder), torch.device("cpu")).method.score.state_dict()
         for folder in (out / "snapshots" / "restore-1", out / "snapshots" / "restore-2", out)

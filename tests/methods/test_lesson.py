@@ -56,6 +56,21 @@ def test_what_is_left_out() -> None:
     assert torch.equal(task.counts[2], task.brain[2].expand(4, -1, -1)) and not task.counts[0, 3].any()
 
 
+@pytest.mark.parametrize("plant", [0.0, 0.9])
+def test_neighbours_are_changed_as_their_slice_is(plant: float) -> None:
+    given = batch()
+    given = replace(given, around=given.image[:, None].expand(-1, 2, -1, -1, -1))
+    options: dict[str, Any] = {"vary": 1.0, "drop": 0.3, "plant": plant, "leave_out": True}
+    task, alone = made(given, **options), made(**options)
+    assert torch.equal(task.image, alone.image) and not torch.equal(task.image, given.image)
+    assert bool(task.with_planted.any()) == bool(plant)
+    assert task.around is not None
+    for near in task.around.unbind(dim=1):
+        torch.testing.assert_close(near, task.image)
+    plain = made(given)
+    assert plain.around is given.around, "a paper's lesson changes none"
+
+
 def test_planted_lesions_are_seen_and_not_asked_for() -> None:
     given = batch(200)
     task = made(given, plant=0.3)
@@ -209,7 +224,7 @@ def test_a_cohort_of_one_contrast_teaches_as_if_there_were_no_others(name: str) 
     only = given.with_image(given.image[:, 2:3])
     settings: dict[str, Any] = {"contrasts": "single", "lesson": {"vary": 0.0, "drop": 0.0, "plant": 0.0}}
     if name == "tsgm":
-        settings["redraw"] = None  # which needs all contrasts
+        settings |= {"redraw": None, "suspect": None}  # which need all contrasts
     found = []
     for images, channels, held in ((alone, 4, (2,)), (alone, 4, None), (only, 1, None)):
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ SIZE = (32, 24)
 
 def build(**settings: Any) -> Method:
     torch.manual_seed(0)
-    return registry.build("tsgm", preset="tiny", settings=settings, size=SIZE).eval()
+    return registry.build("tsgm", preset="tiny", settings={"suspect": None, **settings}, size=SIZE).eval()
 
 
 def restored(method: Method, ticks: list[tuple[int, int]] | None = None) -> torch.Tensor:
@@ -133,10 +133,72 @@ def test_what_is_not_suspected_stays_as_it_is() -> None:
 def test_a_stage_that_is_not_there_is_not_trained() -> None:
     assert build().stages == ("translate", "restore", "redraw")
     assert build(redraw=None).stages == ("translate", "restore")
+    assert build(suspect={"widths": (8, 16)}).stages == ("translate", "restore", "redraw", "suspect")
     with torch.device("meta"):
         assert registry.build("tsgm", preset="paper", size=(256, 256)).stages == ("translate", "restore")
     with pytest.raises(UsageError, match="redraw needs contrasts = stacked"):
         build(contrasts="single")
+    with pytest.raises(UsageError, match="suspect needs redraw"):
+        build(redraw=None, suspect={"widths": (8, 16)})
+    with pytest.raises(UsageError, match=r"redraw\.looks = 0 needs suspect"):
+        build(redraw={"width": 8, "multipliers": (1, 2), "looks": 0})
+
+
+def slices_with_neighbours(rows: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    brain = torch.zeros(rows, 1, *SIZE, dtype=torch.bool)
+    brain[:, :, 4:28, 4:20] = True
+    around = torch.rand(rows, 2, 4, *SIZE, generator=rng) * brain[:, None]
+    return torch.rand(rows, 4, *SIZE, generator=rng) * brain, brain, around
+
+
+@pytest.mark.parametrize("looks", [0, 2])
+def test_the_network_that_suspects_sees_neighbours_and_both_sides(looks: int) -> None:
+    method = build(
+        suspect={"widths": (8, 16), "neighbours": 1}, redraw={"width": 8, "multipliers": (1, 2), "looks": looks}
+    )
+    assert method.neighbours == 1 and [method.neighbours_in(stage) for stage in method.stages] == [0, 0, 0, 1]
+    image, brain, around = slices_with_neighbours()
+    rngs, ticks = [torch.Generator().manual_seed(row) for row in range(len(image))], []
+
+    def suspicion(around: torch.Tensor | None, flip: bool = False) -> torch.Tensor:
+        parts = [None if part is None else part.flip(-1) if flip else part for part in (around, image, brain)]
+        with torch.inference_mode():
+            made = method.predict_among(*parts, rngs, lambda: ticks.append(None)).suspicion  # type: ignore[arg-type]
+        assert made is not None
+        return made.flip(-1) if flip else made
+
+    told = suspicion(around)
+    assert len(ticks) == method.calls() and not told[~brain].any()
+    assert not torch.equal(told, suspicion(None)), "neighbours matter"
+    if not looks:
+        torch.testing.assert_close(told, suspicion(around, flip=True), msg="both sides are one")
+        repeated = image[:, None].expand(-1, 2, -1, -1, -1)
+        assert torch.equal(suspicion(None), suspicion(repeated)), "who has none stands for them"
+
+
+def test_neighbours_show_the_contrasts_of_their_slice_alone() -> None:
+    method = build(suspect={"widths": (8, 16), "neighbours": 1})
+    image, _, around = slices_with_neighbours()
+    image[:, 1:] = 0
+    with torch.inference_mode():
+        told = method.suspect(image, around)
+        around[:, :, 1:] = 0
+        assert torch.equal(told, method.suspect(image, around))
+
+
+def test_suspicion_learns_from_rows_as_they_are_and_from_planted_lesions() -> None:
+    redraw = {"width": 8, "multipliers": (1, 2), "own": True}
+    method = build(suspect={"widths": (8, 16), "neighbours": 1}, redraw=redraw)
+    assert method.sampling("suspect") == "balanced" and build(suspect={}).sampling("suspect") == "any"
+    image, brain, around = slices_with_neighbours(40)
+    lesion = torch.zeros_like(brain)
+    lesion[:20, :, 8:12, 6:10] = True
+    batch = Batch(image, brain, lesion.flatten(1).any(1).long(), lesion, torch.zeros(40), around=around)
+    task = method.task(batch, "suspect", torch.Generator().manual_seed(0))
+    assert 0 < int(task.with_planted.sum()) < 40 and task.around is not None and task.around.shape == around.shape
+    _, known = suspected(task, own=True)
+    assert torch.equal(known, task.brain), "no row is the CycleGAN's"
 
 
 def test_own_lesions_teach_suspicion_up_to_their_rim() -> None:

@@ -50,6 +50,22 @@ def test_a_store_on_the_device_gives_the_same_batches_as_one_on_disk() -> None:
     assert not one.image[~one.brain.expand_as(one.image)].any()
 
 
+def test_neighbours_lie_in_the_same_case_evenly_apart() -> None:
+    slices = store()
+    slices.case[12:] = 1
+    rows = np.array([0, 1, 6, 11, 12, 20, 29] * 8)
+    near = data.around(slices, rows, 2, torch.Generator().manual_seed(0))
+    assert near.shape == (len(rows), 4) and (slices.case[near] == slices.case[rows][:, None]).all()
+    inner = rows == 20
+    strides = near[inner, 2] - 20
+    assert set(strides) == {1, 2, 3, 4} and (near[inner] == 20 + strides[:, None] * [-2, -1, 1, 2]).all()
+    assert (near[rows == 12, :2] == 12).all() and (near[rows == 11, 2:] == 11).all(), "a case's last stands for more"
+    batch = data.Source(slices, torch.device("cpu")).batch(rows, near)
+    alone = data.Source(slices, torch.device("cpu")).batch(near[:, 3])
+    assert batch.around is not None and torch.equal(batch.around[:, 3], alone.image)
+    assert data.around(slices, rows, 0, torch.Generator()).shape == (len(rows), 0)
+
+
 def test_reading_ahead_changes_nothing() -> None:
     plain, ahead = (feed(data.Source(store(), torch.device("cpu"))) for _ in range(2))
     ahead._reader = data.ThreadPoolExecutor(1)

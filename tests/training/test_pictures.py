@@ -67,7 +67,7 @@ def test_the_same_diseased_slices_each_time() -> None:
 
 def test_methods_that_only_score_show_slice_and_score(monkeypatch: pytest.MonkeyPatch) -> None:
     method = toymethod.fresh().eval()
-    monkeypatch.setattr(method, "predict", lambda image, brain, generators: Prediction(None, 0.5 * brain))
+    monkeypatch.setattr(method, "predict", lambda image, brain, *rest: Prediction(None, 0.5 * brain))
     picture = dict(restored_slices(method, toymethod.store()))["slice-1"]
     height, width = toymethod.SIZE
     assert picture.shape == (1, 2 * height, 4 * width) and picture[0, height:].max() == 0.5

@@ -126,7 +126,7 @@ def test_adversarial_stages_keep_their_last_weights() -> None:
     built = {name: registry.build(name, preset="tiny") for name in ("tsgm", "cyclegan", "fanogan", "isct", "sadm")}
     judged = {name: [stage for stage in method.stages if method.is_judged(stage)] for name, method in built.items()}
     assert judged == {
-        "tsgm": ["restore", "redraw"], "cyclegan": [], "fanogan": ["encode"], "isct": ["segment"],
+        "tsgm": ["restore", "redraw", "suspect"], "cyclegan": [], "fanogan": ["encode"], "isct": ["segment"],
         "sadm": ["pretrain", "main", "segment"],
     }  # fmt: skip
 

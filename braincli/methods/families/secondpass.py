@@ -1,6 +1,6 @@
 """The second pass of TSGM's preset ``compact``: what a first pass suspects is hidden and drawn anew (ours).
 
-Here are its options, what teaches suspicion, and what is hidden in training.
+Here are its options, its network, what teaches suspicion, and what is hidden in training.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from braincli.anomalies import hiding
+from braincli.anomalies.filling import fill
 from braincli.diffusion import draws
-from braincli.methods.batch import Task, present
+from braincli.diffusion.noise import noised
+from braincli.diffusion.preconditioning import Centred
+from braincli.methods.batch import Task, masked_mean, present
+from braincli.networks.ncsnpp import NCSNpp
 
 
 class Redraw(BaseModel):
@@ -26,8 +30,8 @@ class Redraw(BaseModel):
         doubt: what is more suspicious than this is redrawn, and ``margin`` pixels around it.
         own: the lesions that slices hold themselves, as far as these are known, teach suspicion beside planted ones.
         plain: share of the rows without a planted lesion that are seen as they are, not as the CycleGAN's partner.
-        looks: draws of noise that suspicion is the mean of. temperature: share of the prior's noise that redrawing
-            begins with; less is smoother.
+        looks: draws of noise that the score network's suspicion is the mean of; 0: it is not asked.
+        temperature: share of the prior's noise that redrawing begins with; less is smoother.
         caution: lowers its logit, since lesions are rarer in scans than in training; a value for all, or one per
             contrast, of which a slice takes the highest among those that it shows: FLAIR speaks up, T1 whispers.
     """
@@ -44,9 +48,39 @@ class Redraw(BaseModel):
     margin: int = Field(default=2, ge=0)
     own: bool = False
     plain: float = Field(default=0.0, ge=0, le=1)
-    looks: int = Field(default=1, ge=1)
+    looks: int = Field(default=1, ge=0)
     caution: float | tuple[float, ...] = 0.0
     temperature: float = Field(default=1.0, ge=0)
+
+
+class Redrawer(NCSNpp):
+    """Healthy tissue for hidden regions: a diffusion model whose prior is the smooth mean of what lies around them."""
+
+    def __init__(self, options: Redraw, channels: int, patch: int) -> None:
+        super().__init__(
+            3 * channels + 1, channels, width=options.width, multipliers=options.multipliers, blocks=options.blocks,
+            attention=(), fir=False, pyramids=False, patch=patch,
+        )  # fmt: skip
+        self.options, self.channels, self.precondition = options, channels, Centred(options.spread)
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, filled: Tensor, hidden: Tensor) -> Tensor:
+        """The healthy slice (B, C, H, W), where ``hidden`` (B, 1, H, W) is known as smooth as in ``filled`` only."""
+
+        def network(joint: Tensor, log_sigma: Tensor) -> Tensor:
+            mirrored = joint[:, self.channels :].flip(3)
+            return self(torch.cat([joint, mirrored, hidden.to(joint)], dim=1), log_sigma)
+
+        return self.precondition.denoise(network, noisy, sigma, filled)
+
+    def loss(self, batch: Task, generator: torch.Generator) -> Tensor:
+        """Denoising score matching of what ``batch`` hides, given what lies around it."""
+        assert batch.hidden is not None
+        c, hidden = self.options, batch.hidden
+        filled = fill(batch.image, batch.brain & ~hidden, hidden)
+        noisy, sigma = noised(torch.where(hidden, batch.target, filled), c.sigma_min, c.sigma_max, generator)
+        clean = self.denoise(noisy, sigma, filled, hidden)
+        error = self.precondition.weight(sigma)[:, None, None, None] * (clean - batch.target) ** 2
+        return masked_mean(error, batch.counts)
 
 
 def doubted(logit: Tensor, image: Tensor, caution: float | tuple[float, ...]) -> Tensor:
