@@ -34,9 +34,9 @@ def _normalised(norm: nn.InstanceNorm3d, x: Tensor) -> Tensor:
     mean, variance = (torch.zeros(rows.shape[1]) for _ in range(2))
     torch.batch_norm_update_stats(rows, mean, variance, 1.0)
     mean, variance = mean.view(together, channels), variance.view(together, channels) * (1 - 1 / len(rows))
-    joined = mean.mean(dim=0), variance.mean(dim=0) + mean.var(dim=0, unbiased=False)
-    repeated = (part.repeat(together) for part in (*joined, norm.weight, norm.bias))
-    out = functional.batch_norm(rows, *repeated, training=False, eps=norm.eps)
+    of_all = variance.mean(dim=0) + mean.var(dim=0, unbiased=False)
+    mean, of_all, weight, bias = (p.repeat(together) for p in (mean.mean(dim=0), of_all, norm.weight, norm.bias))
+    out = functional.batch_norm(rows, mean, of_all, weight, bias, training=False, eps=norm.eps)
     return out.view(*x.shape[:1], *x.shape[2:], channels).permute(0, 4, 1, 2, 3)
 
 
