@@ -38,8 +38,8 @@ Preset ``compact`` runs on a laptop CPU and deviates deliberately:
   redrawn by the sampler, everything else stays as it is to the bit, and the residual is weighed by the suspicion. Close
   to it are IterMask2 (Liang et al. 2024, arXiv:2406.02422) and MAD-AD (Beizaee et al. 2025, arXiv:2502.16943), which
   hide what is suspected, too; networks, training and order are ours;
-- a network of its own that suspects (``suspect``, :mod:`braincli.methods.families.suspecting`), stage 4: it sees the
-  neighbouring slices, and its logit is averaged with the score network's looks, if there are any (``redraw.looks``).
+- a network of its own that suspects (``suspect``, :mod:`braincli.methods.families.suspecting`), stage 4: it sees
+  each contrast alone, with the neighbouring slices; its logit is averaged with the score network's (``redraw.looks``).
 
 Deviations that remain, beside those named: the fusion's weights are those that the paper found, until calibration finds
 others (its search on training cases is not repeated); thresholds are calibrated (its code: Otsu's per slice); slices
@@ -148,7 +148,7 @@ REFERENCE: Preset = {
 COMPACT: Preset = CYCLEGAN_COMPACT | {
     "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "fir": False, "pyramids": False,
     "sigma_min": 0.01, "sigma_max": 20.0, "centred": True, "restore_rate": 6e-4,
-    "redraw": {"own": True, "looks": 4, "caution": 1.25, "temperature": 0.3}, "suspect": {},
+    "redraw": {"own": True, "looks": 2, "caution": 1.25, "temperature": 0.3}, "suspect": {},
     "lesson": LEFT_OUT | {"alone": 0.2, "plant": 0.9, "transplant": 0.67}, "sampler": "ddim", "steps": 3,
     "train_steps": {"translate": 450, "restore": 1800, "redraw": 3600, "suspect": 3600}, "train_batch": 16,
     "warmup": 200, "decay": "cosine",
@@ -340,7 +340,7 @@ class TSGM(Translation):
                 tick()
             said.append(doubted(logit, image, c.caution))
         if self.config.suspect:
-            said.append(self.suspect.both_ways(image, around).float())
+            said.append(self.suspect.each_alone(image, around).float())
             tick()
         return torch.stack(said).mean(dim=0)
 
