@@ -396,4 +396,4 @@ def options(
 def merged(preset: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """``preset``, overridden by ``settings``; of tables, the entries that ``settings`` does not name stay."""
     both = {n for n, value in settings.items() if isinstance(value, Mapping) and isinstance(preset.get(n), Mapping)}
-    return {**preset, **settings, **{name: {**preset[name], **settings[name]} for name in both}}
+    return {**preset, **settings, **{name: merged(preset[name], settings[name]) for name in both}}

@@ -13,6 +13,7 @@ from braincli.errors import UsageError
 from braincli.methods import registry
 from braincli.methods.base import Batch, Method
 from braincli.methods.families.secondpass import doubted, suspected
+from braincli.methods.families.suspecting import LESSON
 
 SIZE = (32, 24)
 
@@ -200,6 +201,19 @@ def test_of_several_contrasts_it_says_the_mean_of_what_it_says_of_each() -> None
     torch.testing.assert_close(told[0], torch.stack(alone)[:, 0].mean(dim=0))
     torch.testing.assert_close(told[1], torch.stack([alone[0], alone[3]])[:, 1].mean(dim=0))
     assert (told[2] == -3).all(), "who sees nothing suspects little"
+
+
+def test_an_option_of_its_lesson_leaves_the_others_as_they_are() -> None:
+    """So ``--set suspect.lesson.vary=1`` does, for a preset and for a model to begin with."""
+    kind, one = registry.method_class("tsgm"), {"suspect": {"lesson": {"vary": 1.0}}}
+    for preset in ("compact", "tiny"):
+        lesson = registry.options("tsgm", preset, one).suspect.lesson  # type: ignore[attr-defined]
+        assert lesson == LESSON.model_copy(update={"vary": 1.0}) and lesson.plant == 0.3
+    begun = registry.options("tsgm", "tiny", {"suspect": {"lesson": {"plant": 0.1}}}).model_dump()
+    assert kind.Config(**registry.merged(begun, one)).suspect.lesson == LESSON.model_copy(
+        update={"vary": 1.0, "plant": 0.1}
+    )
+    assert registry.merged({"a": None}, one) == {"a": None, **one}, "no table: replaced"
 
 
 def test_suspicion_learns_from_rows_as_they_are_and_from_planted_lesions() -> None:

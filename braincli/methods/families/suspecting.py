@@ -9,8 +9,11 @@ alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from braincli.methods.batch import present
@@ -40,6 +43,12 @@ class Suspect(BaseModel):
     decay: float = Field(default=1e-3, ge=0)
     dice: float = Field(default=0.5, ge=0)
     lesson: Lesson = LESSON
+
+    @field_validator("lesson", mode="before")
+    @classmethod
+    def _beside_the_default(cls, given: Any) -> Any:
+        """What a part of a lesson does not name is as in :data:`LESSON`, not off."""
+        return LESSON.model_dump() | given if isinstance(given, Mapping) else given
 
 
 class Suspector(nn.Module):
