@@ -12,7 +12,8 @@ tissue differ by VISIBLE or more. (c) Healthy people, and the same lesion-free s
 absolute change in the brain.
 
 Intensities are shares of the scan's range in the brain. Slices are drawn by ``--seed``, the same for all models of one
-canvas. A method that reads runs of slices sees neighbours that were drawn with them, not those of the scan.
+canvas. A method that reads runs of slices sees neighbours that were drawn with them, not those of the scan; to one that
+looks at a slice's neighbours (``Method.neighbours``), each slice stands for its own.
 """
 
 from __future__ import annotations
@@ -257,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     notes: list[str] = []
     for name in options.models:
         model = load_model(name, chosen)
+        model.method.neighbours = 0  # drawn slices have none
         try:
             measured = measure(model, options)
         except UsageError as error:
