@@ -48,7 +48,7 @@ class Suspect(BaseModel):
     @classmethod
     def _beside_the_default(cls, given: Any) -> Any:
         """What a part of a lesson does not name is as in :data:`LESSON`, not off."""
-        return LESSON.model_dump() | given if isinstance(given, Mapping) else given
+        return {**LESSON.model_dump(), **given} if isinstance(given, Mapping) else given
 
 
 class Suspector(nn.Module):
