@@ -15,7 +15,7 @@ from torch import Tensor
 from braincli.detection.suspicion import beyond_normal
 from braincli.errors import ModelError, ResourceError, UsageError
 from braincli.imaging.slices import Slices
-from braincli.methods.base import Method, Tick
+from braincli.methods.base import Method, Tick, beside
 from braincli.model.folder import LoadedModel
 from braincli.model.info import subset
 from braincli.runtime.progress import Reporter
@@ -246,8 +246,7 @@ def around(slices: Slices, neighbours: int) -> np.ndarray:
     Where the stack ends its last slice stands for those beyond it.
     """
     stride = max(1, round(NEAR_MM / slices.spacing[0]))
-    steps = np.delete(np.arange(-neighbours, neighbours + 1), neighbours)
-    count = len(slices.index)
+    steps, count = np.array(beside(neighbours), int), len(slices.index)
     return (np.arange(count)[:, None] + stride * steps).clip(0, count - 1)
 
 

@@ -14,6 +14,7 @@ from braincli.diffusion.samplers import Tick as Tick
 from braincli.diffusion.samplers import no_tick as no_tick
 from braincli.methods.batch import Batch as Batch
 from braincli.methods.batch import Task as Task
+from braincli.methods.batch import beside as beside
 from braincli.methods.batch import healthy_tissue as healthy_tissue
 from braincli.methods.batch import masked_mean as masked_mean
 from braincli.methods.batch import present as present

@@ -123,6 +123,11 @@ class Task(Batch):
         return self.lesion | (self.planted > 0.5)
 
 
+def beside(neighbours: int) -> list[int]:
+    """Where the neighbours of a slice lie, from below to above: -2, -1, 1, 2 for two on each side."""
+    return [step for step in range(-neighbours, neighbours + 1) if step]
+
+
 def present(image: Tensor) -> Tensor:
     """(B, C, 1, 1) bool: which contrasts of ``image`` >= 0 a row holds (an absent one is zero everywhere)."""
     return image.amax(dim=(2, 3), keepdim=True).ne(0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from braincli.errors import InputError
-from braincli.methods.base import Batch, Sampling
+from braincli.methods.base import Batch, Sampling, beside
 from braincli.training.store import OPTIONAL, SliceStore
 
 PARTS = ("image", "brain", "label", "lesion", "position")
@@ -151,8 +151,7 @@ def around(store: SliceStore, rows: np.ndarray, neighbours: int, generator: torc
     strides = torch.randint(*STRIDES, (len(rows),), generator=generator).numpy()
     case = np.asarray(store.case)  # in order
     first, last = (np.searchsorted(case, case[rows], side)[:, None] for side in ("left", "right"))
-    steps = np.delete(np.arange(-neighbours, neighbours + 1), neighbours)
-    return (rows[:, None] + strides[:, None] * steps).clip(first, last - 1)
+    return (rows[:, None] + strides[:, None] * beside(neighbours)).clip(first, last - 1)
 
 
 def spread(store: SliceStore, count: int) -> np.ndarray:

@@ -176,6 +176,14 @@ def test_the_network_that_suspects_sees_neighbours(looks: int) -> None:
         assert torch.equal(suspicion(None), suspicion(repeated)), "who has none stands for them"
 
 
+def test_it_does_without_neighbours() -> None:
+    method = build(suspect={"widths": (8, 16), "neighbours": 0})
+    image, *_ = slices_with_neighbours()
+    with torch.inference_mode():
+        assert method.suspect.each_alone(image, None).shape == (4, 1, *SIZE)
+    assert method.neighbours == 0
+
+
 def test_neighbours_show_the_contrasts_of_their_slice_alone() -> None:
     method = build(suspect={"widths": (8, 16), "neighbours": 1})
     image, _, around = slices_with_neighbours()

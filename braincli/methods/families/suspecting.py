@@ -80,7 +80,7 @@ class Suspector(nn.Module):
         shown = present(image)[:, :, 0, 0]
         row, contrast = shown.nonzero(as_tuple=True)
         alone = torch.zeros_like(image[row])
-        alone[torch.arange(len(row)), contrast] = image[row, contrast]
+        alone[torch.arange(len(row), device=row.device), contrast] = image[row, contrast]
         logit = self(alone, None if around is None else around[row])
         count = shown.sum(dim=1).view(-1, 1, 1, 1)
         total = logit.new_zeros(len(image), *logit.shape[1:]).index_add(0, row, logit)
