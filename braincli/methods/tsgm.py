@@ -75,7 +75,7 @@ from braincli.methods.base import (
 )
 from braincli.methods.families.secondpass import Redraw, Redrawer, doubted, hide, suspected
 from braincli.methods.families.segmenter import segmentation_loss
-from braincli.methods.families.suspecting import Suspect, Suspector
+from braincli.methods.families.suspecting import RARE, Suspect, Suspector
 from braincli.methods.families.translation import Translation, TranslationConfig
 from braincli.methods.lengths import Decay, Epochs, Length
 from braincli.methods.presets import (
@@ -90,7 +90,6 @@ from braincli.methods.presets import (
 from braincli.networks.ncsnpp import NCSNpp
 
 SUSPICION, DICE = 0.5, 0.1  # weights of suspicion's loss beside score matching, and of Dice in it
-RARE = -3.0  # logit of suspicion at the beginning: lesions are few
 
 
 class TSGMConfig(TranslationConfig):

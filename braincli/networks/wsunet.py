@@ -25,7 +25,7 @@ class WSUNet(nn.Module):
 
     Args:
         widths: channels per level; the image is halved between levels.
-        padding: of the convolutions; ``zeros`` takes a fifth less time in training than the papers' ``reflect``.
+        padding: of the convolutions; ``zeros`` takes a quarter less time in training than the papers' ``reflect``.
     """
 
     def __init__(

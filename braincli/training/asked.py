@@ -155,8 +155,8 @@ def take_over(method: Method, begun: LoadedModel) -> None:
             f"The options given do not fit the networks of {begun.info.name}.",
             "With --init, leave widths, patches and the like as they are.",
         ) from None
-    missing = {name for name in held - set(weights) if _part(name) in map(_part, weights)}
-    if missing:
+    begun_with = {_part(name) for name in weights}
+    if missing := {name for name in held - set(weights) if _part(name) in begun_with}:
         raise UsageError(f"{begun.info.name} lacks {sorted(missing)[0]}.", "Leave such options as they are.")
 
 

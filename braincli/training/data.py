@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -32,20 +32,21 @@ class Source:
 
     def batch(self, rows: np.ndarray, around: np.ndarray | None = None) -> Batch:
         """Slices ``rows`` on the device, with their neighbours ``around`` (B, 2 K), where these are wanted."""
-        parts = {name: self._part(name, rows) for name in self.parts}
+        parts = self._read(self.parts, rows)
         image = parts["image"].float() / 255 * parts["brain"]
         near: Tensor | None = None
         if around is not None and around.size:
-            seen = (self._part(name, around.ravel()) for name in ("image", "brain"))
-            near = (next(seen).float() / 255 * next(seen)).unflatten(0, around.shape)
+            seen = self._read(("image", "brain"), around.ravel())
+            near = (seen["image"].float() / 255 * seen["brain"]).unflatten(0, around.shape)
         tissue = parts["tissue"].float() / 255 if "tissue" in parts else None
         given = parts["brain"], parts["label"].long(), parts["lesion"], parts["position"]
         return Batch(image, *given, tissue, parts.get("unsure"), parts.get("number"), near)
 
-    def _part(self, name: str, rows: np.ndarray) -> Tensor:
+    def _read(self, names: Sequence[str], rows: np.ndarray) -> dict[str, Tensor]:
         if self.resident:
-            return self.whole[name][self._sent(rows)]
-        return self._sent(getattr(self.store, name)[rows])
+            index = self._sent(rows)
+            return {name: self.whole[name][index] for name in names}
+        return {name: self._sent(getattr(self.store, name)[rows]) for name in names}
 
     def _sent(self, array: np.ndarray) -> Tensor:
         """On the device; by pinned memory, from which a copy waits for nothing."""

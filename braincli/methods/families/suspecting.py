@@ -52,12 +52,12 @@ class Suspect(BaseModel):
 
 
 class Suspector(nn.Module):
-    """Slices and their neighbours -> logit of disease."""
+    """Slices and their neighbours (``others`` of each) -> logit of disease."""
 
     def __init__(self, options: Suspect, channels: int) -> None:
         super().__init__()
-        self.neighbours = 2 * options.neighbours
-        self.network = WSUNet(channels * (2 + self.neighbours), widths=options.widths, padding="zeros")
+        self.others = 2 * options.neighbours
+        self.network = WSUNet(channels * (2 + self.others), widths=options.widths, padding="zeros")
         self.stride = 2 * self.network.stride
         nn.init.constant_(self.network.decoder.last.bias, RARE)  # type: ignore[arg-type]
 
@@ -70,7 +70,7 @@ class Suspector(nn.Module):
                 A contrast that ``image`` lacks is ignored.
         """
         if around is None:
-            around = image[:, None].expand(-1, self.neighbours, -1, -1, -1)
+            around = image[:, None].expand(-1, self.others, -1, -1, -1)
         near = (around * present(image)[:, None]).flatten(1, 2)
         logit: Tensor = self.network(torch.cat([image, near, image.flip(3)], dim=1))
         return logit
